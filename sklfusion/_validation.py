@@ -1,0 +1,236 @@
+"""Checks at the door: texts, targets and score matrices.
+
+Every public method that takes texts, labels or scores comes through here, so that all messages
+have one form: what arrived, what was wanted, what to do.
+"""
+
+import numbers
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.multiclass import type_of_target
+
+_MISSING_ADVICE = "Replace missing texts first, for example by ''."
+
+
+def _is_missing(value):
+    if value is None:
+        return True
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def check_texts(X, *, caller="this estimator", allow_empty=False):
+    """Return ``X`` as a list of str.
+
+    Parameters
+    ----------
+    X : list, tuple, 1-d array, Series, or one-column DataFrame of str
+        The texts. A generator is materialised.
+    caller : str
+        Name of the estimator, for messages.
+    allow_empty : bool
+        Whether zero texts are legal (they are in ``transform``, not in ``fit``).
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    TypeError
+        If ``X`` is one bare string or holds something that is not a string; the message names
+        the index.
+    ValueError
+        If a text is missing, ``X`` is empty, or it has more than one column.
+    """
+    if isinstance(X, str | bytes):
+        raise TypeError(
+            f"{caller} got one bare {type(X).__name__}; it needs a list of texts. "
+            "Did you mean [text]?"
+        )
+    if sparse.issparse(X):
+        raise TypeError(
+            f"{caller} got a sparse matrix; it needs a list of texts. "
+            "Pass the raw texts, not their features."
+        )
+    if hasattr(X, "columns") and hasattr(X, "shape"):  # pandas, polars
+        if X.shape[1] != 1:
+            raise ValueError(
+                f"{caller} got a frame with {X.shape[1]} columns; it needs one column of texts. "
+                "Select the text column, e.g. X['text'], or use "
+                "sklearn.compose.ColumnTransformer([('text', estimator, 'text')])."
+            )
+        X = X[X.columns[0]]
+    ndim = getattr(X, "ndim", 1)
+    if ndim == 2 and X.shape[1] == 1:
+        X = np.asarray(X).ravel()
+    elif ndim != 1:
+        raise ValueError(
+            f"{caller} got a {ndim}-dimensional array; it needs a 1-d sequence of texts. "
+            "Select the text column, e.g. with sklearn.compose.ColumnTransformer."
+        )
+    if not hasattr(X, "__iter__"):
+        raise TypeError(f"{caller} got {type(X).__name__}; it needs a list of texts.")
+    if isinstance(X, dict):
+        raise TypeError(f"{caller} got a dict; it needs a list of texts, e.g. list(X.values()).")
+    texts = X.tolist() if isinstance(X, np.ndarray) else list(X)
+    if not texts and not allow_empty:
+        raise ValueError(
+            f"{caller} got 0 texts (found array with 0 sample(s)); at least 1 is required."
+        )
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            if _is_missing(text):
+                raise ValueError(
+                    f"texts[{index}] is missing ({text!r}); {caller} needs str. "
+                    + _MISSING_ADVICE
+                )
+            raise TypeError(
+                f"texts[{index}] is {type(text).__name__}; {caller} needs str. "
+                "Convert the column with .astype(str), or check that it is the text column."
+            )
+    # numpy.str_ is a str, but its repr and its pickles are not those of one
+    return [text if type(text) is str else str(text) for text in texts]
+
+
+def check_classes(classes, *, caller="this estimator"):
+    """Return the class names as a tuple of distinct, non-empty values.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, if one is empty, or if two are equal once case, spaces and
+        Unicode form are normalised.
+    """
+    if classes is None or isinstance(classes, str):
+        raise ValueError(
+            f"{caller} got classes={classes!r}; it needs a list of at least two class names."
+        )
+    classes = tuple(classes.tolist() if isinstance(classes, np.ndarray) else classes)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{caller} got {len(classes)} class(es): {list(classes)!r}; it needs at least two."
+        )
+    seen = {}
+    for name in classes:
+        folded = normalize_label(str(name))
+        if not folded:
+            raise ValueError(f"{caller} got an empty class name in {list(classes)!r}.")
+        if folded in seen:
+            raise ValueError(
+                f"{caller} got the class names {seen[folded]!r} and {name!r}, which are equal "
+                "once case and spaces are ignored. Rename one."
+            )
+        seen[folded] = name
+    return classes
+
+
+def normalize_label(label):
+    """Fold a label for comparison: NFKC, case, inner white space, outer punctuation."""
+    import unicodedata
+
+    label = unicodedata.normalize("NFKC", label).casefold()
+    return " ".join(label.split()).strip(" \t\n'\"`.,;:!*")
+
+
+def check_indicator(y, *, caller="this estimator", soft=False):
+    """Return a multi-label target as a dense (n, K) float32 array of 0 and 1.
+
+    Parameters
+    ----------
+    y : array-like, sparse matrix or DataFrame of shape (n, K)
+        Label indicator matrix.
+    caller : str
+        Name of the estimator, for messages.
+    soft : bool
+        Whether values between 0 and 1 (annotator rates) are legal.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 0 and 1 (or within [0, 1] when ``soft``), or if ``y`` is a list of
+        label sets.
+    """
+    if sparse.issparse(y):
+        y = y.toarray()
+    if isinstance(y, list | tuple) and y and isinstance(y[0], list | tuple | set | frozenset):
+        ragged = len({len(row) for row in y}) > 1
+        if ragged or any(isinstance(v, str) for row in y for v in row):
+            raise ValueError(
+                f"{caller} got a list of label sets; it needs an (n, K) indicator matrix. "
+                "Convert it with sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+            )
+    try:
+        y = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{caller} cannot read y as a label indicator matrix of numbers. "
+            "Convert label sets with sklearn.preprocessing.MultiLabelBinarizer."
+        ) from error
+    if y.ndim != 2:
+        raise ValueError(f"{caller} got y of shape {y.shape}; it needs an (n, K) indicator matrix.")
+    bad = ~((y >= 0) & (y <= 1)) if soft else ~((y == 0) | (y == 1))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        wanted = "values in [0, 1]" if soft else "only 0 and 1"
+        raise ValueError(
+            f"y[{row}, {column}] is {y[row, column]!r}; a label indicator matrix has {wanted}."
+        )
+    return y.astype(np.float32)
+
+
+def is_multilabel(y):
+    """Whether ``y`` is two-dimensional with more than one column, sparse, or a frame of such."""
+    if sparse.issparse(y):
+        return True
+    if isinstance(y, list | tuple):
+        if not y or not isinstance(y[0], list | tuple | set | frozenset | np.ndarray):
+            return False
+        return True
+    shape = getattr(y, "shape", None)
+    return shape is not None and len(shape) == 2 and shape[1] > 1
+
+
+def check_class_target(y, *, caller="this estimator"):
+    """Refuse continuous targets and return ``type_of_target(y)``."""
+    kind = type_of_target(y, input_name="y")
+    if kind not in ("binary", "multiclass", "multilabel-indicator"):
+        raise ValueError(
+            f"Unknown label type: {kind}. {caller} needs class labels or a label indicator "
+            "matrix."
+        )
+    return kind
+
+
+def check_scores(scores, n_classes, *, caller="this estimator", allow_nan_rows=False):
+    """Return scores as an (n, K) float64 array, finite but for whole NaN rows if allowed.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not match the classes or a value is not finite; names the row.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 2 or scores.shape[1] != n_classes:
+        raise ValueError(
+            f"{caller} got scores of shape {scores.shape}; it needs (n, {n_classes}), one column "
+            "per class."
+        )
+    finite = np.isfinite(scores)
+    bad = ~finite.all(axis=1)
+    if allow_nan_rows:
+        bad &= ~np.isnan(scores).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{caller} got a score that is NaN or infinite in row {int(np.argmax(bad))}."
+        )
+    return scores
+
+
+def check_unit_interval(value, name, *, caller="this estimator"):
+    """Return ``value`` as float if it is a number in [0, 1], else raise ValueError."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{caller} got {name}={value!r}; it needs a number in [0, 1].")
+    return float(value)

@@ -1,0 +1,273 @@
+"""`Annotations`: what an LLM said about n texts, as plain arrays."""
+
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from sklfusion._validation import check_classes
+
+#: What can have happened to a text. Only ``"ok"`` rows carry an answer.
+STATUSES = ("ok", "refused", "parse_error", "transport_error", "missing")
+
+_ROW_FIELDS = (
+    "votes",
+    "probs",
+    "first_step_logits",
+    "unary_logits",
+    "pair_probs",
+    "hidden",
+    "coverage",
+    "status",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """What an LLM said about n texts.
+
+    Scorers make it, the reply store can rebuild it, every other part of sklfusion consumes it,
+    so each can be used and tested without an LLM. A failed call has a status, never a label.
+
+    Parameters
+    ----------
+    classes : sequence of K labels
+        In the order of the columns.
+    votes : ndarray of shape (n, K), optional
+        0/1 votes, or vote shares. A row of NaN is a text without a usable answer.
+    probs : ndarray of shape (n, K), optional
+        Probabilities: rows on the simplex (multi-class) or independent per label (multi-label).
+        A row of NaN is a text without a usable answer.
+    repeats : ndarray of shape (R, n, K), optional
+        Votes of R repeated queries (other prompts, demonstrations or samples).
+    first_step_logits : ndarray of shape (n, K + 1), optional
+        Logits (or log-probabilities) at the first label step; the last column is "none".
+    step_probs : list of n arrays of shape (S_i, K + 1), optional
+        Probabilities at every label step of one generation; the last column is "none".
+    unary_logits : ndarray of shape (n, K, 2) or (n, K + 1, 2), optional
+        Logits of "reasonable" and "unreasonable" per label.
+    pair_probs : ndarray of shape (n, P, 3), optional
+        Rows (i, j, probability that i fits better than j); index K is "none".
+    hidden : ndarray of shape (n, D), optional
+        Hidden state at the position that predicts the first label.
+    coverage : ndarray of shape (n,), optional
+        Probability mass that the model put on the classes, in [0, 1].
+    status : array of shape (n,) of str, optional
+        One of "ok", "refused", "parse_error", "transport_error", "missing". By default "ok"
+        where there is an answer, "missing" where votes and probs are NaN.
+    multilabel : bool, default=False
+        Whether several classes can hold at once.
+    meta : dict
+        How the answers were made: model, strategy, prompt version, counts.
+
+    Examples
+    --------
+    >>> from sklfusion import Annotations
+    >>> a = Annotations(["ham", "spam"], probs=[[0.9, 0.1], [float("nan")] * 2])
+    >>> a.labels().tolist()
+    ['ham', None]
+    >>> a.status.tolist()
+    ['ok', 'missing']
+    """
+
+    classes: tuple
+    votes: np.ndarray | None = None
+    probs: np.ndarray | None = None
+    repeats: np.ndarray | None = None
+    first_step_logits: np.ndarray | None = None
+    step_probs: list | None = None
+    unary_logits: np.ndarray | None = None
+    pair_probs: np.ndarray | None = None
+    hidden: np.ndarray | None = None
+    coverage: np.ndarray | None = None
+    status: np.ndarray | None = None
+    multilabel: bool = False
+    meta: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        def store(name, value):
+            object.__setattr__(self, name, value)
+
+        store("classes", check_classes(self.classes, caller="Annotations"))
+        for name in (*_ROW_FIELDS[:-1], "repeats"):
+            if getattr(self, name) is not None:
+                store(name, np.asarray(getattr(self, name), dtype=np.float64))
+        n = self._infer_length()
+        if self.status is None:
+            answered = np.ones(n, dtype=bool)
+            for name in ("votes", "probs"):
+                if getattr(self, name) is not None:
+                    answered &= ~np.isnan(getattr(self, name)).any(axis=1)
+            store("status", np.where(answered, "ok", "missing").astype("<U15"))
+        else:
+            store("status", np.asarray(self.status, dtype="<U15"))
+        self._check(n)
+
+    def _infer_length(self):
+        for name in _ROW_FIELDS:
+            if getattr(self, name) is not None:
+                return len(getattr(self, name))
+        if self.step_probs is not None:
+            return len(self.step_probs)
+        if self.repeats is not None:
+            return self.repeats.shape[1]
+        raise ValueError("Annotations got no content; pass votes, probs or another field.")
+
+    def _check(self, n):
+        k = len(self.classes)
+        tails = {
+            "votes": [(k,)],
+            "probs": [(k,)],
+            "first_step_logits": [(k + 1,)],
+            "unary_logits": [(k, 2), (k + 1, 2)],
+            "coverage": [()],
+            "status": [()],
+        }
+        for name in (*_ROW_FIELDS, "step_probs"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if len(value) != n:
+                raise ValueError(f"Annotations.{name} has {len(value)} rows; the others have {n}.")
+            if name in tails and value.shape[1:] not in tails[name]:
+                raise ValueError(
+                    f"Annotations.{name} has shape {value.shape}; with {k} classes it needs "
+                    f"(n, {', '.join(map(str, tails[name][0]))})."
+                )
+        if self.repeats is not None and self.repeats.shape[1:] != (n, k):
+            raise ValueError(
+                f"Annotations.repeats has shape {self.repeats.shape}; it needs (R, {n}, {k})."
+            )
+        unknown = set(self.status.tolist()) - set(STATUSES)
+        if unknown:
+            raise ValueError(f"Annotations.status has {sorted(unknown)}; known are {STATUSES}.")
+
+    def __len__(self):
+        return len(self.status)
+
+    def __getitem__(self, rows):
+        """Return the annotations of some rows (slice, boolean mask or integer array)."""
+        rows = np.arange(len(self))[rows]
+        rows = np.atleast_1d(rows)
+        changes = {
+            name: getattr(self, name)[rows]
+            for name in _ROW_FIELDS
+            if getattr(self, name) is not None
+        }
+        if self.step_probs is not None:
+            changes["step_probs"] = [self.step_probs[i] for i in rows]
+        if self.repeats is not None:
+            changes["repeats"] = self.repeats[:, rows]
+        return replace(self, **changes)
+
+    @property
+    def ok(self):
+        """Boolean array of shape (n,): which rows have an answer."""
+        return self.status == "ok"
+
+    def scores(self, kind="auto"):
+        """Return (n, K) scores: ``"probs"``, ``"votes"``, ``"repeats"`` (vote shares) or the
+        first of these that is there (``"auto"``). Rows without an answer are NaN."""
+        if kind == "auto":
+            present = [n for n in ("probs", "votes", "repeats") if getattr(self, n) is not None]
+            if not present:
+                raise ValueError("These annotations hold neither probs nor votes nor repeats.")
+            kind = present[0]
+        if kind not in ("probs", "votes", "repeats"):
+            raise ValueError(f"kind={kind!r}; use 'auto', 'probs', 'votes' or 'repeats'.")
+        value = getattr(self, kind)
+        if value is None:
+            raise ValueError(f"These annotations hold no {kind}.")
+        value = np.nanmean(value, axis=0) if kind == "repeats" else value.copy()
+        value[~self.ok] = np.nan
+        return value
+
+    def labels(self):
+        """Return the labels said: object array of shape (n,), None where there is no answer, or
+        for multi-label a 0/1 matrix of shape (n, K) with rows of -1."""
+        scores = self.scores("votes" if self.votes is not None else "auto")
+        if self.multilabel:
+            return np.where(np.isnan(scores), -1, scores > 0.5).astype(int)
+        out = np.full(len(self), None, dtype=object)
+        ok = ~np.isnan(scores).any(axis=1)
+        names = np.empty(len(self.classes), dtype=object)
+        names[:] = self.classes
+        out[ok] = names[scores[ok].argmax(axis=1)]
+        return out
+
+    def codes(self):
+        """Return class indices of shape (n,), -1 where there is no answer (multi-class only)."""
+        if self.multilabel:
+            raise ValueError("codes() is for multi-class annotations; use labels().")
+        scores = self.scores("votes" if self.votes is not None else "auto")
+        ok = ~np.isnan(scores).any(axis=1)
+        out = np.full(len(self), -1)
+        out[ok] = scores[ok].argmax(axis=1)
+        return out
+
+    def entropy(self):
+        """Return the entropy of each row's class distribution in nats, shape (n,).
+
+        Multi-label rows give the sum of the labels' binary entropies. NaN without an answer.
+        """
+        p = np.clip(self.scores(), 1e-12, 1.0)
+        if self.multilabel:
+            q = np.clip(1 - self.scores(), 1e-12, 1.0)
+            return -(p * np.log(p) + q * np.log(q)).sum(axis=1)
+        p = p / p.sum(axis=1, keepdims=True)
+        return -(p * np.log(p)).sum(axis=1)
+
+    def to_npz(self, path):
+        """Write the annotations to an ``.npz`` file without pickle."""
+        import json
+
+        arrays = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), np.ndarray)
+        }
+        if self.step_probs is not None:
+            arrays["step_lengths"] = np.array([len(s) for s in self.step_probs])
+            arrays["step_values"] = (
+                np.concatenate([np.asarray(s, dtype=float) for s in self.step_probs])
+                if self.step_probs
+                else np.zeros((0, len(self.classes) + 1))
+            )
+        header = {
+            "classes": [c.item() if isinstance(c, np.generic) else c for c in self.classes],
+            "multilabel": self.multilabel,
+            "meta": self.meta,
+        }
+        np.savez_compressed(path, header=np.array(json.dumps(header)), **arrays)
+
+    @classmethod
+    def from_npz(cls, path):
+        """Read annotations written by :meth:`to_npz`."""
+        import json
+
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files}
+        header = json.loads(str(arrays.pop("header")))
+        if "step_lengths" in arrays:
+            ends = np.cumsum(arrays.pop("step_lengths"))
+            arrays["step_probs"] = np.split(arrays.pop("step_values"), ends[:-1])
+        return cls(**header, **arrays)
+
+    @classmethod
+    def from_labels(cls, labels, classes, **kwargs):
+        """Make annotations from one label per text; None, NaN, -1 or an unknown label is missing.
+
+        Examples
+        --------
+        >>> from sklfusion import Annotations
+        >>> Annotations.from_labels(["b", None, "a"], classes=["a", "b"]).codes().tolist()
+        [1, -1, 0]
+        """
+        classes = check_classes(classes, caller="Annotations")
+        index = {c: i for i, c in enumerate(classes)}
+        votes = np.full((len(labels), len(classes)), np.nan)
+        for row, label in enumerate(labels):
+            column = index.get(label)
+            if column is not None:
+                votes[row] = 0.0
+                votes[row, column] = 1.0
+        return cls(classes, votes=votes, **kwargs)

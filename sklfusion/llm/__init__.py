@@ -1,0 +1,1 @@
+"""Requests, replies and the back ends that answer them. Only ``_openai`` imports openai."""
