@@ -84,8 +84,7 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
         if not isinstance(text, str):
             if _is_missing(text):
                 raise ValueError(
-                    f"texts[{index}] is missing ({text!r}); {caller} needs str. "
-                    + _MISSING_ADVICE
+                    f"texts[{index}] is missing ({text!r}); {caller} needs str. " + _MISSING_ADVICE
                 )
             raise TypeError(
                 f"texts[{index}] is {type(text).__name__}; {caller} needs str. "
@@ -170,7 +169,9 @@ def check_indicator(y, *, caller="this estimator", soft=False):
             "Convert label sets with sklearn.preprocessing.MultiLabelBinarizer."
         ) from error
     if y.ndim != 2:
-        raise ValueError(f"{caller} got y of shape {y.shape}; it needs an (n, K) indicator matrix.")
+        raise ValueError(
+            f"{caller} got y of shape {y.shape}; it needs an (n, K) indicator matrix."
+        )
     bad = ~((y >= 0) & (y <= 1)) if soft else ~((y == 0) | (y == 1))
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -186,9 +187,7 @@ def is_multilabel(y):
     if sparse.issparse(y):
         return True
     if isinstance(y, list | tuple):
-        if not y or not isinstance(y[0], list | tuple | set | frozenset | np.ndarray):
-            return False
-        return True
+        return bool(y) and isinstance(y[0], list | tuple | set | frozenset | np.ndarray)
     shape = getattr(y, "shape", None)
     return shape is not None and len(shape) == 2 and shape[1] > 1
 
@@ -198,8 +197,7 @@ def check_class_target(y, *, caller="this estimator"):
     kind = type_of_target(y, input_name="y")
     if kind not in ("binary", "multiclass", "multilabel-indicator"):
         raise ValueError(
-            f"Unknown label type: {kind}. {caller} needs class labels or a label indicator "
-            "matrix."
+            f"Unknown label type: {kind}. {caller} needs class labels or a label indicator matrix."
         )
     return kind
 

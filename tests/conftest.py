@@ -14,9 +14,7 @@ import pytest
 @pytest.fixture(scope="session")
 def data_dir():
     """Folder of the benchmark data; the test is skipped where it is missing."""
-    path = Path(
-        os.environ.get("SKLFUSION_DATA", Path(__file__).parents[2] / "shared" / "data")
-    )
+    path = Path(os.environ.get("SKLFUSION_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not (path / "manifest.json").exists():
         pytest.skip(f"benchmark data not found at {path}; set SKLFUSION_DATA to its folder")
     return path
