@@ -11,6 +11,12 @@ __version__ = "0.1.0"
 # module -> the public names that live in it
 _EXPORTS = {
     "annotations": ["Annotations"],
+    "auto": ["AutoFusionClassifier", "make_fusion_pipeline"],
+    "plotting": [
+        "DataEfficiencyDisplay",
+        "ReliabilityDisplay",
+        "SourceTrustDisplay",
+    ],
     "exceptions": [
         "SklFusionError",
         "EndpointError",

@@ -1,0 +1,297 @@
+"""`make_fusion_pipeline` and `AutoFusionClassifier`: the corridor in one call."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from sklfusion._validation import check_texts, is_multilabel
+
+#: The embedded models, which need neither a key nor a hub.
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+DEFAULT_LLM = "local/smollm2-135m"
+
+
+def _as_embedder(embedder, **params):
+    if not isinstance(embedder, str):
+        return embedder
+    from sklfusion.embedding import RobertaEmbedder
+
+    return RobertaEmbedder(embedder, **params)
+
+
+def _as_scorer(llm, **params):
+    if not isinstance(llm, str):
+        return llm
+    from sklfusion.scoring import LLMScorer
+
+    return LLMScorer(llm, **params)
+
+
+def make_fusion_pipeline(
+    embedder=DEFAULT_EMBEDDER,
+    scorer=DEFAULT_LLM,
+    fusion=None,
+    *,
+    classes=None,
+    class_descriptions=None,
+    multilabel=False,
+    memory=None,
+    n_jobs=None,
+):
+    """Make the pipeline: texts -> (embeddings, LLM scores) -> fusion -> labels.
+
+    Parameters
+    ----------
+    embedder : str or transformer, default="all-minilm-l6-v2"
+        Model of a :class:`RobertaEmbedder`, or any transformer from texts to numbers.
+    scorer : str or transformer, default="local/smollm2-135m"
+        Model of an :class:`LLMScorer`, or any scorer (:class:`RecordedScorer`, ...).
+    fusion : estimator, optional
+        Final step; by default ``FusionClassifier()``.
+    classes : sequence of labels, optional
+        Handed to the scorer; by default it takes them from ``y``. Needed for multi-label.
+    class_descriptions : dict, optional
+        Handed to the scorer: label to description.
+    multilabel : bool, default=False
+        Handed to the scorer.
+    memory : None, str or joblib.Memory
+        Where replies and embeddings are kept. Unlike ``Pipeline(memory=...)`` this works by
+        text: a grid search asks the LLM once per distinct text.
+    n_jobs : int, optional
+        Of the FeatureUnion.
+
+    Returns
+    -------
+    Pipeline
+        Steps ``features`` (a FeatureUnion of ``embedding`` and ``llm``) and ``fusion``.
+
+    Notes
+    -----
+    Cost: one LLM request per distinct text, one encoder pass per distinct text.
+
+    Examples
+    --------
+    >>> from sklfusion import make_fusion_pipeline
+    >>> pipe = make_fusion_pipeline(scorer="openai/gpt-5-nano", classes=["ham", "spam"])
+    >>> [name for name, _ in pipe.steps]
+    ['features', 'fusion']
+    """
+    if fusion is None:
+        from sklfusion.fusion import FusionClassifier
+
+        fusion = FusionClassifier()
+    embedder = _as_embedder(embedder, memory=memory)
+    scorer = _as_scorer(
+        scorer,
+        classes=classes,
+        class_descriptions=class_descriptions,
+        multilabel=multilabel,
+        memory=memory,
+    )
+    union = FeatureUnion([("embedding", embedder), ("llm", scorer)], n_jobs=n_jobs)
+    return Pipeline([("features", union), ("fusion", fusion)])
+
+
+def _delegates(name):
+    def check(self):
+        return hasattr(self.fusion_, name) if hasattr(self, "fusion_") else True
+
+    return check
+
+
+class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
+    """Texts in, labels out: an encoder and an LLM fused, with good defaults.
+
+    Parameters
+    ----------
+    llm : str, transformer or None, default="local/smollm2-135m"
+        ``"provider/model"`` of an :class:`LLMScorer` (``"openai/gpt-5-nano"``), a scorer, or
+        None to use the encoder alone.
+    embedder : str, transformer or None, default="all-minilm-l6-v2"
+        Model of a :class:`RobertaEmbedder`, a transformer, or None to use the LLM alone.
+    classes : sequence of labels, optional
+        Class names shown to the LLM; by default the labels in ``y``. For a multi-label
+        indicator without column names they are needed, in the order of the columns.
+    class_descriptions : dict, optional
+        Label to description, for the prompt.
+    instructions : str, optional
+        What the texts are and what to decide, for the prompt.
+    fusion : estimator, optional
+        Final step; by default ``FusionClassifier(random_state=random_state)``.
+    memory : None, str or joblib.Memory, default=None
+        Where LLM replies and embeddings are kept, by text.
+    random_state : int, RandomState or None, default=None
+    verbose : int, default=0
+        1 shows the progress of LLM calls.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        Labels, sorted; for multi-label the names of the columns.
+    pipeline_ : Pipeline
+        The fitted pipeline.
+    embedder_, scorer_, fusion_ : estimators
+        Its fitted parts (None where a part was left out).
+    report_ : dict
+        What was chosen and why.
+
+    See Also
+    --------
+    make_fusion_pipeline : The same parts, to be composed by hand.
+
+    Notes
+    -----
+    Cost: one LLM request per distinct text, in ``fit`` and in ``predict`` alike, none for texts
+    that ``memory`` already knows.
+
+    Examples
+    --------
+    >>> from sklfusion import AutoFusionClassifier
+    >>> clf = AutoFusionClassifier(memory="~/.cache/sklfusion")
+    >>> clf.fit(texts, labels).predict(new_texts)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        llm=DEFAULT_LLM,
+        embedder=DEFAULT_EMBEDDER,
+        *,
+        classes=None,
+        class_descriptions=None,
+        instructions=None,
+        fusion=None,
+        memory=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.llm = llm
+        self.embedder = embedder
+        self.classes = classes
+        self.class_descriptions = class_descriptions
+        self.instructions = instructions
+        self.fusion = fusion
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, **fit_params):
+        """Fit the parts and the fusion.
+
+        Parameters
+        ----------
+        X : sequence of n str
+        y : array-like of shape (n,), or indicator of shape (n, K)
+            A DataFrame's column names are the labels' names.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a text is missing, if both sources are None, or if a multi-label target comes
+            without label names.
+        """
+        texts = check_texts(X, caller="AutoFusionClassifier")
+        if self.llm is None and self.embedder is None:
+            raise ValueError("AutoFusionClassifier got llm=None and embedder=None; give one.")
+        self.multilabel_ = is_multilabel(y)
+        names = self._label_names(y)
+        self.pipeline_ = Pipeline(
+            [("features", FeatureUnion(self._sources(names))), ("fusion", self._fusion())]
+        )
+        if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
+            raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
+        self.pipeline_.fit(texts, y, **fit_params)
+        parts = dict(self.pipeline_.named_steps["features"].transformer_list)
+        self.embedder_ = parts.get("embedding")
+        self.scorer_ = parts.get("llm")
+        self.fusion_ = self.pipeline_.named_steps["fusion"]
+        self.classes_ = np.asarray(names) if self.multilabel_ else self.fusion_.classes_
+        self.report_ = self._report(len(texts))
+        return self
+
+    def _label_names(self, y):
+        if not self.multilabel_:
+            return self.classes
+        if self.classes is not None:
+            return list(self.classes)
+        if hasattr(y, "columns"):
+            return [str(name) for name in y.columns]
+        if self.llm is None:
+            return list(range(y.shape[1] if hasattr(y, "shape") else len(y[0])))
+        raise ValueError(
+            "AutoFusionClassifier got a multi-label target without label names, which the LLM "
+            "needs. Pass classes=[...] in the order of the columns, or y as a DataFrame."
+        )
+
+    def _sources(self, names):
+        sources = []
+        if self.embedder is not None:
+            embedder = _as_embedder(self.embedder, memory=self.memory)
+            sources.append(("embedding", clone(embedder)))
+        if self.llm is not None:
+            scorer = _as_scorer(
+                self.llm,
+                classes=names,
+                class_descriptions=self.class_descriptions,
+                instructions=self.instructions,
+                multilabel=self.multilabel_,
+                memory=self.memory,
+                verbose=self.verbose,
+            )
+            sources.append(("llm", clone(scorer)))
+        return sources
+
+    def _fusion(self):
+        if self.fusion is not None:
+            return clone(self.fusion)
+        from sklfusion.fusion import FusionClassifier
+
+        return FusionClassifier(random_state=self.random_state)
+
+    def _report(self, n):
+        report = {"n_labelled": n, "multilabel": self.multilabel_}
+        report["embedder"] = None if self.embedder_ is None else repr(self.embedder_)
+        report["llm"] = None if self.scorer_ is None else repr(self.scorer_)
+        for name in ("chosen_", "source_weights_", "oof_scores_"):
+            if hasattr(self.fusion_, name):
+                report[name.rstrip("_")] = getattr(self.fusion_, name)
+        if self.scorer_ is not None and hasattr(self.scorer_, "usage_"):
+            report["usage"] = self.scorer_.usage_
+        return report
+
+    def _texts(self, X):
+        check_is_fitted(self, "pipeline_")
+        return check_texts(X, caller="AutoFusionClassifier", allow_empty=True)
+
+    def predict(self, X):
+        """Return labels of shape (n,), or an indicator of shape (n, K) for multi-label."""
+        return self.pipeline_.predict(self._texts(X))
+
+    def predict_proba(self, X):
+        """Return probabilities of shape (n, K), columns as ``classes_``."""
+        return self.pipeline_.predict_proba(self._texts(X))
+
+    @available_if(_delegates("decision_function"))
+    def decision_function(self, X):
+        """Return the fused logits."""
+        return self.pipeline_.decision_function(self._texts(X))
+
+    @available_if(_delegates("contributions"))
+    def contributions(self, X):
+        """Return how much each source contributed to each row; see FusionClassifier."""
+        features = self.pipeline_.named_steps["features"].transform(self._texts(X))
+        return self.fusion_.contributions(features)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.required = True
+        return tags

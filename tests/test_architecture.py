@@ -1,0 +1,84 @@
+"""The picture in the docs, held by reading the imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sklfusion
+
+ROOT = Path(sklfusion.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+LLM_FREE = ["fusion", "noise", "alignment", "thresholds", "calibration", "embedding", "joint"]
+LLM_CODE = ("sklfusion.llm", "sklfusion.prompts", "sklfusion.replies", "sklfusion.scoring")
+
+
+def _name(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path):
+    """Every absolute module name that a file imports, at any depth."""
+    package = path.relative_to(ROOT.parent).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = ".".join(package[: len(package) - node.level + 1])
+                yield f"{base}.{node.module}" if node.module else base
+            else:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_one_file_imports_openai():
+    """The SDK is behind one adapter, so a new major version touches one file."""
+    users = [
+        _name(p)
+        for p in MODULES
+        if any(i == "openai" or i.startswith("openai.") for i in _imports(p))
+    ]
+    assert users in ([], ["sklfusion.llm._openai"])
+
+
+@pytest.mark.parametrize("part", LLM_FREE)
+def test_numeric_parts_import_no_llm_code(part):
+    """Fusion, noise and alignment work on arrays; they never reach for a client or the store."""
+    files = [p for p in MODULES if _name(p).split(".")[1:2] == [part]]
+    for path in files:
+        reached = [i for i in _imports(path) if i.startswith(LLM_CODE)]
+        assert not reached, f"{_name(path)} imports {reached}"
+
+
+def test_nothing_imports_the_command_line():
+    """The command line is a thin edge."""
+    users = [_name(p) for p in MODULES if any("sklfusion.cli" in i for i in _imports(p))]
+    assert users == []
+
+
+def test_importing_the_package_is_light():
+    """`import sklfusion` loads none of the heavy libraries."""
+    code = (
+        "import sys, sklfusion; "
+        "print([m for m in ('torch', 'transformers', 'openai', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists_and_has_a_docstring():
+    """The list of exports and the modules agree."""
+    for name in sklfusion.__all__:
+        assert getattr(sklfusion, name).__doc__, name
+
+
+def test_unknown_names_are_attribute_errors():
+    """A lazy package must still fail like any other module."""
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        sklfusion.Nonsense  # noqa: B018

@@ -1,0 +1,19 @@
+"""The bundled news desk."""
+
+from collections import Counter
+
+from sklfusion.datasets import load_newsdesk
+
+
+def test_the_news_desk_is_balanced_and_has_no_repeats():
+    """300 distinct briefs, 50 for each of six desks, every desk described."""
+    desk = load_newsdesk()
+    assert len(set(desk.data)) == 300
+    assert set(Counter(desk.target.tolist()).values()) == {50}
+    assert sorted(desk.descriptions) == desk.target_names
+
+
+def test_texts_and_labels_can_be_had_as_a_pair():
+    """return_X_y follows scikit-learn."""
+    data, target = load_newsdesk(return_X_y=True)
+    assert len(data) == len(target) == 300
