@@ -11,6 +11,10 @@ __version__ = "0.1.0"
 # module -> the public names that live in it
 _EXPORTS = {
     "annotations": ["Annotations"],
+    "calibration": ["MultiLabelCalibrator"],
+    "routing": ["ClassRoutingClassifier"],
+    "splitting": ["IterativeStratifiedKFold"],
+    "thresholds": ["MultiLabelThresholds"],
     "auto": ["AutoFusionClassifier", "make_fusion_pipeline"],
     "plotting": [
         "DataEfficiencyDisplay",

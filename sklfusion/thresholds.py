@@ -1,0 +1,405 @@
+"""`MultiLabelThresholds`: one decision threshold per label, tuned on held-out scores."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.metrics import check_scoring
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from sklfusion._multilabel import (
+    check_target,
+    f1_macro,
+    f1_of_counts,
+    f1_per_label,
+    has_scores,
+    label_scores,
+    out_of_fold_scores,
+    warn_one_sided,
+)
+from sklfusion._validation import check_scores
+from sklfusion.splitting import check_multilabel_cv, iterative_folds
+
+# A gain below this is rounding, not evidence for moving away from the default.
+_TOLERANCE = 1e-9
+_MAX_SWEEPS = 5
+
+
+def _inner_has(name):
+    def check(self):
+        estimator = getattr(self, "estimator_", self.estimator)
+        if estimator is None:
+            return name == "predict_proba"
+        getattr(estimator, name)
+        return True
+
+    return check
+
+
+class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Classifier that tunes one decision threshold per label by cross-validation.
+
+    The multi-label sibling of :class:`~sklearn.model_selection.TunedThresholdClassifierCV`,
+    which takes binary targets only. Scores come from cross-validation and are pooled, so no
+    threshold is chosen on a score whose model saw the row. The choice itself is
+    cross-validated too: thresholds tuned on all folds but one are judged on that one, and where
+    they do not beat the default there, the default stays.
+
+    Parameters
+    ----------
+    estimator : classifier or None, default=None
+        A multi-label classifier with ``predict_proba`` or ``decision_function``. With None, X
+        itself is the (n, K) matrix of scores: use it as the last step after something that gives
+        held-out probabilities.
+    scoring : {"f1", "f1_micro", "f1_samples", "exact_match"}, str or callable, default="f1"
+        What to maximise. "f1" is the macro average: every label on its own. "exact_match" is the
+        share of rows whose whole label set is right. Else any scikit-learn scorer name or
+        ``scorer(estimator, X, y)`` that needs ``predict`` alone.
+    per_label : bool, default=True
+        One threshold per label; False shares one between all labels.
+    thresholds : int or array-like, default=100
+        Number of candidates per label, taken between the quantiles of its scores, or the
+        candidates themselves.
+    default : float or "auto", default="auto"
+        Threshold of labels that cannot be tuned, and the one to beat. "auto" is 0.5 for
+        probabilities and 0 for decision values.
+    at_least_one : bool, default=False
+        Whether a row in which no label passes gets the label that comes nearest (largest score
+        minus threshold).
+    response_method : {"auto", "predict_proba", "decision_function"}, default="auto"
+        Where scores come from; "auto" takes the first that the estimator has.
+    cv : int, splitter, iterable, "prefit" or None, default=None
+        Folds of the scores. None is 5 folds by :class:`IterativeStratifiedKFold`. With "prefit"
+        ``estimator`` must be fitted and the rows given to ``fit`` should be new to it.
+    n_jobs : int or None, default=None
+        Folds fitted at once.
+    random_state : int, RandomState instance or None, default=0
+        Seeds the folds. A number by default, so that two fits agree.
+
+    Attributes
+    ----------
+    estimator_ : classifier or None
+        Fitted on all rows.
+    thresholds_ : ndarray of shape (K,)
+        A label is on when its score is at least this.
+    tuned_ : ndarray of bool of shape (K,)
+        False where the default stayed.
+    best_score_ : float
+        Cross-validated score of the tuned thresholds: each fold judged by thresholds from the
+        others.
+    default_score_ : float
+        Score of the default threshold on the same rows.
+    classes_ : ndarray of shape (K,)
+        Column names of y if it was a frame, else ``0 .. K-1``.
+    n_features_in_ : int
+        If X is a matrix.
+
+    Warns
+    -----
+    DataWarning
+        For labels that no training row has, or every row; they keep the default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklfusion import MultiLabelThresholds
+    >>> rng = np.random.default_rng(0)
+    >>> y = (rng.random((200, 3)) < 0.3).astype(int)
+    >>> p = 0.3 * y + 0.2 * rng.random((200, 3))  # the right order, but seldom above 0.5
+    >>> clf = MultiLabelThresholds().fit(p, y)
+    >>> clf.thresholds_.shape
+    (3,)
+    >>> clf.predict([[0.1, 0.3, 0.1]]).tolist()
+    [[0, 1, 0]]
+    """
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        scoring="f1",
+        per_label=True,
+        thresholds=100,
+        default="auto",
+        at_least_one=False,
+        response_method="auto",
+        cv=None,
+        n_jobs=None,
+        random_state=0,
+    ):
+        self.estimator = estimator
+        self.scoring = scoring
+        self.per_label = per_label
+        self.thresholds = thresholds
+        self.default = default
+        self.at_least_one = at_least_one
+        self.response_method = response_method
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        return tags
+
+    def fit(self, X, y, **params):
+        """Fit the estimator and tune the thresholds.
+
+        Parameters
+        ----------
+        X : sequence of length n, or (n, K) scores
+            Whatever ``estimator`` takes; scores when it is None.
+        y : array-like, sparse matrix or DataFrame of shape (n, K)
+            Label indicator matrix.
+        **params : dict
+            Passed to ``estimator.fit``; values of length n are cut to the folds.
+
+        Returns
+        -------
+        self : MultiLabelThresholds
+        """
+        Y, self.classes_ = check_target(y, caller=type(self).__name__)
+        self._method = self._check_method()
+        default = self._check_default()
+        scores, folds = self._held_out_scores(X, Y, params)
+        scores = check_scores(scores, Y.shape[1], caller=type(self).__name__)
+        one_sided = warn_one_sided(
+            Y,
+            self.classes_,
+            caller=type(self).__name__,
+            consequence=f"They keep the default threshold {default:g}.",
+        )
+        if hasattr(X, "shape") and len(X.shape) == 2:
+            self.n_features_in_ = X.shape[1]
+        tuner = _Tuner(
+            _check_metric(self.scoring), self.per_label, self.thresholds, default,
+            self.at_least_one, ~one_sided,
+        )  # fmt: skip
+        self._choose(tuner, Y, scores, folds)
+        return self
+
+    def _check_method(self):
+        if self.response_method not in ("auto", "predict_proba", "decision_function"):
+            raise ValueError(
+                f"response_method={self.response_method!r}; use 'auto', 'predict_proba' or "
+                "'decision_function'."
+            )
+        if self.estimator is None:
+            return None
+        if self.response_method != "auto":
+            return self.response_method
+        if not has_scores(self.estimator):
+            raise TypeError(
+                f"{type(self.estimator).__name__} has neither predict_proba nor "
+                "decision_function; MultiLabelThresholds needs one of them."
+            )
+        has_proba = hasattr(self.estimator, "predict_proba")
+        return "predict_proba" if has_proba else "decision_function"
+
+    def _check_default(self):
+        if self.default == "auto":
+            return 0.0 if self._method == "decision_function" else 0.5
+        if isinstance(self.default, bool | str) or not np.isfinite(self.default):
+            raise ValueError(f"default={self.default!r}; it needs a finite number or 'auto'.")
+        return float(self.default)
+
+    def _held_out_scores(self, X, Y, params):
+        """Scores of every row by a model that did not see it, and the row's fold."""
+        if self.estimator is None or (isinstance(self.cv, str) and self.cv == "prefit"):
+            self.estimator_ = self.estimator
+            if self.estimator is None:
+                scores = np.asarray(X, dtype=np.float64)
+            else:
+                check_is_fitted(self.estimator)
+                scores = label_scores(self.estimator, X, self._method)
+            n_splits = min(5, max(len(Y) // 2, 1))
+            rng = np.random.default_rng(0)
+            return scores, iterative_folds(Y, n_splits, rng)
+        cv = check_multilabel_cv(self.cv, Y, self.random_state)
+        splits = list(cv.split(X, Y))
+        scores = out_of_fold_scores(
+            self.estimator, X, Y, splits, method=self._method, params=params, n_jobs=self.n_jobs
+        )
+        self.estimator_ = clone(self.estimator).fit(X, Y, **params)
+        folds = np.empty(len(Y), dtype=int)
+        for fold, (_, test) in enumerate(splits):
+            folds[test] = fold
+        return scores, folds
+
+    def _choose(self, tuner, Y, scores, folds):
+        """Tune on all rows; keep per label what also wins on folds it was not tuned on."""
+        by_default = np.full(Y.shape[1], tuner.default)
+        base = apply_thresholds(scores, by_default, self.at_least_one)
+        held_out = base.copy()
+        for fold in np.unique(folds) if len(np.unique(folds)) > 1 else ():
+            test = folds == fold
+            found = tuner.tune(Y[~test], scores[~test])
+            held_out[test] = apply_thresholds(scores[test], found, self.at_least_one)
+        self.best_score_ = float(tuner.metric(Y, held_out))
+        self.default_score_ = float(tuner.metric(Y, base))
+        if tuner.separable:
+            better = f1_per_label(Y, held_out) > f1_per_label(Y, base) + _TOLERANCE
+        else:
+            better = np.full(Y.shape[1], self.best_score_ > self.default_score_ + _TOLERANCE)
+        tuned = tuner.tune(Y, scores) if better.any() else by_default
+        self.tuned_ = better & tuner.tunable & (tuned != tuner.default)
+        self.thresholds_ = np.where(self.tuned_, tuned, tuner.default)
+        if tuner.separable:
+            kept = np.where(better, f1_per_label(Y, held_out), f1_per_label(Y, base))
+            self.best_score_ = float(kept.mean())
+        else:
+            self.best_score_ = max(self.best_score_, self.default_score_)
+
+    def _scores(self, X):
+        check_is_fitted(self, "thresholds_")
+        if self.estimator_ is None:
+            X = np.asarray(X, dtype=np.float64)
+            return check_scores(X, len(self.classes_), caller=type(self).__name__)
+        return label_scores(self.estimator_, X, self._method)
+
+    def predict(self, X):
+        """Return the label sets as an int indicator matrix of shape (n, K)."""
+        return apply_thresholds(self._scores(X), self.thresholds_, self.at_least_one)
+
+    @available_if(_inner_has("predict_proba"))
+    def predict_proba(self, X):
+        """Return the probabilities of the estimator, shape (n, K), unchanged."""
+        check_is_fitted(self, "thresholds_")
+        if self.estimator_ is None:
+            return self._scores(X)
+        return label_scores(self.estimator_, X, "predict_proba")
+
+    @available_if(_inner_has("decision_function"))
+    def decision_function(self, X):
+        """Return the decision values of the estimator, shape (n, K), unchanged."""
+        check_is_fitted(self, "thresholds_")
+        return label_scores(self.estimator_, X, "decision_function")
+
+
+def apply_thresholds(scores, thresholds, at_least_one=False):
+    """Return the (n, K) int indicator of ``scores >= thresholds``.
+
+    With ``at_least_one`` a row in which none passes gets the label of largest margin; among
+    equals the first.
+    """
+    on = (scores >= thresholds).astype(np.int64)
+    if at_least_one and len(on):
+        empty = np.flatnonzero(on.sum(axis=1) == 0)
+        on[empty, (scores[empty] - thresholds).argmax(axis=1)] = 1
+    return on
+
+
+class _Tuner:
+    """Finds the thresholds that maximise a metric on given rows; pure numpy, no estimator."""
+
+    def __init__(self, metric, per_label, candidates, default, at_least_one, tunable):
+        self.metric = metric
+        self.per_label = per_label
+        self.candidates = candidates
+        self.default = default
+        self.at_least_one = at_least_one
+        self.tunable = tunable
+        # Macro F1 falls apart into labels unless at_least_one couples them.
+        self.separable = metric is f1_macro and per_label and not at_least_one
+
+    def tune(self, Y, scores):
+        thresholds = np.full(Y.shape[1], self.default)
+        if not self.per_label:
+            pool = np.unique(scores[:, self.tunable])
+            return self._best(Y, scores, thresholds, np.arange(Y.shape[1]), pool)[0]
+        columns = np.flatnonzero(self.tunable)
+        if self.separable:
+            for k in columns:
+                thresholds[k] = best_f1_threshold(
+                    Y[:, k], scores[:, k], self._grid(np.unique(scores[:, k])), self.default
+                )
+            return thresholds
+        score = -np.inf
+        for _ in range(_MAX_SWEEPS):  # coordinate ascent
+            before = score
+            for k in columns:
+                pool = np.unique(scores[:, k])
+                thresholds, score = self._best(Y, scores, thresholds, [k], pool)
+            if score <= before + _TOLERANCE:
+                break
+        return thresholds
+
+    def _grid(self, values):
+        """Candidate thresholds midway between neighbouring scores, thinned to quantiles."""
+        if not np.isscalar(self.candidates):
+            return np.asarray(self.candidates, dtype=np.float64)
+        middle = (values[1:] + values[:-1]) / 2
+        if len(middle) > self.candidates:
+            middle = middle[np.linspace(0, len(middle) - 1, self.candidates).astype(int)]
+        return middle
+
+    def _best(self, Y, scores, thresholds, columns, pool):
+        """Best candidate for some columns with the others held; ties to the nearest default."""
+        current = apply_thresholds(scores, thresholds, self.at_least_one)
+        best, best_score = thresholds, self.metric(Y, current)
+        grid = self._grid(pool)
+        for candidate in grid[np.argsort(np.abs(grid - self.default), kind="stable")]:
+            trial = thresholds.copy()
+            trial[columns] = candidate
+            score = self.metric(Y, apply_thresholds(scores, trial, self.at_least_one))
+            if score > best_score + _TOLERANCE:
+                best, best_score = trial, score
+        return best, best_score
+
+
+def best_f1_threshold(y, score, grid, default):
+    """Return the candidate of largest F1; the default if none beats it, ties nearest to it."""
+    grid = np.append(grid, default)
+    order = np.argsort(score)
+    positives_below = np.concatenate([[0], np.cumsum(y[order])])
+    below = np.searchsorted(score[order], grid, side="left")
+    true_positive = y.sum() - positives_below[below]
+    f1 = 2 * true_positive / np.maximum(len(y) - below + y.sum(), 1)
+    best = np.flatnonzero(f1 >= f1.max() - _TOLERANCE)
+    return grid[best[np.abs(grid[best] - default).argmin()]]
+
+
+_METRICS = {
+    "f1": f1_macro,
+    "f1_macro": f1_macro,
+    "f1_micro": lambda Y, on: float(f1_of_counts((Y * on).sum(), Y.sum() + on.sum())),
+    "f1_samples": lambda Y, on: f1_of_counts(
+        (Y * on).sum(axis=1), Y.sum(axis=1) + on.sum(axis=1)
+    ).mean(),
+    "exact_match": lambda Y, on: float((on == Y).all(axis=1).mean()),
+    "accuracy": lambda Y, on: float((on == Y).all(axis=1).mean()),
+}
+
+
+def _check_metric(scoring):
+    """Return ``metric(Y, indicator)`` for a name or a scikit-learn scorer."""
+    if isinstance(scoring, str) and scoring in _METRICS:
+        return _METRICS[scoring]
+    if not isinstance(scoring, str) and not callable(scoring):
+        raise ValueError(
+            f"scoring={scoring!r}; use one of {sorted(_METRICS)}, a scikit-learn scorer name or "
+            "a callable scorer(estimator, X, y)."
+        )
+
+    def metric(Y, on):
+        fixed = _Fixed(on)
+        return check_scoring(fixed, scoring)(fixed, on, Y)
+
+    return metric
+
+
+class _Fixed(ClassifierMixin, BaseEstimator):
+    """A classifier whose predictions are given, so that any scorer can judge them."""
+
+    def __init__(self, indicator=None):
+        self.indicator = indicator
+        self.classes_ = [np.array([0, 1])] * (0 if indicator is None else indicator.shape[1])
+
+    def fit(self, X, y=None):
+        return self
+
+    def predict(self, X):
+        return self.indicator

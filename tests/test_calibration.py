@@ -1,0 +1,167 @@
+"""MultiLabelCalibrator, and scikit-learn's own calibration for one label per text."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy.special import expit, logit
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB
+
+from sklfusion import MultiLabelCalibrator, MultiLabelThresholds
+from sklfusion._multilabel import label_scores
+from sklfusion.calibration import PlattScaling, TemperatureScaling, fit_maps
+from sklfusion.exceptions import DataWarning
+
+
+def distorted(n=3000, slope=3.0, bias=-1.0, seed=0):
+    """Probabilities bent by a known map, and labels drawn from the straight ones."""
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0.02, 0.98, (n, 3))
+    y = (rng.random((n, 3)) < truth).astype(int)
+    return expit(slope * logit(truth) + bias), truth, y
+
+
+def bce(y, p):
+    p = np.clip(p, 1e-9, 1 - 1e-9)
+    return -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+
+
+@pytest.mark.parametrize("per_label", [True, False])
+def test_sigmoid_undoes_a_known_distortion(per_label):
+    """Platt finds the inverse slope and intercept of the distortion."""
+    p, truth, y = distorted()
+    clf = MultiLabelCalibrator(per_label=per_label).fit(p, y)
+    for fitted in clf.calibrators_:
+        assert fitted.slope == pytest.approx(1 / 3, abs=0.05)
+        assert fitted.intercept == pytest.approx(1 / 3, abs=0.12)
+    assert np.abs(clf.predict_proba(p) - truth).mean() < 0.02
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "temperature", "isotonic"])
+def test_calibration_improves_log_loss_of_fresh_rows(method):
+    """Fitted on some rows, each method lowers the loss of others."""
+    p, _, y = distorted(bias=0.0)
+    clf = MultiLabelCalibrator(method=method).fit(p[:1500], y[:1500])
+    assert bce(y[1500:], clf.predict_proba(p[1500:])) < bce(y[1500:], p[1500:])
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "temperature", "isotonic"])
+def test_calibration_keeps_each_labels_ranking(method):
+    """Maps are increasing: no pair of rows changes order within a label."""
+    p, _, y = distorted(n=400)
+    q = MultiLabelCalibrator(method=method).fit(p, y).predict_proba(p)
+    order = p.argsort(axis=0)
+    assert (np.diff(np.take_along_axis(q, order, axis=0), axis=0) >= -1e-12).all()
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [OneVsRestClassifier(GaussianNB()), RandomForestClassifier(n_estimators=20, random_state=0)],
+    ids=["naive_bayes", "forest"],
+)
+def test_wrapped_estimator_is_calibrated_on_held_out_scores(estimator):
+    """Wrapping lowers the loss of fresh rows; thresholds stack on top."""
+    X, y = make_multilabel_classification(n_samples=600, n_classes=4, random_state=0)
+    raw = label_scores(clone(estimator).fit(X[:400], y[:400]), X[400:])
+    clf = MultiLabelCalibrator(estimator, cv=4).fit(X[:400], y[:400])
+    assert bce(y[400:], clf.predict_proba(X[400:])) < bce(y[400:], raw)
+    stacked = MultiLabelThresholds(MultiLabelCalibrator(estimator, cv=3), cv=3)
+    assert stacked.fit(X[:300], y[:300]).predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_one_sided_label_passes_unchanged(value):
+    """A label never (or always) on cannot be calibrated: identity and a DataWarning."""
+    p, _, y = distorted(n=200)
+    y[:, 1] = value
+    with pytest.warns(DataWarning, match="pass unchanged"):
+        clf = MultiLabelCalibrator().fit(p, pd.DataFrame(y, columns=list("abc")))
+    np.testing.assert_allclose(clf.predict_proba(p)[:, 1], p[:, 1], atol=1e-7)
+
+
+def test_soft_targets_fit_like_the_labels_drawn_from_them():
+    """Rates give the map that many annotators' labels would give."""
+    p, truth, y = distorted()
+    soft = MultiLabelCalibrator().fit(p, truth).calibrators_
+    hard = MultiLabelCalibrator().fit(p, y).calibrators_
+    for a, b in zip(soft, hard, strict=True):
+        assert a.slope == pytest.approx(b.slope, abs=0.06)
+
+
+def test_sparse_target_equals_dense():
+    """csr and dense indicators give the same maps."""
+    p, _, y = distorted(n=300)
+    a = MultiLabelCalibrator().fit(p, y).predict_proba(p)
+    b = MultiLabelCalibrator().fit(p, sparse.csr_array(y)).predict_proba(p)
+    np.testing.assert_array_equal(a, b)
+
+
+def test_separable_scores_give_finite_maps():
+    """Perfectly separated scores stay finite and certain scores do not overflow."""
+    p = np.repeat([[0.0], [1.0]], 10, axis=0) * np.ones((1, 2))
+    q = MultiLabelCalibrator().fit(p, p.astype(int)).predict_proba(p)
+    assert np.isfinite(q).all()
+    assert q[0, 0] < 0.2 < 0.8 < q[-1, 0]
+
+
+def test_anti_correlated_scores_become_the_base_rate():
+    """A label whose scores point the wrong way is not turned round but made constant."""
+    y = np.r_[np.zeros(30), np.ones(30)]
+    fitted = PlattScaling().fit(np.where(y == 1, -1.0, 1.0), y)
+    assert fitted.slope == 0
+    assert fitted.predict(np.array([0.0]))[0] == pytest.approx(0.5, abs=0.02)
+    assert TemperatureScaling().fit(np.where(y == 1, -1.0, 1.0), y).temperature > 1000
+
+
+def test_skipped_labels_are_the_identity():
+    """fit_maps leaves the labels of ``skip`` alone."""
+    s = np.linspace(-3, 3, 20)[:, None]
+    (identity,) = fit_maps(s, (s > 0).astype(float), skip=np.array([True]))
+    np.testing.assert_allclose(identity.predict(s[:, 0]), expit(s[:, 0]))
+
+
+@pytest.mark.parametrize(
+    ("params", "X", "message"),
+    [
+        ({"method": "beta"}, np.full((4, 2), 0.5), "method='beta'"),
+        ({}, np.full((4, 2), 1.5), r"outside \[0, 1\]"),
+        ({}, np.full((4, 3), 0.5), "one column per class"),
+        ({"estimator": object()}, np.full((4, 2), 0.5), "decision_function"),
+    ],
+)
+def test_wrong_input_is_refused(params, X, message):
+    """Errors say what arrived and what was wanted."""
+    y = np.array([[0, 1], [1, 0], [1, 1], [0, 0]])
+    with pytest.raises((ValueError, TypeError), match=message):
+        MultiLabelCalibrator(**params).fit(X, y)
+
+
+def test_sklearn_temperature_calibrates_one_label_per_text():
+    """For multi-class, scikit-learn's own temperature scaling does the job."""
+    X, y = make_classification(
+        n_samples=900, n_features=30, n_informative=4, n_redundant=20, n_classes=3, random_state=0
+    )
+    y = np.array(["a", "b", "c"])[y]
+    plain = GaussianNB().fit(X[:600], y[:600])
+    cooled = CalibratedClassifierCV(GaussianNB(), method="temperature", ensemble=False)
+    cooled.fit(X[:600], y[:600])
+    assert log_loss(y[600:], cooled.predict_proba(X[600:])) < log_loss(
+        y[600:], plain.predict_proba(X[600:])
+    )
+    np.testing.assert_array_equal(cooled.predict(X[600:]), plain.predict(X[600:]))
+
+
+def test_calibrator_wraps_a_linear_model_that_needs_little():
+    """A well calibrated model is changed little."""
+    X, y = make_multilabel_classification(n_samples=500, n_classes=3, random_state=1)
+    X = X / X.std(axis=0)
+    inner = OneVsRestClassifier(LogisticRegression(C=0.1))
+    raw = inner.fit(X, y).predict_proba(X)
+    assert np.abs(MultiLabelCalibrator(inner).fit(X, y).predict_proba(X) - raw).mean() < 0.1

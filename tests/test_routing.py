@@ -1,0 +1,149 @@
+"""Class routing, and scikit-learn's VotingClassifier over text parts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import VotingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklfusion import ClassRoutingClassifier
+
+NAMES = np.array(["ham", "offer", "spam"])
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, y = make_classification(
+        n_samples=300, n_features=8, n_informative=5, n_classes=3, random_state=0
+    )
+    return X, NAMES[y]
+
+
+class Fixed(DummyClassifier):
+    """Always answers one class with a given probability."""
+
+    def __init__(self, answer="ham", p=0.9):
+        super().__init__(strategy="constant", constant=answer)
+        self.answer = answer
+        self.p = p
+
+    def predict_proba(self, X):
+        rest = (1 - self.p) / (len(self.classes_) - 1)
+        return np.where(self.classes_ == self.answer, self.p, rest)[None, :].repeat(len(X), 0)
+
+
+@pytest.mark.parametrize(("rules", "winner"), [({"spam": "b"}, "spam"), ({"spam": "a"}, "ham")])
+def test_the_answer_of_the_responsible_member_wins(rules, winner, data):
+    """An answer counts 2 from the member that is responsible for the class named, else 1."""
+    X, y = data
+    members = [("a", Fixed("ham")), ("b", Fixed("spam"))]
+    clf = ClassRoutingClassifier(members, rules={"ham": "a", **rules}, default="a")
+    if rules["spam"] == "b":  # both responsible for what they name: larger probability wins
+        clf.set_params(b__p=0.95)
+    assert set(clf.fit(X, y).predict(X)) == {winner}
+
+
+def test_two_members_outvote_one_that_is_not_responsible(data):
+    """Sums: two plain votes equal one responsible vote; three beat it."""
+    X, y = data
+    members = [("a", Fixed("ham", 0.99)), ("b", Fixed("spam")), ("c", Fixed("spam"))]
+    rules = {"ham": "a", "spam": "b", "offer": "a"}
+    assert set(ClassRoutingClassifier(members, rules=rules).fit(X, y).predict(X)) == {"spam"}
+
+
+@pytest.mark.parametrize("voting", ["hard", "soft"])
+def test_probabilities_agree_with_the_prediction(voting, data):
+    """Rows sum to one and the largest is the class predicted."""
+    X, y = data
+    members = [("lr", LogisticRegression()), ("knn", KNeighborsClassifier())]
+    clf = ClassRoutingClassifier(members, voting=voting).fit(X, y)
+    p = clf.predict_proba(X)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    np.testing.assert_array_equal(clf.classes_[p.argmax(axis=1)], clf.predict(X))
+
+
+def test_auto_rules_give_a_class_to_the_member_that_knows_it(data):
+    """A useless member is responsible for nothing."""
+    X, y = data
+    members = [("bad", DummyClassifier(strategy="uniform", random_state=0)),
+               ("good", LogisticRegression())]  # fmt: skip
+    clf = ClassRoutingClassifier(members).fit(X, y)
+    assert set(clf.rules_.values()) == {"good"}
+    assert clf.class_scores_.shape == (2, 3)
+    assert clf.score(X, y) >= 0.95 * LogisticRegression().fit(X, y).score(X, y)
+
+
+def test_multilabel_takes_each_label_from_its_member():
+    """Label k of the ensemble is label k of the responsible member, names from the frame."""
+    X, y = make_multilabel_classification(n_samples=150, n_classes=3, random_state=0)
+    frame = pd.DataFrame(y, columns=list("xyz"))
+    members = [("lr", OneVsRestClassifier(LogisticRegression(max_iter=500))),
+               ("knn", KNeighborsClassifier())]  # fmt: skip
+    clf = ClassRoutingClassifier(members, rules={"y": "knn"}).fit(X, frame)
+    assert clf.rules_ == {"x": "lr", "y": "knn", "z": "lr"}
+    np.testing.assert_array_equal(
+        clf.predict(X)[:, 1], clf.named_estimators_["knn"].predict(X)[:, 1]
+    )
+    np.testing.assert_array_equal(
+        clf.predict_proba(X)[:, 0], clf.named_estimators_["lr"].predict_proba(X)[:, 0]
+    )
+    auto = ClassRoutingClassifier(members, cv=3).fit(X, y)
+    assert auto.predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"rules": {"egg": "a"}}, "egg"),
+        ({"rules": {"ham": "zzz"}}, "zzz"),
+        ({"rules": "best"}, "rules='best'"),
+        ({"voting": "loud"}, "voting"),
+        ({"default": "zzz"}, "default='zzz'"),
+        ({"estimators": []}, "empty"),
+    ],
+)
+def test_wrong_rules_are_refused_in_fit(params, message, data):
+    """Errors name the rule, member or parameter."""
+    clf = ClassRoutingClassifier([("a", LogisticRegression())]).set_params(**params)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(*data)
+
+
+def test_routing_is_searched_like_a_voting_classifier(data):
+    """Nested parameters, replacement of members and clone work."""
+    X, y = data
+    clf = ClassRoutingClassifier([("lr", LogisticRegression()), ("knn", KNeighborsClassifier())])
+    search = GridSearchCV(clf, {"lr__C": [0.1, 1], "voting": ["hard", "soft"]}, cv=2).fit(X, y)
+    assert search.best_score_ > 0.5
+    assert (
+        clone(clf).set_params(knn=DummyClassifier()).estimators[1][1].__class__ is DummyClassifier
+    )
+
+
+TEXTS = ["cheap pills now", "win a cheap prize", "lunch at noon", "see you at lunch"] * 10
+LABELS = np.array(["spam", "spam", "ham", "ham"] * 10)
+
+
+@pytest.mark.parametrize("voting", ["hard", "soft"])
+@pytest.mark.parametrize("weights", [None, [2, 1]])
+def test_voting_classifier_takes_text_parts(voting, weights):
+    """scikit-learn's VotingClassifier is the voting and weighted ensemble, over raw texts."""
+    encoder = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    scores = make_pipeline(
+        FunctionTransformer(
+            lambda texts: np.array([["cheap" in t, "lunch" in t] for t in texts], float)
+        ),
+        MultinomialNB(),
+    )
+    clf = VotingClassifier([("encoder", encoder), ("llm", scores)], voting=voting, weights=weights)
+    assert clf.fit(TEXTS, LABELS).predict(["cheap pills", "lunch"]).tolist()[0] == "spam"
