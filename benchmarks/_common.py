@@ -1,0 +1,82 @@
+"""What the benchmark programs share: data, embeddings, tables, results."""
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+IMAGES = ROOT / "docs" / "images"
+CACHE = Path(os.environ.get("SKLFUSION_BENCH_CACHE", Path.home() / ".cache" / "sklfusion-bench"))
+
+
+def data_dir():
+    """Folder of the benchmark data, or SystemExit with a clear word."""
+    path = Path(os.environ.get("SKLFUSION_DATA", ROOT.parent / "shared" / "data"))
+    if not (path / "manifest.json").exists():
+        raise SystemExit(f"Benchmark data not found at {path}; set SKLFUSION_DATA to its folder.")
+    return path
+
+
+def read(name):
+    """Read one parquet file of the benchmark data, e.g. ``replay/agnews_test``."""
+    import pandas as pd
+
+    return pd.read_parquet(data_dir() / f"{name}.parquet")
+
+
+def embed(texts, **params):
+    """Embed texts with the embedded encoder, cached across runs; (n, d) float32."""
+    from sklfusion import RobertaEmbedder
+
+    return RobertaEmbedder(memory=CACHE, **params).fit_transform(list(texts))
+
+
+def mean_spread(values):
+    """Format mean and standard deviation of several draws."""
+    values = np.asarray(values, dtype=float)
+    return f"{np.nanmean(values):.3f} ± {np.nanstd(values, ddof=min(1, values.size - 1)):.3f}"
+
+
+def print_table(header, rows):
+    """Print rows as a markdown table with aligned columns."""
+    cells = [[str(c) for c in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    for number, row in enumerate(cells):
+        print("| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |")
+        if number == 0:
+            print("|" + "|".join("-" * (w + 2) for w in widths) + "|")
+
+
+def write_json(name, results):
+    """Write results to ``benchmarks/results/<name>.json`` with the versions they came from."""
+    import sklearn
+    import torch
+
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    versions = {"python": platform.python_version(), "sklearn": sklearn.__version__}
+    versions["torch"] = torch.__version__
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"versions": versions, **results}, indent=1, default=_plain) + "\n")
+    print(f"\nwritten: {path.relative_to(ROOT)}")
+    return path
+
+
+def _plain(value):
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(type(value).__name__)
+
+
+def save_figure(figure, name):
+    """Write a figure to ``docs/images/<name>.png``."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    path = IMAGES / f"{name}.png"
+    figure.savefig(path, dpi=130)
+    print(f"written: {path.relative_to(ROOT)}")
+    return path
