@@ -5,11 +5,16 @@ have one form: what arrived, what was wanted, what to do.
 """
 
 import numbers
+import re
+import warnings
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.multiclass import type_of_target
 
+from sklfusion.exceptions import DataWarning
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MISSING_ADVICE = "Replace missing texts first, for example by ''."
 
 
@@ -92,6 +97,32 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
             )
     # numpy.str_ is a str, but its repr and its pickles are not those of one
     return [text if type(text) is str else str(text) for text in texts]
+
+
+def replace_surrogates(texts, *, caller="this estimator"):
+    """Return ``texts`` with each lone surrogate replaced by U+FFFD; warn once if there was one.
+
+    A lone surrogate (half of a UTF-16 pair, left behind by a broken decoder) cannot be written as
+    UTF-8, so tokenizers and HTTP clients fail on it in the middle of a run.
+
+    Warns
+    -----
+    DataWarning
+        If something was replaced; names the index of the first such text.
+    """
+    found = [index for index, text in enumerate(texts) if _SURROGATE.search(text)]
+    if not found:
+        return texts
+    warnings.warn(
+        f"{caller}: {len(found)} text(s) hold lone surrogates, the first is texts[{found[0]}]; "
+        "each was replaced by U+FFFD. Decode the source with the right encoding to keep them.",
+        DataWarning,
+        stacklevel=3,
+    )
+    texts = list(texts)
+    for index in found:
+        texts[index] = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", texts[index])
+    return texts
 
 
 def check_classes(classes, *, caller="this estimator"):
