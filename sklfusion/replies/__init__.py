@@ -1,0 +1,27 @@
+"""The reply store: what a model answered, kept so that nothing is paid for twice.
+
+::
+
+    open_store(memory)        the store below a path or a joblib.Memory location
+    ReplyStore                get_many, claim, put, ... on one SQLite file
+    request_key(request)      the digest under which a reply is kept
+    encode_reply, decode_reply    Reply <-> JSON text
+
+Layers, from the inside out: ``_keys`` and ``_codec`` are pure; ``_leases`` decides who may pay;
+``_connections`` opens the file; ``_repair`` salvages a damaged one; ``_store`` puts them together;
+``_exchange`` moves replies between stores; ``_locate`` finds the file.
+"""
+
+from sklfusion.replies._codec import decode_reply, encode_reply
+from sklfusion.replies._keys import KEY_VERSION, request_key
+from sklfusion.replies._locate import open_store
+from sklfusion.replies._store import ReplyStore
+
+__all__ = [
+    "KEY_VERSION",
+    "ReplyStore",
+    "decode_reply",
+    "encode_reply",
+    "open_store",
+    "request_key",
+]

@@ -1,0 +1,89 @@
+"""Forks: no thread is inside SQLite at that moment, and the child starts with nothing inherited.
+
+SQLite has locks of its own. A fork while another thread holds one would leave it held for ever in
+the child, so a fork waits until all threads have left SQLite, which takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+# A thread that forks while it uses a connection itself would wait for ever.
+_LONGEST_WAIT = 10.0
+
+
+class _Pool(Protocol):
+    def forget_inherited(self) -> None: ...
+
+
+POOLS: weakref.WeakSet[_Pool] = weakref.WeakSet()
+
+# They belong to the parent. Closing one in the child could drop the parent's work, so they are
+# kept until the child ends.
+_INHERITED: list[sqlite3.Connection] = []
+
+
+def keep(connections: Iterable[sqlite3.Connection]) -> None:
+    """Keep connections from being collected."""
+    _INHERITED.extend(connections)
+
+
+class Gate:
+    """Lets threads in and out, and closes while the process forks."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+        self._closed = False
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Count the calling thread as inside."""
+        with self._changed:
+            while self._closed:
+                self._changed.wait()
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in and wait until all are out."""
+        end = time.monotonic() + _LONGEST_WAIT
+        with self._changed:
+            self._closed = True
+            while self._count and time.monotonic() < end:
+                self._changed.wait(end - time.monotonic())
+
+    def open(self) -> None:
+        """Let threads in again."""
+        with self._changed:
+            self._closed = False
+            self._changed.notify_all()
+
+
+GATE = Gate()
+
+
+def _in_child() -> None:
+    GATE.__init__()  # type: ignore[misc]
+    for pool in POOLS:
+        pool.forget_inherited()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: GATE.close(),
+        after_in_parent=lambda: GATE.open(),
+        after_in_child=_in_child,
+    )
