@@ -10,7 +10,9 @@ __version__ = "0.1.0"
 
 # module -> the public names that live in it
 _EXPORTS = {
+    "alignment": ["LabelDistributionEstimator", "AlignmentDisplay"],
     "annotations": ["Annotations"],
+    "fusion": ["FusionClassifier", "FusionMLP"],
     "calibration": ["MultiLabelCalibrator"],
     "routing": ["ClassRoutingClassifier"],
     "splitting": ["IterativeStratifiedKFold"],

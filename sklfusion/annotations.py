@@ -146,6 +146,8 @@ class Annotations:
 
     def __getitem__(self, rows):
         """Return the annotations of some rows (slice, boolean mask or integer array)."""
+        if isinstance(rows, tuple):  # scikit-learn's splitters ask for X[rows, ...]
+            rows = rows[0]
         rows = np.arange(len(self))[rows]
         rows = np.atleast_1d(rows)
         changes = {
@@ -158,6 +160,11 @@ class Annotations:
         if self.repeats is not None:
             changes["repeats"] = self.repeats[:, rows]
         return replace(self, **changes)
+
+    @property
+    def shape(self):
+        """(n, K). It lets scikit-learn cut annotations into folds."""
+        return (len(self), len(self.classes))
 
     @property
     def ok(self):

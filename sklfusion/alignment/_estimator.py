@@ -1,0 +1,335 @@
+"""`LabelDistributionEstimator`: label probabilities from what an LLM put out."""
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklfusion._multilabel import check_target
+from sklfusion.alignment import _methods
+from sklfusion.alignment._probe import LinearProbe
+from sklfusion.alignment.metrics import alignment_l1, alignment_nll
+from sklfusion.annotations import Annotations
+from sklfusion.calibration import apply_maps, fit_maps, to_logits
+
+_FIELDS = {
+    "compare_to_none": "first_step_logits",
+    "max": "step_probs",
+    "unary": "unary_logits",
+    "binary": "pair_probs",
+    "probe": "hidden",
+}
+_CALIBRATIONS = {None: None, "platt": False, "per_label_platt": True}
+
+
+class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
+    """Estimate, for each label, the share of people who would choose it.
+
+    A language model that writes a list of labels is nearly certain at every step, so neither
+    its answer nor its first-step probabilities are label confidences. The methods read them
+    otherwise:
+
+    ================== ============================================== ================
+    method             P_l                                            queries per text
+    ================== ============================================== ================
+    "hard"             1 − ε if the label was said, else ε            1
+    "compare_to_none"  σ(s_l − s_none) at the first step              1
+    "max"              largest probability at any step of the list    1
+    "unary"            "is this label reasonable?", asked per label   K
+    "binary"           "which fits better?", all pairs, Bradley-Terry K (K + 1) / 2
+    "probe"            logistic regression on the hidden state        1
+    "base_rate"        the mean rate of the training texts            0
+    ================== ============================================== ================
+
+    Parameters
+    ----------
+    method : str, default="max"
+        See the table. "probe" and "base_rate" learn from y.
+    annotator : object or None, default=None
+        Something with ``annotate(texts) -> Annotations``. With it X can be raw texts.
+    calibrate : {None, "platt", "per_label_platt"}, default=None
+        Fit σ(w · logit P_l + b) to y, shared or per label. Probes are calibrated on held-out
+        folds.
+    epsilon : float, default=1e-8
+        Probabilities stay within [epsilon, 1 − epsilon].
+    threshold : float, default=0.5
+        ``predict`` says yes above it.
+    penalty : float, default=0.01
+        Ridge of the Bradley-Terry strengths.
+    C : float or "auto", default="auto"
+        Inverse ridge of the probe.
+    n_components : int, "auto" or None, default="auto"
+        Components kept by the probe.
+    scoring : {"nll", "l1"}, default="nll"
+        What ``score`` returns the negative of.
+    random_state : int, RandomState instance or None, default=0
+        Folds and decomposition of the probe.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        Labels, in the order of the columns.
+    calls_per_text_ : int
+        Queries that the method costs per text.
+    base_rates_ : ndarray of shape (K,)
+        Mean rate of the training texts, 0.5 (or 1/K) without y. Texts without an answer get it.
+    calibrators_ : list of K maps or None
+    probe_ : object or None
+    multilabel_ : bool
+        False where the annotations are one label per text; rows then sum to one.
+
+    Notes
+    -----
+    The standard deviation scaling of the paper's probe keeps the mean; ours removes it, which
+    the intercept absorbs and the solver likes. Rows whose status is not "ok" are left out of
+    ``fit``.
+
+    References
+    ----------
+    Large Language Models Do Multi-Label Classification Differently, arXiv 2505.17510.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklfusion import Annotations
+    >>> from sklfusion.alignment import LabelDistributionEstimator
+    >>> said = Annotations(["joy", "anger"], multilabel=True,
+    ...                    step_probs=[np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])])
+    >>> LabelDistributionEstimator("max").fit(said).predict_proba(said).tolist()
+    [[0.7, 0.6]]
+    """
+
+    def __init__(
+        self,
+        method="max",
+        *,
+        annotator=None,
+        calibrate=None,
+        epsilon=1e-8,
+        threshold=0.5,
+        penalty=0.01,
+        C="auto",
+        n_components="auto",
+        scoring="nll",
+        random_state=0,
+    ):
+        self.method = method
+        self.annotator = annotator
+        self.calibrate = calibrate
+        self.epsilon = epsilon
+        self.threshold = threshold
+        self.penalty = penalty
+        self.C = C
+        self.n_components = n_components
+        self.scoring = scoring
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        tags.target_tags.required = self.method in ("probe", "base_rate") or bool(self.calibrate)
+        return tags
+
+    def fit(self, X, y=None):
+        """Learn what the method needs to learn; nothing for uncalibrated zero-shot methods.
+
+        Parameters
+        ----------
+        X : Annotations, list of texts (with ``annotator``), or (n, D) features ("probe")
+            What the LLM said.
+        y : array-like, sparse matrix or DataFrame of shape (n, K), optional
+            Rates in [0, 1] or 0/1.
+
+        Returns
+        -------
+        self : LabelDistributionEstimator
+        """
+        self._check_params()
+        X = self._annotations(X)
+        learns = self.method in ("probe", "base_rate") or self.calibrate is not None
+        if y is None and learns:
+            raise ValueError(
+                f"method={self.method!r} with calibrate={self.calibrate!r} learns from y; "
+                "pass rates or 0/1 of shape (n, K)."
+            )
+        self.multilabel_ = X.multilabel if isinstance(X, Annotations) else True
+        Y, names = (None, None) if y is None else self._target(X, y)
+        self.classes_ = np.array(X.classes) if isinstance(X, Annotations) else names
+        if self.classes_ is None:
+            raise ValueError("Without Annotations the labels are read from y; pass y.")
+        k = len(self.classes_)
+        self.calls_per_text_ = _methods.calls_per_text(self.method, k)
+        if self.calibrate is not None and not self.multilabel_:
+            raise ValueError(
+                "calibrate is for multi-label annotations; for one label per text use "
+                "scikit-learn's CalibratedClassifierCV(method='temperature')."
+            )
+        self.base_rates_ = np.full(k, 0.5 if self.multilabel_ else 1 / k)
+        self.probe_, self.calibrators_ = None, None
+        if Y is not None:
+            self._learn(X, Y)
+        return self
+
+    def _check_params(self):
+        if self.method not in _methods.METHODS:
+            raise ValueError(f"method={self.method!r}; known are {_methods.METHODS}.")
+        if self.calibrate not in _CALIBRATIONS:
+            raise ValueError(f"calibrate={self.calibrate!r}; known are {list(_CALIBRATIONS)}.")
+        if self.scoring not in ("nll", "l1"):
+            raise ValueError(f"scoring={self.scoring!r}; use 'nll' or 'l1'.")
+        if not 0 < self.epsilon < 0.5:
+            raise ValueError(f"epsilon={self.epsilon!r}; it needs a number in (0, 0.5).")
+
+    def _annotations(self, X):
+        """Return Annotations, asking the annotator for raw texts, or a feature matrix."""
+        if isinstance(X, Annotations):
+            return X
+        if self.annotator is not None:
+            return self.annotator.annotate(X)
+        if self.method in ("probe", "base_rate"):
+            X = np.asarray(X)
+            if X.ndim == 2 and X.dtype.kind in "fiu":
+                if not np.isfinite(X).all():
+                    raise ValueError("The features of the probe hold NaN or infinity.")
+                return X
+        raise TypeError(
+            f"{type(self).__name__} got {type(X).__name__}; it needs Annotations, texts together "
+            "with annotator=..., or for method='probe' an (n, D) matrix of features."
+        )
+
+    def _target(self, X, y):
+        names = list(X.classes) if isinstance(X, Annotations) else None
+        if not self.multilabel_ and np.ndim(y) == 1:
+            y = np.asarray(y)[:, None] == np.array(names)[None, :]
+            if not y.any(axis=1).all():
+                raise ValueError(f"y holds a label that the annotations lack; they have {names}.")
+        Y, given = check_target(y, caller=type(self).__name__, soft=True)
+        if len(Y) != len(X):
+            raise ValueError(f"X has {len(X)} texts, y has {len(Y)} rows.")
+        if names is not None and Y.shape[1] != len(names):
+            raise ValueError(f"y has {Y.shape[1]} columns; the annotations have labels {names}.")
+        if names is not None and hasattr(y, "columns") and set(given) == set(map(str, names)):
+            Y = Y[:, [list(given).index(str(name)) for name in names]]
+        return Y, given
+
+    def _learn(self, X, Y):
+        ok = self._answered(X)
+        if not ok.any():
+            raise ValueError("No row has an answer to learn from (Annotations.status).")
+        self.base_rates_ = Y.mean(axis=0)
+        if self.method == "probe":
+            features = self._features(X)
+            self.probe_ = self._new_probe().fit(features[ok], Y[ok])
+        if self.calibrate is not None:
+            raw = self._held_out(X, Y, ok)
+            per_label = _CALIBRATIONS[self.calibrate]
+            self.calibrators_ = fit_maps(to_logits(raw[ok]), Y[ok], per_label=per_label)
+
+    def _new_probe(self):
+        return LinearProbe(self.C, self.n_components, self.random_state)
+
+    def _held_out(self, X, Y, ok):
+        """Uncalibrated probabilities by models that did not see the row."""
+        if self.method != "probe":
+            return self._raw(X)
+        features, out = self._features(X), np.full(Y.shape, 0.5)
+        rows = np.random.default_rng(0).permutation(np.flatnonzero(ok))
+        for test in np.array_split(rows, min(5, len(rows))):
+            train = np.setdiff1d(rows, test)
+            probe = self._new_probe().fit(features[train], Y[train]) if len(train) else self.probe_
+            out[test] = probe.predict_proba(features[test])
+        return out
+
+    def _features(self, X):
+        if not isinstance(X, Annotations):
+            return X
+        return self._field(X)
+
+    def _field(self, X):
+        name = _FIELDS[self.method]
+        value = getattr(X, name) if isinstance(X, Annotations) else None
+        if value is None:
+            raise ValueError(
+                f"method={self.method!r} needs Annotations.{name}, which is missing. Collect it "
+                "with sklfusion.alignment.collect, or choose another method."
+            )
+        return value
+
+    @staticmethod
+    def _answered(X):
+        return X.ok if isinstance(X, Annotations) else np.ones(len(X), dtype=bool)
+
+    def _raw(self, X):
+        """Probabilities of the method before calibration, shape (n, K)."""
+        k, eps = len(self.classes_), self.epsilon
+        if self.method == "base_rate":
+            return np.tile(self.base_rates_, (len(X), 1))
+        if self.method == "hard":
+            votes = X.scores("votes" if X.votes is not None else "auto")
+            if not self.multilabel_:
+                votes = np.eye(k)[np.nan_to_num(votes).argmax(axis=1)]
+            return _methods.hard_distribution(votes, eps)
+        if self.method == "probe":
+            return self.probe_.predict_proba(self._features(X))
+        field = self._field(X)
+        if self.method == "unary":
+            return _methods.unary_distribution(field, k)
+        if self.method == "max":
+            return _methods.max_over_steps(field, X.first_step_logits, eps)
+        if self.method == "compare_to_none":
+            return (
+                _methods.compare_to_none(field)
+                if self.multilabel_
+                else softmax(field[:, :-1], axis=1)
+            )
+        if not self.multilabel_:
+            theta = _methods.bradley_terry(field, k + 1, penalty=self.penalty)
+            return softmax(theta[:, :-1], axis=1)
+        return _methods.binary_distribution(field, k, penalty=self.penalty)
+
+    def predict_proba(self, X):
+        """Return probabilities of shape (n, K): independent per label, or rows that sum to one.
+
+        Texts without an answer get ``base_rates_``.
+        """
+        check_is_fitted(self, "classes_")
+        X = self._annotations(X)
+        if isinstance(X, Annotations) and tuple(X.classes) != tuple(self.classes_.tolist()):
+            raise ValueError(
+                f"These annotations have the labels {X.classes}; fitted were "
+                f"{tuple(self.classes_.tolist())}."
+            )
+        if not len(X):
+            return np.zeros((0, len(self.classes_)))
+        probabilities = self._raw(X)
+        if self.calibrators_ is not None:
+            probabilities = apply_maps(
+                self.calibrators_, to_logits(np.nan_to_num(probabilities, nan=0.5))
+            )
+        answered = self._answered(X)
+        probabilities[~answered] = self.base_rates_
+        probabilities = np.clip(probabilities, self.epsilon, 1 - self.epsilon)
+        if not self.multilabel_:
+            if self.method in ("unary", "probe"):
+                probabilities[answered] = _methods.normalize_rows(probabilities[answered])
+            probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def predict(self, X):
+        """Return label sets as an int indicator of shape (n, K), or classes of shape (n,)."""
+        probabilities = self.predict_proba(X)
+        if not self.multilabel_:
+            return self.classes_[probabilities.argmax(axis=1)]
+        return (probabilities > self.threshold).astype(np.int64)
+
+    def score(self, X, y, sample_weight=None):
+        """Return minus the alignment NLL (or L1, by ``scoring``); larger is better."""
+        check_is_fitted(self, "classes_")
+        X = self._annotations(X)
+        Y, _ = self._target(X, y)
+        metric = alignment_nll if self.scoring == "nll" else alignment_l1
+        return -metric(
+            Y, self.predict_proba(X), multilabel=self.multilabel_, sample_weight=sample_weight
+        )

@@ -1,0 +1,185 @@
+"""Label distributions from what a language model put out: pure functions of arrays.
+
+K is the number of labels; where an axis has K + 1, the last is "none", the empty set.
+"""
+
+import numpy as np
+from scipy.special import expit, softmax
+
+#: Zero-shot methods, supervised ones, and the row to compare with.
+METHODS = ("hard", "compare_to_none", "max", "unary", "binary", "probe", "base_rate")
+
+_CHUNK = 1024
+
+
+def calls_per_text(method, n_labels, *, both_orders=False):
+    """Return how many queries one text costs.
+
+    Parameters
+    ----------
+    method : str
+        One of ``METHODS``.
+    n_labels : int
+        K.
+    both_orders : bool, default=False
+        Whether each pair is asked both ways round, against position bias.
+
+    Examples
+    --------
+    >>> from sklfusion.alignment import METHODS, calls_per_text
+    >>> {m: calls_per_text(m, 11) for m in METHODS if m != "base_rate"}
+    {'hard': 1, 'compare_to_none': 1, 'max': 1, 'unary': 11, 'binary': 66, 'probe': 1}
+    """
+    pairs = n_labels * (n_labels + 1) // 2
+    costs = {"unary": n_labels, "binary": pairs * (2 if both_orders else 1), "base_rate": 0}
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}; known are {METHODS}.")
+    return costs.get(method, 1)
+
+
+def hard_distribution(votes, epsilon=1e-8):
+    """Return 1 − epsilon where a label was said (share above one half), else epsilon."""
+    return np.where(np.asarray(votes) > 0.5, 1 - epsilon, epsilon)
+
+
+def compare_to_none(first_step_logits):
+    """Return P_l = σ(s_l − s_none) from logits or log-probabilities of shape (n, K + 1)."""
+    s = np.asarray(first_step_logits, dtype=float)
+    return expit(s[:, :-1] - s[:, -1:])
+
+
+def max_over_steps(step_probs, first_step_logits=None, epsilon=1e-8):
+    """Return the largest probability that each label had at any label step of the generation.
+
+    Parameters
+    ----------
+    step_probs : list of n arrays of shape (S_i, K + 1)
+        Softmax over labels and none at every step at which a label begins.
+    first_step_logits : array of shape (n, K + 1), optional
+        Stands in for texts in whose generation no label began.
+    epsilon : float
+        Value of labels that no step supports.
+
+    Returns
+    -------
+    ndarray of shape (n, K)
+    """
+    rows = []
+    for index, steps in enumerate(step_probs):
+        steps = np.asarray(steps, dtype=float)
+        if not len(steps):
+            if first_step_logits is None:
+                steps = np.full((1, steps.shape[-1]), epsilon)
+            else:
+                steps = softmax(np.asarray(first_step_logits[index], dtype=float))[None]
+        rows.append(steps[:, :-1].max(axis=0))
+    return np.maximum(np.array(rows), epsilon)
+
+
+def unary_distribution(unary_logits, n_labels):
+    """Return the probability of "reasonable" of each label, shape (n, K).
+
+    Parameters
+    ----------
+    unary_logits : array of shape (n, K, 2) or (n, K + 1, 2)
+        Logits of "reasonable" and "unreasonable"; a last row for none is left out.
+    n_labels : int
+        K.
+    """
+    logits = np.asarray(unary_logits, dtype=float)[:, :n_labels]
+    return expit(logits[..., 0] - logits[..., 1])
+
+
+def bradley_terry(pair_probs, n_items, *, penalty=0.01, max_iter=100, tolerance=1e-9):
+    """Return the strengths θ that explain soft pairwise preferences best.
+
+    Minimises Σ −[p ln σ(θ_i − θ_j) + (1 − p) ln σ(θ_j − θ_i)] + penalty · ‖θ‖² for each text.
+    The problem is strictly convex, so it is solved from zero by Newton's method with step
+    halving, all texts at once, and has no seed.
+
+    Parameters
+    ----------
+    pair_probs : array of shape (n, P, 3)
+        Rows (i, j, probability that i beats j). A pair may come twice (both orders); NaN
+        probabilities are left out.
+    n_items : int
+        K + 1 with none, which is the last.
+    penalty : float, default=0.01
+        Larger than 0.
+
+    Returns
+    -------
+    ndarray of shape (n, n_items)
+
+    Raises
+    ------
+    ValueError
+        If an index is out of range, a probability outside [0, 1] or ``penalty`` not positive.
+
+    Examples
+    --------
+    >>> from sklfusion.alignment import bradley_terry
+    >>> theta = bradley_terry([[[0, 1, 0.8], [1, 2, 0.5], [0, 2, 0.8]]], 3, penalty=1e-9)
+    >>> (theta[0] - theta[0, 2]).round(4).tolist()  # logit(0.8) = 1.3863
+    [1.3863, 0.0, 0.0]
+    """
+    pairs = np.asarray(pair_probs, dtype=float)
+    if pairs.ndim != 3 or pairs.shape[2] != 3:
+        raise ValueError(f"pair_probs has shape {pairs.shape}; it needs (n, P, 3).")
+    if not penalty > 0:
+        raise ValueError(f"penalty={penalty!r}; it must be larger than 0.")
+    ends, p = pairs[..., :2], pairs[..., 2]
+    known = ~np.isnan(p)
+    if ((ends[known] < 0) | (ends[known] >= n_items) | (ends[known] % 1 != 0)).any():
+        raise ValueError(f"pair_probs names an item outside 0 to {n_items - 1}.")
+    if ((p[known] < 0) | (p[known] > 1)).any():
+        raise ValueError("pair_probs holds a probability outside [0, 1].")
+    blocks = [
+        _bradley_terry_block(pairs[start : start + _CHUNK], n_items, penalty, max_iter, tolerance)
+        for start in range(0, len(pairs), _CHUNK)
+    ]
+    return np.concatenate(blocks) if blocks else np.zeros((0, n_items))
+
+
+def _bradley_terry_block(pairs, n_items, penalty, max_iter, tolerance):
+    weight = (~np.isnan(pairs[..., 2])).astype(float)
+    i, j = np.where(weight[..., None] > 0, pairs[..., :2], 0).astype(int).transpose(2, 0, 1)
+    p = np.where(weight > 0, pairs[..., 2], 0.5)
+    eye = np.eye(n_items)
+    design = eye[i] - eye[j]  # (n, P, K + 1): +1 at i, -1 at j
+
+    def loss(theta):
+        z = np.einsum("npk,nk->np", design, theta)
+        return (weight * (np.logaddexp(0, z) - p * z)).sum(1) + penalty * (theta**2).sum(1)
+
+    theta = np.zeros((len(pairs), n_items))
+    value = loss(theta)
+    for _ in range(max_iter):
+        s = expit(np.einsum("npk,nk->np", design, theta))
+        gradient = np.einsum("npk,np->nk", design, weight * (s - p)) + 2 * penalty * theta
+        curvature = design * (weight * s * (1 - s))[..., None]
+        hessian = design.transpose(0, 2, 1) @ curvature + 2 * penalty * eye
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        size = np.ones(len(pairs))
+        for _ in range(40):  # a full step can overshoot where preferences are near certain
+            worse = loss(theta - size[:, None] * step) > value + 1e-14
+            if not worse.any():
+                break
+            size[worse] /= 2
+        theta = theta - size[:, None] * step
+        value = loss(theta)
+        if np.abs(size[:, None] * step).max(initial=0) < tolerance:
+            break
+    return theta
+
+
+def binary_distribution(pair_probs, n_labels, *, penalty=0.01):
+    """Return P_l = σ(θ_l − θ_none) of the Bradley-Terry strengths, shape (n, K)."""
+    theta = bradley_terry(pair_probs, n_labels + 1, penalty=penalty)
+    return expit(theta[:, :-1] - theta[:, -1:])
+
+
+def normalize_rows(probabilities, epsilon=1e-8):
+    """Turn independent probabilities into a distribution: softmax of their log-odds."""
+    p = np.clip(probabilities, epsilon, 1 - epsilon)
+    return softmax(np.log(p) - np.log1p(-p), axis=1)

@@ -1,0 +1,94 @@
+"""A linear probe for soft targets: K logistic regressions fitted together."""
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.decomposition import PCA
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
+
+_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+class LinearProbe:
+    """Standardise, keep the leading components, and fit K ridge logistic regressions.
+
+    Parameters
+    ----------
+    C : float or "auto"
+        Inverse strength of the ridge, as in ``LogisticRegression``. "auto" takes the value of
+        least cross-validated loss out of six.
+    n_components : int, "auto" or None
+        Components kept; "auto" is max(D // 4, 512) as in the paper, capped by the data. None
+        keeps all.
+    random_state : int, RandomState instance or None
+        For the folds and the decomposition.
+    """
+
+    def __init__(self, C="auto", n_components="auto", random_state=None):
+        self.C = C
+        self.n_components = n_components
+        self.random_state = random_state
+
+    def fit(self, X, Y):
+        """Fit to features (n, D) and rates (n, K)."""
+        X = np.asarray(X, dtype=np.float64)
+        self.scaler = StandardScaler().fit(X)
+        Z = self.scaler.transform(X)
+        wanted = max(X.shape[1] // 4, 512) if self.n_components == "auto" else self.n_components
+        self.reducer = None
+        if wanted is not None and wanted < min(Z.shape):
+            self.reducer = PCA(wanted, random_state=self.random_state).fit(Z)
+            Z = self.reducer.transform(Z)
+        self.C_ = self._choose(Z, Y) if self.C == "auto" else float(self.C)
+        self.coef, self.intercept = fit_ridge_logistic(Z, Y, self.C_)
+        return self
+
+    def _choose(self, Z, Y):
+        if len(Z) < 10:
+            return 1e-2
+        folds = KFold(min(5, len(Z) // 2), shuffle=True, random_state=self.random_state)
+        losses = np.zeros(len(_GRID))
+        for train, test in folds.split(Z):
+            start = None
+            for index, C in enumerate(_GRID):
+                start = fit_ridge_logistic(Z[train], Y[train], C, start)
+                z = Z[test] @ start[0] + start[1]
+                losses[index] += (np.logaddexp(0, z) - Y[test] * z).sum()
+        return _GRID[int(losses.argmin())]
+
+    def predict_proba(self, X):
+        """Return independent probabilities of shape (n, K)."""
+        Z = self.scaler.transform(np.asarray(X, dtype=np.float64))
+        if self.reducer is not None:
+            Z = self.reducer.transform(Z)
+        return expit(Z @ self.coef + self.intercept)
+
+
+def fit_ridge_logistic(Z, Y, C, start=None):
+    """Return coefficients (D, K) and intercepts (K,) that minimise the cross-entropy to rates.
+
+    The objective is Σ BCE + ‖W‖² / (2 C), the intercept free but for a trace of ridge that keeps
+    labels without positives finite. Rates need no duplicated rows: the gradient is Zᵀ(P − Y).
+    """
+    n, d = Z.shape
+    k = Y.shape[1]
+    trace = 1e-3
+
+    def objective(flat):
+        W, b = flat[: d * k].reshape(d, k), flat[d * k :]
+        z = Z @ W + b
+        loss = (np.logaddexp(0, z) - Y * z).sum() + (W**2).sum() / (2 * C) + trace * (b @ b) / 2
+        delta = expit(z) - Y
+        gradient = np.concatenate([(Z.T @ delta + W / C).ravel(), delta.sum(axis=0) + trace * b])
+        return loss / n, gradient / n
+
+    if start is None:
+        rate = (Y.sum(axis=0) + 0.5) / (n + 1)
+        flat = np.concatenate([np.zeros(d * k), np.log(rate) - np.log1p(-rate)])
+    else:
+        flat = np.concatenate([start[0].ravel(), start[1]])
+    result = minimize(
+        objective, flat, jac=True, method="L-BFGS-B", options={"maxiter": 300, "gtol": 1e-6}
+    )
+    return result.x[: d * k].reshape(d, k), result.x[d * k :]
