@@ -16,6 +16,7 @@ _EXPORTS = {
     "calibration": ["MultiLabelCalibrator"],
     "routing": ["ClassRoutingClassifier"],
     "splitting": ["IterativeStratifiedKFold"],
+    "embedding": ["RobertaEmbedder"],
     "thresholds": ["MultiLabelThresholds"],
     "auto": ["AutoFusionClassifier", "make_fusion_pipeline"],
     "plotting": [

