@@ -11,7 +11,7 @@ try:
 except ImportError:  # reported by main(), where it can be told to the user
     typer = None
 
-from sklfusion.exceptions import SklFusionError
+from sklfusion.exceptions import CacheError, SklFusionError
 
 if typer is not None:
     app = typer.Typer(
@@ -67,11 +67,60 @@ if typer is not None:
         from sklfusion.models import installed
 
         table = Table(box=None)
-        table.add_column("model")
-        table.add_column("files")
-        for name, path in installed().items():
-            table.add_row(name, str(path) if path else "missing: run `sklfusion models install`")
+        for heading in ("model", "what", "files"):
+            table.add_column(heading, overflow="fold")
+        for row in installed():
+            path = row["path"] or "missing; run: sklfusion models install"
+            table.add_row(row["alias"], row["summary"], path)
         console.print(table)
+
+    _Location = Annotated[Path, typer.Argument(help="The folder given as memory=.")]
+
+    def _open_existing(location):
+        """Open a store that is there; a command that only looks must not create one."""
+        from sklfusion.replies import open_store
+
+        if not location.is_dir():
+            raise CacheError(
+                f"{location} is not a folder. Give the path that was passed as memory=."
+            )
+        return open_store(location)
+
+    @cache_app.command("info")
+    def cache_info(location: _Location):
+        """Count replies, tokens and models."""
+        with _open_existing(location) as store:
+            _print_pairs(store.info())
+
+    @cache_app.command("verify")
+    def cache_verify(location: _Location):
+        """Check every reply; exit with status 1 if something is damaged."""
+        with _open_existing(location) as store:
+            report = store.verify()
+        _print_pairs(report)
+        raise typer.Exit(0 if report["ok"] else 1)
+
+    @cache_app.command("export")
+    def cache_export(
+        location: _Location, file: Annotated[Path, typer.Argument(help="JSON lines to write.")]
+    ):
+        """Write all replies to a file, to ship with a paper or to move elsewhere."""
+        with _open_existing(location) as store:
+            console.print(f"{store.export(file)} replies written to {file}")
+
+    @cache_app.command("import")
+    def cache_import(
+        location: _Location, file: Annotated[Path, typer.Argument(help="JSON lines to read.")]
+    ):
+        """Add the replies of an exported file; those already there are kept."""
+        from sklfusion.replies import open_store
+
+        with open_store(location) as store:
+            _print_pairs(store.import_(file))
+
+    def _print_pairs(values):
+        for name, value in values.items():
+            console.print(f"{name:>18}: {value}", soft_wrap=True)
 
 
 def demo_table(results):
