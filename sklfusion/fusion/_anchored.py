@@ -1,0 +1,158 @@
+"""Anchored fusion: how far to trust each source, learnt on out-of-fold evidence.
+
+``logits = log prior + a * encoder + sum_m b_m * llm_m + mix @ W + c``. The trusts a, b_m start at
+a Gaussian prior of fixed strength, so its pull fades as rows come in; W, which lets one label's
+vote speak about another, exists only if cross-validation likes it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax
+
+from sklfusion.fusion._folds import fold_masks
+from sklfusion.fusion._linear import row_losses
+
+ENCODER_TRUST = 0.5
+LLM_TRUST = 1.0
+_TRUST_PRECISION = 4.0
+_BIAS_PRECISION = 4.0
+#: Precisions of the mixing matrix, None for no matrix at all.
+_MIX_PENALTIES = (None, 100.0, 30.0, 10.0, 3.0, 1.0)
+
+
+@dataclass
+class Trust:
+    """Fitted trust per source, bias per class and mixing matrix (or None)."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    mix: np.ndarray | None
+    mix_penalty: float | None
+    oof_logits: np.ndarray
+    oof_losses: np.ndarray
+
+
+def prior_trust(is_encoder):
+    """Prior means of the trusts; sources of one kind share theirs, because they err together."""
+    is_encoder = np.asarray(is_encoder, dtype=bool)
+    n_encoder, n_llm = is_encoder.sum(), (~is_encoder).sum()
+    return np.where(
+        is_encoder, ENCODER_TRUST / max(n_encoder, 1), LLM_TRUST / max(n_llm, 1) ** 0.75
+    )
+
+
+def _solve(sources, features, offset, Y, masks, family, means, penalty, start):
+    """Joint L-BFGS over all groups; returns (trust (G, J), W (r, G, K))."""
+    n_sources, n, n_classes = sources.shape
+    r, n_groups = features.shape[1], masks.shape[1]
+    precision = np.full((r, 1, 1), penalty if penalty is not None else 1.0)
+    precision[-1] = _BIAS_PRECISION
+    n_trust = n_groups * n_sources
+
+    def objective(flat):
+        trust = flat[:n_trust].reshape(n_groups, n_sources)
+        W = flat[n_trust:].reshape(r, n_groups, n_classes)
+        logits = offset[:, None, :] + np.einsum("gj,jnk->ngk", trust, sources)
+        logits += (features @ W.reshape(r, -1)).reshape(n, n_groups, n_classes)
+        if family == "softmax":
+            logp = log_softmax(logits, axis=2)
+            loss = -(Y[:, None, :] * logp).sum(2)
+            residual = np.exp(logp) - Y[:, None, :]
+        else:
+            loss = (np.logaddexp(0, logits) - Y[:, None, :] * logits).sum(2)
+            residual = expit(logits) - Y[:, None, :]
+        residual *= masks[:, :, None]
+        g_trust = np.einsum("ngk,jnk->gj", residual, sources) + _TRUST_PRECISION * (trust - means)
+        g_W = (features.T @ residual.reshape(n, -1)).reshape(W.shape) + precision * W
+        value = (masks * loss).sum() + 0.5 * (precision * W**2).sum()
+        value += 0.5 * _TRUST_PRECISION * ((trust - means) ** 2).sum()
+        return float(value), np.concatenate([g_trust.ravel(), g_W.ravel()])
+
+    bounds = [(0.0, None)] * n_trust + [(None, None)] * (r * n_groups * n_classes)
+    result = minimize(
+        objective,
+        np.concatenate([start[0].ravel(), start[1].ravel()]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 100, "ftol": 1e-9, "gtol": 1e-6},
+    )
+    return (
+        result.x[:n_trust].reshape(n_groups, n_sources),
+        result.x[n_trust:].reshape(r, n_groups, n_classes),
+    )
+
+
+def fit_trust(
+    sources, mix_features, is_encoder, offset, Y, weights, folds, family, allow_mix=True
+):
+    """Fit the trusts, and the mixing matrix if out-of-fold loss gains more than its own noise.
+
+    Parameters
+    ----------
+    sources : ndarray of shape (J, n, K)
+        Out-of-fold evidence of each source.
+    mix_features : ndarray of shape (n, r)
+        What a mixing matrix may use: the encoder's evidence and the coded votes.
+    is_encoder : sequence of J bool
+        Which sources stem from the encoder; the others are LLMs.
+    offset : ndarray of shape (K,)
+        Logit of the class frequencies.
+    Y, weights, folds, family
+        As in :func:`~sklfusion.fusion._probe.fit_probe`.
+    allow_mix : bool
+        Whether to try the mixing matrix.
+
+    Returns
+    -------
+    Trust
+    """
+    n, n_classes = Y.shape
+    masks = fold_masks(folds, weights)
+    n_groups = masks.shape[1]
+    means = prior_trust(is_encoder)
+    base = np.broadcast_to(offset, Y.shape)
+    ones = np.ones((n, 1))
+    total = weights.sum()
+
+    chosen, start_W = None, None
+    trust = np.tile(means, (n_groups, 1))
+    for penalty in _MIX_PENALTIES if allow_mix else (None,):
+        A = ones if penalty is None else np.hstack([mix_features, ones])
+        if start_W is None or start_W.shape[0] != A.shape[1]:
+            start_W = np.zeros((A.shape[1], n_groups, n_classes))
+        trust, W = _solve(sources, A, base, Y, masks, family, means, penalty, (trust, start_W))
+        start_W = W
+        logits = base + np.einsum("nj,jnk->nk", trust[folds], sources)
+        logits = logits + np.einsum("nr,rnk->nk", A, W[:, folds, :])
+        losses = row_losses(logits, Y, family)
+        found = Trust(
+            trust[-1],
+            W[-1, -1],
+            W[:-1, -1] if penalty is not None else None,
+            penalty,
+            logits,
+            losses,
+        )
+        if chosen is None:
+            chosen = plain = found
+            continue
+        if weights @ losses < weights @ chosen.oof_losses:
+            chosen = found
+        elif weights @ losses > weights @ chosen.oof_losses + 0.01 * total:
+            break
+    if chosen is not plain and not beats(chosen.oof_losses, plain.oof_losses, weights):
+        chosen = plain
+    return chosen
+
+
+def beats(challenger, holder, weights, n_errors=1.0):
+    """Whether the challenger's loss is lower by over ``n_errors`` paired standard errors."""
+    total = weights.sum()
+    gain = holder - challenger
+    mean = weights @ gain / total
+    variance = weights @ (gain - mean) ** 2 / total
+    effective = total**2 / (weights**2).sum()
+    return bool(mean > n_errors * np.sqrt(variance / effective))

@@ -1,0 +1,245 @@
+"""LLM evidence: what a vote or a score says about the class, learnt from few rows.
+
+Every source yields *evidence relative to the prior*: the log-odds it adds to the class
+frequencies. A row without an answer adds zero.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+from sklfusion.fusion._folds import fold_masks
+from sklfusion.fusion._linear import LOG_FLOOR, fit_grouped, row_losses
+
+_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS rows
+_PRIOR_ROWS = 4.0
+
+
+@dataclass
+class Evidence:
+    """Linear map from coded scores (n, J) to evidence (n, K), with its out-of-fold values."""
+
+    coding: str
+    coef: np.ndarray
+    bias: np.ndarray
+    oof_evidence: np.ndarray
+    oof_loss: float
+
+
+def code_scores(log_scores, coding, family):
+    """Scores in the form the linear map takes.
+
+    ``log_scores`` are log-probabilities (softmax) or logits (sigmoid); ``"vote"`` codes the
+    winner as 1, ``"score"`` keeps the clipped value, centred so that "no opinion" is 0.
+    """
+    if family == "softmax":
+        if coding == "vote":
+            return np.eye(log_scores.shape[1])[log_scores.argmax(axis=1)]
+        clipped = np.maximum(log_scores, LOG_FLOOR)
+        return clipped - clipped.mean(axis=1, keepdims=True)
+    if coding == "vote":
+        return (log_scores > 0).astype(np.float64)
+    return np.clip(log_scores, LOG_FLOOR, -LOG_FLOOR)
+
+
+def find_coding(log_scores, answered, family):
+    """``"vote"`` when equal winners always come with equal scores, else ``"score"``."""
+    rows = log_scores[answered]
+    if not len(rows):
+        return "vote"
+    if family == "sigmoid":
+        return "vote" if len(np.unique(np.round(rows, 4))) <= 2 else "score"
+    winner = rows.argmax(axis=1)
+    for k in np.unique(winner):
+        mine = np.exp(rows[winner == k])
+        if np.ptp(mine, axis=0).max() > 1e-3:
+            return "score"
+    return "vote"
+
+
+def fit_evidence(log_scores, answered, mapping, Y, weights, folds, log_prior, family, coding=None):
+    """Learn what one LLM's scores say about the classes.
+
+    Parameters
+    ----------
+    log_scores : ndarray of shape (n, J)
+        Log-probabilities (softmax) or logits (sigmoid; there J = K, in class order).
+    answered : ndarray of shape (n,) of bool
+        False where the LLM gave no answer.
+    mapping : ndarray of shape (J,) of int
+        Class of each score column, -1 for a class that never occurs in the targets.
+    Y, weights, folds, log_prior, family
+        As in :func:`~sklfusion.fusion._probe.fit_probe`.
+
+    coding : {"vote", "score"}, optional
+        How to read the scores; found from their values by default.
+
+    Returns
+    -------
+    Evidence
+    """
+    coding = coding or find_coding(log_scores, answered, family)
+    Z = code_scores(log_scores, coding, family)
+    live = weights * answered
+    if coding == "vote":
+        fit = _fit_vote_table if family == "softmax" else _fit_vote_rates
+        return fit(Z, mapping, Y, live, log_prior)
+    return _fit_scaling(Z, answered, mapping, Y, live, folds, log_prior, family)
+
+
+def _weighted_loss(evidence, Y, weights, log_prior, family):
+    total = weights.sum()
+    if total == 0:
+        return 0.0
+    return float(weights @ row_losses(log_prior + evidence, Y, family) / total)
+
+
+def _fit_vote_table(Z, mapping, Y, weights, log_prior):
+    """Smoothed confusion table p(class | vote), left-one-out on the training rows.
+
+    Row j of the table is drawn towards "vote j is right with the pooled accuracy, else the
+    classes follow their frequencies". How strongly is chosen by leave-one-out likelihood, so
+    rare votes lean on the pool and frequent ones speak for themselves.
+    """
+    counts = (Z * weights[:, None]).T @ Y
+    known = mapping >= 0
+    right = np.zeros_like(Z)
+    right[:, known] = Y[:, mapping[known]]
+    hit = (Z * right).sum(axis=1)
+    prior = np.exp(log_prior - logsumexp(log_prior))
+
+    n_right, total = weights @ hit, weights.sum()
+    accuracy = (n_right + _PRIOR_ACCURACY * _PRIOR_ROWS) / (total + _PRIOR_ROWS)
+    loo_accuracy = (n_right - weights * hit + _PRIOR_ACCURACY * _PRIOR_ROWS) / (
+        total - weights + _PRIOR_ROWS
+    )
+
+    spread = np.tile(prior, (len(mapping), 1))  # how errors of vote j fall on the classes
+    spread[known, mapping[known]] = 0.0
+    spread /= np.maximum(spread.sum(axis=1, keepdims=True), 1e-12)
+    diagonal = np.zeros_like(spread)
+    diagonal[known, mapping[known]] = 1.0
+
+    def table(strength, acc, counts, total):
+        base = np.where(known[:, None], acc * diagonal + (1 - acc) * spread, prior)
+        return np.log((counts + strength * base) / (total + strength)) - log_prior
+
+    row_counts, row_diag, row_spread = Z @ counts, Z @ diagonal, Z @ spread
+    row_known = (Z @ known.astype(float)) > 0
+    own = weights[:, None] * Y
+    best = None
+    for strength in _STRENGTHS:
+        base = loo_accuracy[:, None] * row_diag + (1 - loo_accuracy)[:, None] * row_spread
+        base = np.where(row_known[:, None], base, prior)
+        left = np.maximum(row_counts - own, 0.0)
+        loo = np.log((left + strength * base) / (left.sum(axis=1, keepdims=True) + strength))
+        loo = np.maximum(loo - log_prior, LOG_FLOOR)
+        loss = _weighted_loss(loo, Y, weights, log_prior, "softmax")
+        if best is None or loss < best[0] - 1e-9:
+            best = (loss, strength, loo)
+    loss, strength, loo = best
+    coef = table(strength, accuracy, counts, counts.sum(axis=1, keepdims=True))
+    coef = np.maximum(coef, LOG_FLOOR)
+    live = (weights > 0)[:, None]
+    return Evidence("vote", coef, np.zeros(Y.shape[1]), np.where(live, loo, Z @ coef), loss)
+
+
+def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
+    """Log-likelihood ratios per label from smoothed hit and false-alarm rates, left-one-out.
+
+    Rates of a rare label are drawn towards the rates pooled over all labels.
+    """
+    live = weights[:, None]
+    positives, negatives = weights @ Y, weights @ (1 - Y)
+    hits, alarms = weights @ (Y * Z), weights @ ((1 - Y) * Z)
+    pool_hit = (hits.sum() + _PRIOR_ACCURACY * _PRIOR_ROWS) / (positives.sum() + _PRIOR_ROWS)
+    pool_alarm = (alarms.sum() + 0.1 * _PRIOR_ROWS) / (negatives.sum() + _PRIOR_ROWS)
+
+    def ratio(hits, positives, alarms, negatives, strength, votes):
+        hit = (hits + strength * pool_hit) / (positives + strength)
+        alarm = (alarms + strength * pool_alarm) / (negatives + strength)
+        on = np.log(hit) - np.log(alarm)
+        off = np.log1p(-hit) - np.log1p(-alarm)
+        return np.clip(np.where(votes > 0, on, off), LOG_FLOOR, -LOG_FLOOR)
+
+    best = None
+    for strength in _STRENGTHS:
+        loo = ratio(
+            hits - live * Y * Z,
+            positives - live * Y,
+            alarms - live * (1 - Y) * Z,
+            negatives - live * (1 - Y),
+            strength,
+            Z,
+        )
+        loss = _weighted_loss(loo, Y, weights, log_prior, "sigmoid")
+        if best is None or loss < best[0] - 1e-9:
+            best = (loss, strength, loo)
+    loss, strength, loo = best
+    n_labels = Y.shape[1]
+    on = ratio(hits, positives, alarms, negatives, strength, np.ones(n_labels))
+    off = ratio(hits, positives, alarms, negatives, strength, np.zeros(n_labels))
+    full = np.where(Z > 0, on, off)
+    return Evidence("vote", np.diag(on - off), off, np.where(live > 0, loo, full), loss)
+
+
+def _fit_scaling(Z, answered, mapping, Y, weights, folds, log_prior, family):
+    """Scaling of soft scores: a temperature and a bias per class, cross-fitted.
+
+    Softmax scores get a full matrix drawn towards ``temperature * identity`` (Dirichlet
+    calibration); sigmoid scores a slope and a bias per label, drawn towards shared ones.
+    """
+    start = _temperature(Z, mapping, Y, weights, log_prior, family)
+    masks = fold_masks(folds, weights)
+    offset = np.broadcast_to(log_prior, Y.shape)
+    if family == "softmax":
+        A = np.hstack([Z, np.ones((len(Z), 1))])
+        target = np.zeros((A.shape[1], Y.shape[1]))
+        known = mapping >= 0
+        target[np.flatnonzero(known), mapping[known]] = start
+        best = None
+        for penalty in (1.0, 10.0, 100.0, 1000.0):
+            W = np.repeat(target[:, None, :], masks.shape[1], axis=1)
+            precision = np.full_like(target, penalty)
+            precision[-1] = min(penalty, 4.0)
+            W = fit_grouped(A, offset, Y, masks, family, precision, W, target)
+            evidence = np.einsum("nd,ndk->nk", A, W[:, folds, :].transpose(1, 0, 2))
+            loss = _weighted_loss(evidence, Y, weights, log_prior, family)
+            if best is None or loss < best[0]:
+                best = (loss, W[:, -1, :], evidence)
+        loss, full, evidence = best
+        coef, bias = full[:-1], full[-1]
+    else:
+        n_labels = Y.shape[1]
+        coef, bias = np.zeros((n_labels, n_labels)), np.zeros(n_labels)
+        evidence = np.empty_like(Z)
+        for k in range(n_labels):
+            A = np.column_stack([Z[:, k], np.ones(len(Z))])
+            target = np.array([[start], [0.0]])
+            W = np.repeat(target[:, None, :], masks.shape[1], axis=1)
+            W = fit_grouped(
+                A, offset[:, [k]], Y[:, [k]], masks, family, np.array([[4.0], [4.0]]), W, target
+            )
+            evidence[:, k] = np.einsum("nd,nd->n", A, W[:, folds, 0].T)
+            coef[k, k], bias[k] = W[0, -1, 0], W[1, -1, 0]
+        loss = _weighted_loss(evidence, Y, weights, log_prior, family)
+    evidence = evidence * answered[:, None]
+    return Evidence("score", coef, bias, evidence, loss)
+
+
+def _temperature(Z, mapping, Y, weights, log_prior, family):
+    """One slope for all classes, penalised towards 1 (log scale), by a short line search."""
+    if family == "softmax":
+        mapped = np.zeros(Y.shape)
+        known = mapping >= 0
+        mapped[:, mapping[known]] = Z[:, known]
+    else:
+        mapped = Z
+    slopes = np.geomspace(0.05, 2.0, 25)
+    losses = [
+        weights @ row_losses(log_prior + s * mapped, Y, family) + 2.0 * np.log(s) ** 2
+        for s in slopes
+    ]
+    return float(slopes[int(np.argmin(losses))])

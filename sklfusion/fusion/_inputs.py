@@ -1,0 +1,134 @@
+"""From the columns of X to the arrays that `FusionMLP` takes."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import log_softmax
+
+from sklfusion.fusion._columns import ScoreBlock, _is_score, _on_simplex, _scale_of
+from sklfusion.fusion._evidence import code_scores, find_coding
+
+
+@dataclass
+class Inputs:
+    """Scaling of the encoder columns and coding of the score blocks, fitted on training rows."""
+
+    family: str
+    multilabel: bool
+    encoder: np.ndarray
+    blocks: list
+    is_encoder: list  # per block: encoder probabilities (True) or an LLM (False)
+    mean: np.ndarray = None
+    scale: np.ndarray = None
+    codings: list = field(default_factory=list)
+
+    def fit(self, X):
+        """Learn centre and scale of the encoder columns and the coding of each block."""
+        E = X[:, self.encoder].astype(np.float64)
+        self.mean = E.mean(axis=0)
+        deviation = np.sqrt(((E - self.mean) ** 2).mean(axis=0))
+        deviation[deviation <= 1e-12 * np.abs(self.mean).max(initial=1.0)] = np.inf
+        self.scale = 1.0 / (deviation * np.sqrt(max(len(self.encoder), 1)))
+        for block, own in zip(self.blocks, self.is_encoder, strict=True):
+            scores, answered = self.scores(X, block)
+            self.codings.append("score" if own else find_coding(scores, answered, self.family))
+        return self
+
+    def features(self, X):
+        """Encoder columns, centred, with mean squared row norm 1."""
+        return (X[:, self.encoder].astype(np.float64) - self.mean) * self.scale
+
+    def scores(self, X, block):
+        """Log-probabilities (softmax) or logits (sigmoid) of a block, and who answered."""
+        raw = X[:, block.columns].astype(np.float64)
+        answered = np.ptp(raw, axis=1) > 1e-6 if raw.shape[1] > 1 else np.ones(len(raw), bool)
+        if self.multilabel:
+            # all labels refused is an answer, all labels at one half is not
+            half = {"proba": 0.5, "log": np.log(0.5), "logit": 0.0}[block.scale]
+            answered |= np.abs(raw[:, 0] - half) > 1e-3
+        if block.flag is not None:
+            answered &= X[:, block.flag] < 0.5
+        if self.family == "softmax":
+            if block.scale == "proba":
+                raw = np.log(np.maximum(raw, 1e-12))
+            return log_softmax(raw, axis=1), answered
+        if block.scale != "logit":
+            p = np.exp(np.minimum(raw, 0.0)) if block.scale == "log" else raw
+            p = np.clip(p, 1e-9, 1 - 1e-9)
+            raw = np.log(p) - np.log1p(-p)
+        order = np.empty(block.mapping.max() + 1, dtype=int)
+        known = block.mapping >= 0
+        order[block.mapping[known]] = np.flatnonzero(known)
+        return raw[:, order], answered
+
+    def codes(self, X):
+        """Coded scores (n, sum of block widths) and answer marks (n, number of blocks)."""
+        coded, marks = [np.empty((len(X), 0))], [np.empty((len(X), 0))]
+        for block, coding in zip(self.blocks, self.codings, strict=True):
+            scores, answered = self.scores(X, block)
+            coded.append(code_scores(scores, coding, self.family) * answered[:, None])
+            marks.append(answered[:, None].astype(np.float64))
+        return np.hstack(coded), np.hstack(marks)
+
+    def transform(self, X):
+        """Keyword arguments of :meth:`FusionMLP.forward`."""
+        codes, answered = self.codes(X)
+        return {"encoder": self.features(X), "codes": codes, "answered": answered}
+
+    def block_sizes(self, n_classes):
+        """Width of each coded block."""
+        if self.family == "sigmoid":
+            return tuple(n_classes for _ in self.blocks)
+        return tuple(len(block.columns) for block in self.blocks)
+
+    def input_scale(self, inputs):
+        """Factor per MLP input that gives every block the same mean squared row norm."""
+        encoder, codes, answered = inputs["encoder"], inputs["codes"], inputs["answered"]
+        width = encoder.shape[1] + codes.shape[1] + answered.shape[1]
+        parts, norms = [encoder] if encoder.shape[1] else [], []
+        if codes.shape[1]:
+            sizes = self.block_sizes(codes.shape[1] // max(len(self.blocks), 1))
+            parts += np.split(codes, np.cumsum(sizes)[:-1], axis=1)
+        for part in parts:
+            norm = np.sqrt((part**2).sum(axis=1).mean())
+            norms.append(np.full(part.shape[1], np.sqrt(width / len(parts)) / max(norm, 1e-6)))
+        return np.concatenate([*norms, np.ones(answered.shape[1])]).astype(np.float32)
+
+
+def split_encoder(X, Y, columns, features, multilabel):
+    """Split the encoder columns into embedding and class probabilities, as ``features`` asks.
+
+    Returns the embedding columns and a ScoreBlock of the probabilities (or None). Probabilities
+    are looked for in the first and in the last K encoder columns.
+    """
+    n_classes = Y.shape[1]
+    proba = None
+    if features != "embedding" or len(columns) > n_classes:
+        for candidate in (columns[-n_classes:], columns[:n_classes]):
+            if len(candidate) == n_classes and _is_proba(X[:, candidate], Y, multilabel):
+                proba = candidate
+                break
+    rest = columns if proba is None else np.setdiff1d(columns, proba)
+    if features == "auto":
+        features = "embedding" if proba is None else "both" if len(rest) else "proba"
+    if features in ("proba", "both") and proba is None:
+        raise ValueError(
+            f"features={features!r} needs {n_classes} encoder columns that are class "
+            "probabilities, first or last among the columns that are not LLM scores; there are "
+            'none. Pass features="embedding", or check score_columns.'
+        )
+    block = None
+    if features != "embedding":
+        block = ScoreBlock("encoder_proba" if len(rest) else "encoder", np.asarray(proba))
+        block.scale = _scale_of(X[:, proba], multilabel)
+        block.mapping = np.arange(n_classes)
+    return (np.empty(0, dtype=int) if features == "proba" else rest), block
+
+
+def _is_proba(S, Y, multilabel):
+    if not multilabel:
+        return _on_simplex(S) is not None
+    # a collapsed encoder says nothing about its labels, yet its columns are probabilities
+    return bool(((S >= 0) & (S <= 1)).all()) and (
+        _is_score(S, Y, multilabel) or not np.isin(S, (0, 1)).all()
+    )

@@ -1,0 +1,169 @@
+"""The skorch net around `FusionMLP`: in-memory batches, weighted losses, early stopping."""
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
+from skorch.utils import to_tensor
+
+from sklfusion.exceptions import TrainingDivergedError
+from sklfusion.fusion._module import FusionMLP, SeededDropout
+
+
+class MemoryBatches:
+    """Batches of arrays that are in memory already; much cheaper than a `DataLoader`."""
+
+    def __init__(self, dataset, batch_size, shuffle=False, seed=0):
+        self.X = {name: torch.as_tensor(value) for name, value in dataset.X.items()}
+        self.y = torch.as_tensor(dataset.y)
+        self.batch_size = batch_size
+        self.rng = np.random.RandomState(seed) if shuffle else None
+
+    def __len__(self):
+        return -(-len(self.y) // self.batch_size)
+
+    def __iter__(self):
+        n = len(self.y)
+        order = None if self.rng is None else torch.from_numpy(self.rng.permutation(n))
+        for start in range(0, n, self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            if order is not None:
+                rows = order[rows]
+            yield {name: value[rows] for name, value in self.X.items()}, self.y[rows]
+
+
+class FusionNet(NeuralNet):
+    """A skorch net whose targets carry the row weight in their last column."""
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Weighted mean of the row losses; raises once it is not finite."""
+        y_true = to_tensor(y_true, device=self.device)
+        target, weight = y_true[:, :-1], y_true[:, -1]
+        losses = self.criterion_(y_pred, target)
+        if losses.ndim == 2:
+            losses = losses.mean(dim=1)
+        loss = (losses * weight).sum() / weight.sum().clamp_min(1e-12)
+        if not torch.isfinite(loss):
+            raise TrainingDivergedError(
+                f"The loss became {loss.item()} in epoch {len(self.history)}; no model was kept. "
+                "Lower lr, and check the features for extreme values."
+            )
+        return loss
+
+
+def make_net(
+    module_params,
+    *,
+    family,
+    lr,
+    weight_decay,
+    max_epochs,
+    batch_size,
+    patience,
+    seed,
+    device,
+    verbose,
+    net_params=None,
+):
+    """Return an untrained `FusionNet`; ``patience=None`` trains for ``max_epochs``."""
+    criterion = torch.nn.CrossEntropyLoss if family == "softmax" else torch.nn.BCEWithLogitsLoss
+    callbacks = []
+    if patience is not None:
+        callbacks.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
+    settings = {
+        "criterion": criterion,
+        "criterion__reduction": "none",
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": weight_decay,
+        "lr": lr,
+        "max_epochs": max_epochs,
+        "batch_size": batch_size,
+        "iterator_train": MemoryBatches,
+        "iterator_train__shuffle": True,
+        "iterator_train__seed": seed,
+        "iterator_valid": MemoryBatches,
+        "train_split": None,
+        "callbacks": callbacks,
+        "device": device,
+        "verbose": verbose,
+        **{f"module__{name}": value for name, value in module_params.items()},
+        **(net_params or {}),
+    }
+    if not verbose:
+        settings.setdefault("callbacks__print_log", None)
+    return FusionNet(FusionMLP, **settings)
+
+
+def train(net, inputs, Y, weights, valid_rows, seed, epochs=None):
+    """Train ``net`` and return it in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    net : FusionNet
+        Initialised or not; an initialised one goes on from its weights.
+    inputs : dict of ndarray
+        Arguments of :meth:`FusionMLP.forward`, float32.
+    Y : ndarray of shape (n, K)
+        Targets.
+    weights : ndarray of shape (n,)
+        Row weights.
+    valid_rows : ndarray of bool or None
+        Rows that watch for early stopping and do not train.
+    seed : int
+        Seed of dropout.
+    epochs : int, optional
+        Overrides the net's ``max_epochs``.
+
+    Raises
+    ------
+    TrainingDivergedError
+        If the loss is not finite, or ends far above that of a constant guess.
+    """
+    target = np.column_stack([Y, weights]).astype(np.float32)
+    if not net.initialized_:
+        net.initialize()
+    net.module_.float().to(net.device)
+    generator = torch.Generator().manual_seed(seed)
+    for layer in net.module_.modules():
+        if isinstance(layer, SeededDropout):
+            layer.generator = generator
+    train_inputs, split = inputs, None
+    if valid_rows is not None:
+        watch = {name: value[valid_rows] for name, value in inputs.items()}
+        split = predefined_split(Dataset(watch, target[valid_rows]))
+        train_inputs = {name: value[~valid_rows] for name, value in inputs.items()}
+        target = target[~valid_rows]
+    net.train_split = split
+    net.partial_fit(train_inputs, target, epochs=epochs)
+    net.train_split = None  # a pickle must not carry rows
+    _check_converged(net, Y.shape[1])
+    return net
+
+
+def _check_converged(net, n_classes):
+    last = net.history[-1]["train_loss"] if len(net.history) else 0.0
+    limit = 10 * max(1.0, np.log(n_classes))
+    finite = all(torch.isfinite(p).all() for p in net.module_.parameters())
+    if not finite or not np.isfinite(last) or last > limit:
+        raise TrainingDivergedError(
+            f"Training diverged: the last training loss is {last:.3g}, a constant guess has about "
+            f"{np.log(n_classes):.3g}. Lower lr (now {net.lr:g})."
+        )
+
+
+def forward(module, inputs, batch_rows=16384):
+    """Logits (n, K) as float64, in blocks of rows so that memory stays flat."""
+    module.eval()
+    n = len(inputs["codes"])
+    dtype = next(module.parameters()).dtype
+    blocks = []
+    with torch.inference_mode():
+        for start in range(0, max(n, 1), batch_rows):
+            part = {
+                name: torch.as_tensor(value[start : start + batch_rows], dtype=dtype)
+                for name, value in inputs.items()
+            }
+            blocks.append(module(**part).double().numpy())
+    return np.concatenate(blocks)
