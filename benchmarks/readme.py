@@ -1,0 +1,68 @@
+"""Write the figures of README.md and docs/*.md from benchmarks/results/*.json.
+
+    python -m benchmarks.readme            # rewrite the blocks
+    python -m benchmarks.readme --check    # exit with status 1 if a block is out of date
+
+A block stands between ``<!-- figures: NAME -->`` and ``<!-- /figures -->``; NAME is a function
+below. So no figure in the documentation is typed by hand.
+"""
+
+import io
+import json
+import re
+import sys
+from contextlib import redirect_stdout
+
+from benchmarks._common import RESULTS, ROOT, print_table
+
+_BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
+
+
+def _load(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _table(header, rows):
+    buffer = io.StringIO()
+    with redirect_stdout(buffer):
+        print_table(header, rows)
+    return buffer.getvalue()
+
+
+def demo():
+    """The table of ``sklfusion demo``."""
+    from benchmarks.quality.demo import table_rows
+
+    results = _load("demo")
+    return _table(["labelled rows", *results["scores"]], table_rows(results))
+
+
+BLOCKS = {"demo": demo}
+
+
+def pages():
+    """The files that may hold blocks."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def render(text):
+    """Return ``text`` with every block rewritten."""
+    return _BLOCK.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]]()}\n{m[3]}", text)
+
+
+def main(check=False):
+    """Rewrite or check all pages; returns the pages that were out of date."""
+    stale = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        if render(text) != text:
+            stale.append(page.name)
+            if not check:
+                page.write_text(render(text), encoding="utf-8")
+    print("out of date: " + ", ".join(stale) if stale else "all figures are up to date")
+    return stale
+
+
+if __name__ == "__main__":
+    check = "--check" in sys.argv
+    sys.exit(bool(main(check)) and check)
