@@ -1,0 +1,244 @@
+"""A causal language model in this process, with its states at hand."""
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from sklfusion._optional import import_optional
+from sklfusion.exceptions import ModelLoadError
+
+_PACKED_TOKENS = 512
+
+
+class CausalLM:
+    """A transformers causal language model that keeps the state of what it has read.
+
+    There is one key-value cache. ``read`` extends it, ``rewind`` cuts it back, and ``branch``
+    looks at several continuations of the same state in one forward pass: they are packed into
+    one sequence whose attention mask hides them from each other. So a shared beginning is
+    computed once, for all texts and for all questions about a text.
+
+    Parameters
+    ----------
+    model : transformers causal LM
+        In float32, on any device.
+    tokenizer : transformers tokenizer
+        Its tokenizer.
+    name : str
+        Name in cache keys.
+
+    Attributes
+    ----------
+    tokens_computed : int
+        Tokens that went through the model so far.
+    """
+
+    def __init__(self, model, tokenizer, name):
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.tokens_computed = 0
+        ends = model.generation_config.eos_token_id
+        self._ends = set(ends if isinstance(ends, list) else [ends]) - {None}
+        self._cache = None
+        self._hidden = None
+
+    @classmethod
+    def load(cls, model="smollm2-135m", *, cache_dir=None):
+        """Load an embedded model, a GGUF file or a transformers folder.
+
+        A GGUF file takes a minute to read in transformers, so it is converted once and the copy
+        (540 MB for the embedded model) kept under ``cache_dir``.
+
+        Raises
+        ------
+        ModelLoadError
+            If it is not there or cannot be read.
+        """
+        import_optional("transformers", extra="local", purpose="A local language model")
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder, name = _model_folder(model, cache_dir)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        except Exception as error:
+            raise ModelLoadError(
+                f"transformers cannot load a causal language model from {folder}: "
+                f"{type(error).__name__}: {str(error)[:300]}"
+            ) from None
+        return cls(loaded, tokenizer, name)
+
+    @property
+    def length(self):
+        """Number of tokens in the state."""
+        return 0 if self._cache is None else self._cache.get_seq_length()
+
+    @property
+    def hidden(self):
+        """Last hidden state at the last token read, shape (D,), float32."""
+        return self._hidden.float().cpu().numpy()
+
+    def tokenize(self, text):
+        """Return the ids of a text, without special tokens."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def decode(self, ids):
+        """Return the text of some ids."""
+        return self.tokenizer.decode(ids)
+
+    def read(self, ids):
+        """Extend the state by some tokens."""
+        import torch
+        from transformers import DynamicCache
+
+        if self._cache is None:
+            self._cache = DynamicCache()
+        with torch.inference_mode():
+            out = self._forward(torch.tensor([list(ids)], device=self.model.device))
+        self._hidden = out.last_hidden_state[0, -1]
+        self.tokens_computed += len(ids)
+
+    def rewind(self, length):
+        """Forget all but the first ``length`` tokens."""
+        if length == 0:
+            self._cache = None
+        elif self._cache is not None and length < self.length:
+            self._cache.crop(length - self.length)  # negative: how many to drop
+
+    def branch(self, continuations):
+        """Return the hidden state after each continuation, shape (m, D); the state stays.
+
+        Parameters
+        ----------
+        continuations : list of m lists of ids
+        """
+        rows, chunk, size = [], [], 0
+        for ids in continuations:
+            if chunk and size + len(ids) > _PACKED_TOKENS:
+                rows.append(self._branch_packed(chunk))
+                chunk, size = [], 0
+            chunk.append(ids)
+            size += len(ids)
+        return np.concatenate([*rows, self._branch_packed(chunk)])
+
+    def _branch_packed(self, continuations):
+        import torch
+
+        past, lengths = self.length, [len(ids) for ids in continuations]
+        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        place = torch.cat([torch.arange(n) for n in lengths])
+        visible = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
+        visible = torch.cat([torch.ones(len(owner), past, dtype=torch.bool), visible], dim=1)
+        hidden_score = torch.finfo(self.model.dtype).min
+        mask = torch.zeros(visible.shape, dtype=self.model.dtype).masked_fill(
+            ~visible, hidden_score
+        )
+        device = self.model.device
+        with torch.inference_mode():
+            out = self._forward(
+                torch.tensor([[i for ids in continuations for i in ids]], device=device),
+                attention_mask=mask[None, None].to(device),
+                position_ids=(past + place)[None].to(device),
+            )
+        self.rewind(past)
+        self.tokens_computed += len(owner)
+        last = np.cumsum(lengths) - 1
+        return out.last_hidden_state[0, last].float().cpu().numpy()
+
+    def _forward(self, tokens, **kwargs):
+        return self.model.base_model(
+            input_ids=tokens, past_key_values=self._cache, use_cache=True, **kwargs
+        )
+
+    def logits(self, hidden, ids=None):
+        """Return logits of hidden states (..., D), of some tokens or of the whole vocabulary."""
+        weight = self._output_weight
+        weight = weight if ids is None else weight[np.asarray(ids)]
+        return np.asarray(hidden) @ weight.T
+
+    @cached_property
+    def _output_weight(self):
+        weight = self.model.get_output_embeddings().weight.detach()
+        return weight.float().cpu().numpy()
+
+    def generate(self, max_tokens, stop="\n"):
+        """Continue greedily and return (token texts, ids, logits before each token).
+
+        Ends at the end token, after a token that contains ``stop``, or after ``max_tokens``.
+        The state is rewound to where it was.
+        """
+        start, texts, ids, steps = self.length, [], [], []
+        hidden = self._hidden
+        while len(ids) < max_tokens:
+            logits = self.logits(self.hidden)
+            token = int(logits.argmax())
+            if token in self._ends:
+                break
+            texts.append(self.decode([token]))
+            ids.append(token)
+            steps.append(logits)
+            if stop in texts[-1] or len(ids) == max_tokens:
+                break
+            self.read([token])
+        self.rewind(start)
+        self._hidden = hidden
+        return texts, ids, steps
+
+
+def _model_folder(model, cache_dir):
+    """Return the transformers folder of a model and its name, converting a GGUF file once."""
+    from sklfusion.models import EMBEDDED_MODELS, file_digest, find_model
+
+    path = find_model(model) if model in EMBEDDED_MODELS else Path(model).expanduser()
+    if path.is_dir():
+        return path, path.name
+    if not path.is_file():
+        raise ModelLoadError(
+            f"{model!r} is no embedded model ({', '.join(EMBEDDED_MODELS)}), no GGUF file and no "
+            "folder of a transformers model on this machine."
+        )
+    digest = file_digest(path)[:16]
+    name = f"{model if model in EMBEDDED_MODELS else path.stem}-{digest}"
+    folder = _cache_root(cache_dir) / "converted" / name
+    if not (folder / "config.json").is_file():
+        _convert(path, folder)
+    return folder, name
+
+
+def _cache_root(cache_dir):
+    if cache_dir is not None:
+        return Path(cache_dir).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sklfusion"
+
+
+def _convert(path, folder):
+    """Write a transformers copy of a GGUF file; the config last, as the mark of completeness."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for package in ("gguf", "accelerate"):
+        import_optional(package, extra="lora", purpose="Reading a GGUF file in transformers")
+    options = {"gguf_file": path.name}
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
+    model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **options)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    weights = {name: t.contiguous() for name, t in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)
+    # save_pretrained refuses a model that came from GGUF, although its weights are plain floats.
+    partial = folder / "model.partial"
+    save_file(weights, partial, metadata={"format": "pt"})
+    partial.replace(folder / "model.safetensors")
+    config = model.config.to_dict()
+    config.pop("quantization_config", None)
+    config["architectures"] = [type(model).__name__]
+    config["dtype"] = "float32"
+    (folder / "config.json").write_text(json.dumps(config, default=str), encoding="utf-8")
