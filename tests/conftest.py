@@ -18,3 +18,18 @@ def data_dir():
     if not (path / "manifest.json").exists():
         pytest.skip(f"benchmark data not found at {path}; set SKLFUSION_DATA to its folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def _fault_server_process():
+    from sklfusion.testing import FaultServer
+
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def fault_server(_fault_server_process):
+    """A loopback LLM endpoint in another process, with an empty ledger and no faults."""
+    _fault_server_process.reset()
+    return _fault_server_process
