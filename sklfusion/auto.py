@@ -29,6 +29,19 @@ def _as_scorer(llm, **params):
     return LLMScorer(llm, **params)
 
 
+def _with_score_classes(fusion, scorer, multilabel):
+    """Tell a fusion in which order a scorer declares its classes, where it does not know.
+
+    Between FusionClassifier and LLMScorer travel bare numbers, so names are lost on the way. For
+    multi-label the declared order is the order of the columns of y, and nothing is to be told.
+    """
+    declared = getattr(scorer, "classes", None)
+    known = getattr(fusion, "score_classes", ())
+    if declared is None or known is not None or multilabel:
+        return fusion
+    return clone(fusion).set_params(score_classes=list(declared))
+
+
 def make_fusion_pipeline(
     embedder=DEFAULT_EMBEDDER,
     scorer=DEFAULT_LLM,
@@ -91,6 +104,7 @@ def make_fusion_pipeline(
         memory=memory,
     )
     union = FeatureUnion([("embedding", embedder), ("llm", scorer)], n_jobs=n_jobs)
+    fusion = _with_score_classes(fusion, scorer, getattr(scorer, "multilabel", multilabel))
     return Pipeline([("features", union), ("fusion", fusion)])
 
 
@@ -200,9 +214,9 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("AutoFusionClassifier got llm=None and embedder=None; give one.")
         self.multilabel_ = is_multilabel(y)
         names = self._label_names(y)
-        self.pipeline_ = Pipeline(
-            [("features", FeatureUnion(self._sources(names))), ("fusion", self._fusion())]
-        )
+        sources = self._sources(names)
+        fusion = _with_score_classes(self._fusion(), dict(sources).get("llm"), self.multilabel_)
+        self.pipeline_ = Pipeline([("features", FeatureUnion(sources)), ("fusion", fusion)])
         if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
             raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
         self.pipeline_.fit(texts, y, **fit_params)
