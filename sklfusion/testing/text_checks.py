@@ -7,7 +7,7 @@ runs a single check. These 32 do for texts what the others do for numbers. They 
     from sklfusion.testing import iter_text_checks
 
     @pytest.mark.parametrize(
-        ("name", "check"), iter_text_checks(MyEncoder()), ids=lambda value: str(value)[:40]
+        ("name", "check"), list(iter_text_checks(MyEncoder())), ids=lambda value: str(value)[:40]
     )
     def test_text_contract(name, check):
         check()
