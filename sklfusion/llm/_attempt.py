@@ -1,0 +1,158 @@
+"""From one request to one reply: attempts, pauses and the decision to give up."""
+
+from __future__ import annotations
+
+import datetime
+import random
+import threading
+import time
+
+from sklfusion.exceptions import BudgetExceededError
+from sklfusion.llm._backend import Backend
+from sklfusion.llm._faults import CallError, Fault
+from sklfusion.llm._limits import Gate
+from sklfusion.llm._prices import estimate_tokens
+from sklfusion.llm._retry import Attempts, RetryBudget, RetryPolicy
+from sklfusion.llm._types import ChatRequest, Reply, Usage
+from sklfusion.llm._usage import Meter
+
+# Attempts at an endpoint that nobody has reached yet; it is probably not there.
+MAX_UNREACHED = 4
+# A label is short; what the budget sets aside for an answer before it is known.
+_EXPECTED_ANSWER = 16
+
+
+def guess_usage(request: ChatRequest) -> Usage:
+    """Return the tokens that a request will probably take."""
+    prompt = sum(estimate_tokens(content) + 4 for _, content in request.messages)
+    limit = request.params.get("max_tokens", request.params.get("max_completion_tokens", 256))
+    n = int(request.params.get("n", 1))
+    return Usage(prompt + 3, min(int(limit), _EXPECTED_ANSWER) * n)
+
+
+class Attempter:
+    """Sends requests through the gate until they are answered or given up. Thread-safe.
+
+    Parameters
+    ----------
+    backend : Backend
+        Who answers.
+    gate : Gate
+        When.
+    policy : RetryPolicy
+        How often.
+    meter : Meter
+        Who counts.
+    """
+
+    def __init__(self, backend: Backend, gate: Gate, policy: RetryPolicy, meter: Meter) -> None:
+        self._backend = backend
+        self._gate = gate
+        self._policy = policy
+        self._meter = meter
+        self._budget = RetryBudget()
+        self._random = random.Random()
+        self._reached = False
+        self._lock = threading.Lock()
+
+    def may_retry(self, fault: Fault, attempts: Attempts) -> bool:
+        """Tell whether another attempt is allowed after an unusable answer, and count it."""
+        return attempts.may_retry(fault, self._policy, self._budget)
+
+    def reply(self, request: ChatRequest, attempts: Attempts) -> Reply:
+        """Return the reply to a request.
+
+        Parameters
+        ----------
+        request : ChatRequest
+            What to send.
+        attempts : Attempts
+            What has happened to its text so far; changed in place.
+
+        Raises
+        ------
+        CallError
+            With the last fault, when no further attempt is allowed.
+        Stopped
+            If the run was stopped meanwhile.
+        BudgetExceededError
+            If the budget does not cover the request.
+        """
+        guess = guess_usage(request)
+        while True:
+            self._gate.enter((guess.prompt_tokens or 0) + (guess.completion_tokens or 0))
+            fault, reply = self._once(request, guess, attempts)
+            if reply is not None:
+                return reply
+            assert fault is not None
+            self._pause_or_give_up(fault, attempts)
+            self._meter.add(retries=1)
+
+    def _once(
+        self, request: ChatRequest, guess: Usage, attempts: Attempts
+    ) -> tuple[Fault | None, Reply | None]:
+        lacking = self._meter.reserve(guess)
+        if lacking is not None:
+            raise BudgetExceededError(
+                f"The budget is used up ({lacking}). Replies paid for so far are kept; raise "
+                "budget= and run again to continue from here."
+            )
+        now = time.monotonic()
+        if attempts.started is None:
+            attempts.started = now
+            self._budget.count_request()
+        attempts.total += 1
+        self._meter.add(attempts=1)
+        try:
+            deadline = attempts.started + self._policy.deadline
+            reply = self._backend.complete(request, deadline=deadline)
+        except CallError as error:
+            self._reached = self._reached or error.fault.kind not in ("not_sent", "unknown")
+            self._gate.report(error.fault)
+            return error.fault, None
+        finally:
+            self._meter.give_back(guess)
+        self._reached = True
+        self._gate.report(None)
+        self._meter.paid(reply.usage, guess)
+        return None, reply
+
+    def _pause_or_give_up(self, fault: Fault, attempts: Attempts) -> None:
+        """Wait before the next attempt, or raise if there will be none."""
+        if fault.kind == "unknown":
+            self._meter.add(unknown=1)
+        assert attempts.started is not None
+        left = attempts.started + self._policy.deadline - time.monotonic()
+        if fault.retry_after is not None:
+            if fault.retry_after > left:
+                raise CallError(_come_back_later(fault, self._policy.deadline))
+            self._gate.pause_all(fault.retry_after)
+        if fault.kind == "not_sent" and not self._reached and attempts.total >= MAX_UNREACHED:
+            raise CallError(_stopping(fault))
+        if not attempts.may_retry(fault, self._policy, self._budget):
+            raise CallError(fault)
+        pause = 0.0 if fault.retry_after else self._policy.delay(attempts.total, self._random)
+        if pause >= left:
+            # An endpoint that cannot be reached for a whole deadline is not a text's fault.
+            raise CallError(_stopping(fault) if fault.kind == "not_sent" else fault)
+        self._gate.sleep(pause)
+
+
+def _stopping(fault: Fault) -> Fault:
+    return Fault("stop", fault.cause, fault.message, fault.status, fault.code)
+
+
+def _come_back_later(fault: Fault, deadline: float) -> Fault:
+    seconds = fault.retry_after or 0.0
+    when = "later"
+    if seconds < 366 * 86400:
+        moment = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
+        when = f"after {moment:%Y-%m-%d %H:%M:%S %Z}"
+    return Fault(
+        "stop",
+        fault.cause,
+        f"{fault.message} and asks to wait {seconds:.0f} s, longer than deadline={deadline:g} s. "
+        f"Run again {when}: replies that were paid for are kept when memory= is set.",
+        fault.status,
+        fault.code,
+    )

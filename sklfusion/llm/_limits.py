@@ -1,0 +1,194 @@
+"""The gate that every request of a run passes: pauses, pacing, the breaker, and the stop."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from sklfusion.llm._faults import Fault
+
+WINDOW = 200
+# Fewer outcomes than this say nothing about the endpoint.
+MIN_OUTCOMES = 50
+MAX_PROBES = 5
+# Workers that were told to wait do not all come back in the same instant.
+SPREAD = 0.4
+
+
+class Clock:
+    """Monotonic time and waiting; tests pass one that does not wait."""
+
+    def now(self) -> float:
+        """Return seconds since some moment."""
+        return time.monotonic()
+
+    def wait(self, condition: threading.Condition, seconds: float) -> None:
+        """Wait for a change, at most ``seconds``."""
+        condition.wait(seconds)
+
+
+class Stopped(Exception):
+    """The run was stopped; the worker is to end without another request."""
+
+
+@dataclass
+class Breaker:
+    """Opens when half of the last outcomes are failures, then lets one probe through at a time.
+
+    Parameters
+    ----------
+    outcomes : deque of bool
+        True for a failure.
+    """
+
+    outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    open_until: float | None = None
+    probing: bool = False
+    probes: int = 0
+
+    def record(self, failed: bool, now: float) -> None:
+        """Take note of an outcome."""
+        self.outcomes.append(failed)
+        if self.open_until is not None:
+            if failed:
+                # Only the probe can have come through; the pause doubles.
+                if self.probing:
+                    self.probes += 1
+                    self.probing = False
+                    self.open_until = now + min(2.0**self.probes, 30.0)
+            else:
+                self.open_until = None
+                self.probing = False
+                self.probes = 0
+                self.outcomes.clear()
+            return
+        if len(self.outcomes) >= MIN_OUTCOMES and 2 * sum(self.outcomes) >= len(self.outcomes):
+            self.open_until = now + 1.0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the endpoint stayed down over all probes."""
+        return self.probes >= MAX_PROBES
+
+
+class Gate:
+    """Decides when the next request may go out. Shared by all workers of a run.
+
+    Parameters
+    ----------
+    requests_per_minute, tokens_per_minute : float or None
+        Pace. Requests are spread evenly, so that a limit counted by the second holds as well.
+    clock : Clock
+        Source of time.
+    """
+
+    def __init__(
+        self,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._per_request = 60.0 / requests_per_minute if requests_per_minute else 0.0
+        self._per_token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
+        self._clock = clock or Clock()
+        self._condition = threading.Condition()
+        self._next_slot = 0.0
+        self._paused_until = 0.0
+        self._breaker = Breaker()
+        self._stopped = False
+        self._random = random.Random()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no request may go out any more."""
+        return self._stopped
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the breaker has given the endpoint up."""
+        return self._breaker.hopeless
+
+    def stop(self) -> None:
+        """Let no further request out and wake everybody who waits."""
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()
+
+    def enter(self, tokens: int = 0) -> None:
+        """Wait until the next request may go out.
+
+        Parameters
+        ----------
+        tokens : int
+            Expected tokens of the request.
+
+        Raises
+        ------
+        Stopped
+            If the run has been stopped.
+        """
+        with self._condition:
+            slot = max(self._next_slot, self._clock.now())
+            self._next_slot = slot + max(self._per_request, self._per_token * tokens)
+            seen = 0.0
+            while True:
+                if self._stopped:
+                    raise Stopped
+                now = self._clock.now()
+                if self._paused_until > max(now, seen):
+                    seen = self._paused_until
+                    slot = max(slot, seen + self._random.uniform(0.0, SPREAD))
+                wait = slot - now if slot > now else self._breaker_wait(now)
+                if wait <= 0:
+                    return
+                self._clock.wait(self._condition, wait)
+
+    def _breaker_wait(self, now: float) -> float:
+        breaker = self._breaker
+        if breaker.open_until is None:
+            return 0.0
+        if breaker.open_until > now:
+            return breaker.open_until - now
+        if breaker.probing:
+            return 0.1
+        breaker.probing = True
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not beyond a stop.
+
+        Raises
+        ------
+        Stopped
+            If the run is stopped meanwhile.
+        """
+        with self._condition:
+            end = self._clock.now() + seconds
+            while not self._stopped:
+                left = end - self._clock.now()
+                if left <= 0:
+                    return
+                self._clock.wait(self._condition, left)
+            raise Stopped
+
+    def pause_all(self, seconds: float) -> None:
+        """Let nobody out for a while: the endpoint asked for it."""
+        with self._condition:
+            self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+            self._condition.notify_all()
+
+    def report(self, fault: Fault | None) -> None:
+        """Tell the breaker how an attempt ended."""
+        if fault is not None and (fault.kind in ("text", "bad_reply", "stop")):
+            fault = None  # the endpoint works; the text or the answer is at fault
+        if fault is not None and fault.retry_after is not None:
+            # It said when to come back, which is no sign of trouble.
+            with self._condition:
+                self._breaker.probing = False
+            return
+        with self._condition:
+            self._breaker.record(fault is not None, self._clock.now())
+            self._condition.notify_all()

@@ -1,0 +1,106 @@
+"""The one retry policy. The SDK's is off; nothing else in the package tries anything again."""
+
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass
+
+from sklfusion.llm._faults import Fault
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When a failed call is tried again, and after how long.
+
+    Parameters
+    ----------
+    deadline : float
+        Seconds from the first attempt at a text to the end of its last one.
+    max_attempts : int
+        Attempts at a text, whatever happens.
+    max_unknown : int
+        Further tries after an attempt that may have been paid without an answer.
+    max_reparse : int
+        Further tries after an answer that was paid and is unusable.
+    base, cap : float
+        First and largest pause in seconds; it doubles between.
+    first_k : int
+        If so many distinct texts fail in the same way before any succeeds, the set-up is wrong.
+    """
+
+    deadline: float = 180.0
+    max_attempts: int = 8
+    max_unknown: int = 1
+    max_reparse: int = 1
+    base: float = 0.5
+    cap: float = 8.0
+    first_k: int = 8
+
+    def delay(self, attempt: int, rng: random.Random) -> float:
+        """Return the pause before attempt ``attempt + 1``: exponential, with half as jitter."""
+        full = min(self.cap, self.base * 2.0 ** (attempt - 1))
+        return full * rng.uniform(0.5, 1.0)
+
+
+class RetryBudget:
+    """Retries of a whole run: at most 30 % of its requests, and 20.
+
+    It holds a failing endpoint from getting a multiple of the traffic. Attempts that were not
+    sent, or that the endpoint asked to repeat later, do not count: they add no load.
+    """
+
+    def __init__(self, share: float = 0.3, floor: int = 20) -> None:
+        self._share = share
+        self._floor = floor
+        self._requests = 0
+        self._retries = 0
+        self._lock = threading.Lock()
+
+    def count_request(self) -> None:
+        """Count a first attempt."""
+        with self._lock:
+            self._requests += 1
+
+    def take(self) -> bool:
+        """Take one retry if there is one left."""
+        with self._lock:
+            if self._retries >= self._share * self._requests + self._floor:
+                return False
+            self._retries += 1
+            return True
+
+
+@dataclass
+class Attempts:
+    """What has happened to one text so far in this run."""
+
+    total: int = 0
+    unknown: int = 0
+    bad: int = 0
+    started: float | None = None
+    cause: str = ""
+
+    def may_read_on(self, fault: Fault, policy: RetryPolicy) -> bool:
+        """Tell whether a stored answer that is unusable may be followed by another."""
+        if fault.kind == "text":
+            return False
+        self.bad += 1
+        return self.bad <= policy.max_reparse
+
+    def may_retry(self, fault: Fault, policy: RetryPolicy, budget: RetryBudget) -> bool:
+        """Tell whether the policy allows another attempt after ``fault``, and count it."""
+        if fault.kind in ("stop", "text"):
+            return False
+        if fault.kind != "not_sent" and self.total >= policy.max_attempts:
+            return False
+        if fault.kind == "unknown":
+            self.unknown += 1
+            # It may have been paid; a second silent payment is the most we risk.
+            return self.unknown <= policy.max_unknown and budget.take()
+        if fault.kind == "bad_reply":
+            self.bad += 1
+            return self.bad <= policy.max_reparse and budget.take()
+        # Nothing was processed: "not_sent" and "wait".
+        polite = fault.kind == "not_sent" or fault.retry_after is not None
+        return polite or budget.take()

@@ -1,0 +1,442 @@
+"""One run: many requests through one back end, each answered once, saved, then read.
+
+The order of events for one request is the heart of the package::
+
+    memory of this object -> reply store -> lease -> gate -> endpoint -> reply store -> parser
+
+so that nothing is paid for twice and a reply is on disk before anything can trip over it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sklfusion.exceptions import CacheError, CacheMissError, EndpointError
+from sklfusion.llm._attempt import Attempter
+from sklfusion.llm._backend import Backend
+from sklfusion.llm._faults import CallError, Fault, error_from_fault
+from sklfusion.llm._limits import Gate, Stopped
+from sklfusion.llm._retry import Attempts, RetryPolicy
+from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion.llm._usage import Meter
+from sklfusion.prompts._parse import FINAL_CAUSES, ReplyError
+from sklfusion.replies import request_key
+
+LEASE_SECONDS = 60.0
+_TICK = 0.1
+
+
+@dataclass(eq=False)
+class Job:
+    """One request and what became of it.
+
+    Parameters
+    ----------
+    request : ChatRequest
+        What to ask.
+    read : callable
+        From a Reply to an answer; raises ReplyError. Called again on stored replies, so a better
+        parser re-reads and does not pay again.
+    sample : int
+        Number of the draw.
+    """
+
+    request: ChatRequest
+    read: Callable[[Reply], Any]
+    sample: int = 0
+    answer: Any = None
+    fault: Fault | None = None
+    model: str | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+
+    def __post_init__(self) -> None:
+        self.key = self.first_key = request_key(self.request, self.sample)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a usable answer."""
+        return self.fault is None
+
+    def ask_again(self, cause: str) -> None:
+        """Become the request that follows an unusable answer."""
+        if cause == "truncated":
+            self.request = with_more_tokens(self.request)
+        else:
+            self.sample += 1000  # far from the draws of repeated votes
+        self.key = request_key(self.request, self.sample)
+
+
+def with_more_tokens(request: ChatRequest) -> ChatRequest:
+    """Return the request with twice the limit of generated tokens."""
+    params = dict(request.params)
+    for name in ("max_tokens", "max_completion_tokens"):
+        if name in params:
+            params[name] = 2 * int(params[name])
+    return replace(request, params=params)
+
+
+class Run:
+    """Answers jobs. One object per run.
+
+    Parameters
+    ----------
+    backend : Backend
+        Who answers.
+    store : ReplyStore or None
+        Where replies are kept.
+    memo : dict
+        Answers that this object has already had, by key.
+    meter : Meter
+        Counts and budget.
+    gate : Gate
+        Pace.
+    policy : RetryPolicy
+        Retries.
+    workers : int
+        Requests in flight.
+    cache_only : bool
+        Whether a missing reply is an error instead of a request.
+    progress : callable
+        Called with (answered, total) from the calling thread, several times a second.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: Any,
+        memo: dict[str, Any],
+        meter: Meter,
+        gate: Gate,
+        policy: RetryPolicy,
+        *,
+        workers: int,
+        cache_only: bool = False,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self._store = store
+        self._memo = memo
+        self._meter = meter
+        self._gate = gate
+        self._policy = policy
+        self._attempter = Attempter(backend, gate, policy, meter)
+        self._workers = workers
+        self._cache_only = cache_only
+        self._progress = progress
+        self._owner = uuid.uuid4().hex
+        self._changed = threading.Condition()
+        self._queue: deque[Job] = deque()
+        self._waiting: dict[str, Job] = {}
+        self._active: set[str] = set()
+        self._left = 0
+        self._error: BaseException | None = None
+        self._succeeded = False
+        self._first_failures: list[Fault] = []
+
+    def execute(self, jobs: Iterable[Job]) -> None:
+        """Answer every job, in place. Each distinct request is asked once.
+
+        Raises
+        ------
+        SklFusionError
+            What stopped the run; everything that arrived before is saved.
+        """
+        distinct: dict[str, list[Job]] = {}
+        for job in jobs:
+            distinct.setdefault(job.first_key, []).append(job)
+        pending = self._from_stores([group[0] for group in distinct.values()])
+        if pending and self._cache_only:
+            raise CacheMissError(
+                f"{len(pending)} of {len(distinct)} replies are not in the reply store and "
+                "cache_only=True. Check that model, endpoint, classes, prompt and parameters are "
+                "those of the run that filled it, or set cache_only=False to ask the endpoint."
+            )
+        self._total = len(distinct)
+        self._left = len(pending)
+        if pending:
+            self._queue.extend(pending)
+            self._ask()
+        self._progress(self._total, self._total)
+        for first, *others in distinct.values():
+            for job in others:
+                job.answer, job.fault, job.model = first.answer, first.fault, first.model
+
+    # ------------------------------------------------------------------- what is known already
+
+    def _from_stores(self, jobs: list[Job]) -> list[Job]:
+        pending = []
+        for job in jobs:
+            if job.first_key in self._memo:
+                job.answer, job.model = self._memo[job.first_key]
+                self._meter.add(cached=1)
+            else:
+                pending.append(job)
+        if self._store is None:
+            return pending
+        missing: list[Job] = []
+        while pending:
+            replies = self._store.get_many([job.key for job in pending])
+            again = []
+            for job in pending:
+                reply = replies.get(job.key)
+                if reply is None:
+                    missing.append(job)
+                elif self._read(job, reply, fresh=False):
+                    self._meter.add(cached=1)
+                else:
+                    again.append(job)
+            pending = again
+        if self._cache_only:
+            # An unusable answer that was never followed by another is what this text has.
+            for job in missing:
+                if job.attempts.bad:
+                    job.fault = Fault("bad_reply", job.attempts.cause)
+            missing = [job for job in missing if job.ok]
+        return missing
+
+    def _read(self, job: Job, reply: Reply, *, fresh: bool) -> bool:
+        """Read a reply; return False if the job is to be asked once more."""
+        try:
+            answer = job.read(reply)
+        except ReplyError as error:
+            final = error.cause in FINAL_CAUSES
+            fault = Fault("text" if final else "bad_reply", error.cause)
+            job.attempts.cause = error.cause
+            if fresh:
+                again = self._attempter.may_retry(fault, job.attempts)
+            else:
+                again = job.attempts.may_read_on(fault, self._policy)
+            if again:
+                job.ask_again(error.cause)
+                return False
+            job.fault = fault
+            return True
+        job.answer, job.model = answer, reply.model
+        self._memo[job.first_key] = (answer, reply.model)
+        self._succeeded = True
+        return True
+
+    # ------------------------------------------------------------------------------- the threads
+
+    def _ask(self) -> None:
+        count = min(self._workers, len(self._queue))
+        threads = [
+            threading.Thread(target=self._work, name=f"sklfusion-{n}", daemon=True)
+            for n in range(count)
+        ]
+        with _interrupted_by_sigterm():
+            try:
+                for thread in threads:
+                    thread.start()
+                self._watch()
+            finally:
+                # Reached after success, an error or an interrupt alike: start no more, and let
+                # those in flight finish and save. A second interrupt ends this wait at once.
+                self._gate.stop()
+                with self._changed:
+                    self._changed.notify_all()
+                for thread in threads:
+                    if thread.ident is not None:
+                        thread.join()
+                self._release()
+        if self._error is not None:
+            raise self._error
+
+    def _watch(self) -> None:
+        renewed = time.monotonic()
+        while True:
+            with self._changed:
+                if self._left <= 0 or self._error is not None:
+                    return
+                self._changed.wait(_TICK)
+            self._progress(self._total - self._left, self._total)
+            if self._waiting:
+                self._look_at_others()
+            if self._store is not None and time.monotonic() - renewed > LEASE_SECONDS / 3:
+                renewed = time.monotonic()
+                self._store.renew(list(self._active), self._owner, LEASE_SECONDS)
+            if self._gate.hopeless:
+                self._fail(self._given_up())
+
+    def _look_at_others(self) -> None:
+        """Take over what other processes have answered or given up."""
+        with self._changed:
+            waiting = dict(self._waiting)
+        replies, free = self._store.wait(waiting, owner=self._owner, timeout=0.0)
+        for key, job in waiting.items():
+            if key not in replies and key not in free:
+                continue
+            with self._changed:
+                del self._waiting[key]
+            if key in replies and self._read(job, replies[key], fresh=False):
+                self._meter.add(cached=1)
+                self._settle()
+            else:
+                self._put_back(job)
+
+    def _put_back(self, job: Job) -> None:
+        with self._changed:
+            self._queue.append(job)
+            self._changed.notify()
+
+    def _settle(self) -> None:
+        with self._changed:
+            self._left -= 1
+            if self._left <= 0:
+                self._changed.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+        self._gate.stop()
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while not self._queue:
+                if self._left <= 0 or self._gate.stopped:
+                    return None
+                self._changed.wait()
+            return None if self._gate.stopped else self._queue.popleft()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                self._do(job)
+            except Stopped:
+                return
+            except BaseException as error:
+                self._fail(error)
+                return
+
+    # -------------------------------------------------------------------------------- one request
+
+    def _do(self, job: Job) -> None:
+        while True:
+            if not self._claim(job):
+                return
+            try:
+                reply = self._attempter.reply(job.request, job.attempts)
+            except CallError as error:
+                self._give_up(job, error.fault)
+                return
+            except BaseException:
+                self._free(job)
+                raise
+            reply = self._save(job, reply)
+            if self._read(job, reply, fresh=True):
+                self._note_failure(job.fault)
+                self._settle()
+                return
+            self._meter.add(reparsed=1)
+
+    def _claim(self, job: Job) -> bool:
+        """Get the right to pay for a job, or leave it to whoever has it."""
+        if self._store is None:
+            return True
+        with self._changed:
+            self._active.add(job.key)
+        if self._store.claim([job.key], self._owner, LEASE_SECONDS):
+            return True
+        with self._changed:
+            self._active.discard(job.key)
+            self._waiting[job.key] = job
+        return False
+
+    def _save(self, job: Job, reply: Reply) -> Reply:
+        if self._store is None:
+            return reply
+        try:
+            return self._store.put(job.key, reply, self._owner)  # type: ignore[no-any-return]
+        except CacheError as error:
+            # Paid for and not saved: keep it in this object, and pay for nothing more.
+            with contextlib.suppress(ReplyError):
+                self._memo[job.first_key] = (job.read(reply), reply.model)
+            raise CacheError(
+                f"{error} The run was stopped before paying for more; answers that could not be "
+                "written stay in the memory of this estimator."
+            ) from None
+        finally:
+            with self._changed:
+                self._active.discard(job.key)
+
+    def _free(self, job: Job) -> None:
+        if self._store is not None:
+            with self._changed:
+                self._active.discard(job.key)
+            with contextlib.suppress(CacheError):
+                self._store.release([job.key], self._owner)
+
+    def _release(self) -> None:
+        if self._store is not None and self._active:
+            with contextlib.suppress(CacheError):
+                self._store.release(list(self._active), self._owner)
+
+    def _give_up(self, job: Job, fault: Fault) -> None:
+        self._free(job)
+        if fault.kind == "stop":
+            self._fail(error_from_fault(fault, job.request.origin))
+            return
+        job.fault = fault
+        self._note_failure(fault, job.request.origin)
+        self._settle()
+
+    def _note_failure(self, fault: Fault | None, origin: str = "") -> None:
+        """First-k rule: when nothing ever worked and all fail alike, the set-up is wrong."""
+        if fault is None or self._succeeded:
+            return
+        with self._changed:
+            self._first_failures.append(fault)
+            seen = self._first_failures
+            alike = {(f.cause, f.status) for f in seen}
+        by_set_up = fault.status is not None and 400 <= fault.status < 500 and fault.status != 429
+        if len(seen) < self._policy.first_k or len(alike) > 1:
+            return
+        if by_set_up or fault.cause == "timeout":
+            self._fail(self._alike(fault, len(seen), origin))
+
+    def _alike(self, fault: Fault, count: int, origin: str) -> EndpointError:
+        advice = "Check model, base_url, strategy and request_params."
+        if fault.cause == "timeout":
+            advice = "Set a larger timeout=; each of these may have been billed."
+        return EndpointError(
+            f"The first {count} texts all failed alike ({fault.cause}: {fault.message}), which is "
+            f"a matter of the set-up, not of the texts. {advice}",
+            status=fault.status,
+            code=fault.code,
+            origin=origin,
+        )
+
+    def _given_up(self) -> EndpointError:
+        counts = self._meter.report.failures
+        return EndpointError(
+            "The endpoint kept failing over all probes, so the run was stopped "
+            f"(failures so far: {counts or 'timeouts and broken connections'}). If it is slow, "
+            "set a larger timeout=; else run again later: replies that were paid for are kept "
+            "when memory= is set."
+        )
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, unless the program has a handler of its own."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,223 @@
+"""A causal language model of the transformers library that answers chat requests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections import OrderedDict
+from typing import Any
+
+import torch
+
+from sklfusion.exceptions import ModelLoadError
+from sklfusion.llm._faults import unusable_text
+from sklfusion.llm._local import LocalSpec
+from sklfusion.llm._types import ChatRequest, Reply, TokenLogprobs, Usage
+
+# Key-value states of shared prompt beginnings that are kept; each takes some megabytes.
+_MAX_PREFIXES = 4
+
+
+class TransformersRuntime:
+    """Scores and generates with a ``transformers`` causal model, one request at a time.
+
+    What a request shares with all others of its kind (everything before the text) is computed
+    once and its key-value state reused. The cut is where the prompts of two different texts part,
+    so it does not depend on which texts came before, and neither do the results.
+
+    Parameters
+    ----------
+    spec : LocalSpec
+        Folder or hub id.
+
+    Raises
+    ------
+    ModelLoadError
+        If the folder or hub id cannot be loaded.
+    """
+
+    def __init__(self, spec: LocalSpec) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(spec.location)
+            model = AutoModelForCausalLM.from_pretrained(spec.location, dtype=torch.float32)
+        except Exception as error:
+            raise ModelLoadError(
+                f"transformers cannot load a causal language model from {spec.location!r}: "
+                f"{type(error).__name__}: {str(error)[:300]}"
+            ) from None
+        finally:
+            if bars:
+                logging.enable_progress_bar()
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model: Any = model.eval().to(self._device)
+        self._spec = spec
+        self._lock = threading.Lock()
+        self._prefixes: OrderedDict[str, tuple[list[int], Any]] = OrderedDict()
+        config = model.config
+        self._context = getattr(config, "max_position_embeddings", None) or 1 << 20
+        ends = model.generation_config.eos_token_id
+        self._ends = set(ends if isinstance(ends, list) else [ends]) - {None}
+
+    def complete(self, request: ChatRequest) -> Reply:
+        """Answer one request."""
+        params = dict(request.params)
+        if "response_format" in params:
+            raise unusable_text("unsupported", "a transformers model cannot be held to a schema")
+        max_tokens = int(params.get("max_tokens", 64))
+        ids = self._encode(request.messages)
+        if len(ids) + max_tokens > self._context:
+            raise unusable_text("too_long", "the text is longer than the model's context")
+        with self._lock, torch.inference_mode():
+            logits, cache, reused = self._prefill(ids, request.messages)
+            choices = []
+            for number in range(int(params.get("n", 1))):
+                if number:
+                    logits, cache, _ = self._prefill(ids, request.messages)
+                choices.append(self._generate(logits, cache, max_tokens, params, number))
+        return self._reply(choices, len(ids), reused, params)
+
+    def _encode(self, messages: tuple[tuple[str, str], ...]) -> list[int]:
+        turns = [{"role": role, "content": content} for role, content in messages]
+        if getattr(self._tokenizer, "chat_template", None):
+            prefilled = messages[-1][0] == "assistant"
+            text = self._tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=not prefilled,
+                continue_final_message=prefilled,
+            )
+            encoded = self._tokenizer(text, add_special_tokens=False)
+        else:  # a base model
+            encoded = self._tokenizer("\n\n".join(content for _, content in messages))
+        return list(encoded["input_ids"])
+
+    def _prefill(
+        self, ids: list[int], messages: tuple[tuple[str, str], ...]
+    ) -> tuple[torch.Tensor, Any, int]:
+        """Return the logits after the prompt, its cache, and how many tokens were reused."""
+        import copy
+
+        prefix, state = self._prefix(messages)
+        cut = len(prefix)
+        if state is None or ids[:cut] != prefix or cut >= len(ids):
+            cut, cache = 0, None
+        else:
+            cache = copy.deepcopy(state)
+        out = self._forward(ids[cut:], cache)
+        return out.logits[0, -1].float(), out.past_key_values, cut
+
+    def _forward(self, ids: list[int], cache: Any) -> Any:
+        tokens = torch.tensor([ids], device=self._device)
+        return self._model(input_ids=tokens, past_key_values=cache, use_cache=True)
+
+    def _prefix(self, messages: tuple[tuple[str, str], ...]) -> tuple[list[int], Any]:
+        """Return the tokens shared by all prompts that differ in the last user message only."""
+        users = [i for i, (role, _) in enumerate(messages) if role == "user"]
+        if not users:
+            return [], None
+        before, after = messages[: users[-1]], messages[users[-1] + 1 :]
+        opening = messages[users[-1]][1][:1]
+        key = hashlib.sha256(json.dumps([before, opening, after]).encode()).hexdigest()
+        if key in self._prefixes:
+            self._prefixes.move_to_end(key)
+            return self._prefixes[key]
+        one, two = (
+            self._encode((*before, ("user", opening + probe), *after)) for probe in ("a 1", "Zz ?")
+        )
+        shared = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
+        prefix = one[:shared]
+        state = self._forward(prefix, None).past_key_values if prefix else None
+        self._prefixes[key] = (prefix, state)
+        if len(self._prefixes) > _MAX_PREFIXES:
+            self._prefixes.popitem(last=False)
+        return self._prefixes[key]
+
+    def _generate(
+        self,
+        logits: torch.Tensor,
+        cache: Any,
+        max_tokens: int,
+        params: dict[str, Any],
+        number: int,
+    ) -> tuple[list[int], list[torch.Tensor], str]:
+        """Return the tokens, the log-probabilities at each step, and why it ended."""
+        temperature = float(params.get("temperature", 0.0))
+        generator = torch.Generator().manual_seed(int(params.get("seed", 0)) + number)
+        tokens: list[int] = []
+        steps = []
+        while True:
+            logprobs = torch.log_softmax(logits, dim=-1).cpu()
+            if temperature > 0:
+                weights = torch.softmax(logits.cpu() / temperature, dim=-1)
+                token = int(torch.multinomial(weights, 1, generator=generator))
+            else:
+                token = int(logprobs.argmax())
+            steps.append(logprobs)
+            tokens.append(token)
+            if token in self._ends:
+                return tokens, steps, "stop"
+            if len(tokens) >= max_tokens:
+                return tokens, steps, "length"
+            out = self._forward([token], cache)
+            logits, cache = out.logits[0, -1].float(), out.past_key_values
+
+    def _reply(
+        self,
+        choices: list[tuple[list[int], list[torch.Tensor], str]],
+        prompt_tokens: int,
+        reused: int,
+        params: dict[str, Any],
+    ) -> Reply:
+        logprobs = None
+        if params.get("logprobs"):
+            tokens, steps, _ = choices[0]
+            forced = self._first_tokens(params.get("score_tokens", ()))
+            top = int(params.get("top_logprobs", 0))
+            logprobs = tuple(
+                self._token_logprobs(token, step, top, forced)
+                for token, step in zip(tokens, steps, strict=True)
+            )
+        texts = tuple(
+            self._tokenizer.decode(
+                tokens[:-1] if reason == "stop" else tokens, skip_special_tokens=True
+            )
+            for tokens, _, reason in choices
+        )
+        return Reply(
+            contents=texts,
+            finish_reasons=tuple(reason for _, _, reason in choices),
+            model=self._spec.name,
+            usage=Usage(prompt_tokens, sum(len(t) for t, _, _ in choices), reused),
+            logprobs=logprobs,
+            created=time.time(),
+        )
+
+    def _first_tokens(self, words: Any) -> set[int]:
+        """Return the first token of every word, with and without a space before it."""
+        found = set()
+        for word in words:
+            for text in (word, " " + word):
+                ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+                # A tokenizer may split the space off; the token after it is then meant.
+                pieces = [i for i in ids if self._tokenizer.decode([i]).strip()]
+                found.update(pieces[:1])
+        return found
+
+    def _token_logprobs(
+        self, token: int, step: torch.Tensor, top: int, forced: set[int]
+    ) -> TokenLogprobs:
+        best = torch.topk(step, min(top, len(step))).indices.tolist() if top else []
+        listed = [*best, *sorted(forced - set(best))]
+        decode = self._tokenizer.decode
+        return TokenLogprobs(
+            decode([token]),
+            float(step[token]),
+            tuple((decode([i]), float(step[i])) for i in listed),
+        )

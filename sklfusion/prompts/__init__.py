@@ -1,0 +1,34 @@
+"""Prompts as pure functions: labels, examples and a text in, messages out; answers in, scores out.
+
+Nothing here talks to a model. ``_templates`` holds the words, ``_render`` puts them together,
+``_parse`` reads answers, ``_tokens`` reads log-probabilities.
+"""
+
+from sklfusion.prompts._parse import (
+    PARSER_VERSION,
+    ReplyError,
+    check_finish,
+    parse_label,
+    parse_label_set,
+    parse_scores,
+)
+from sklfusion.prompts._render import Task, render, schema
+from sklfusion.prompts._templates import DEFAULT_TEMPLATE, PromptTemplate
+from sklfusion.prompts._tokens import label_logprobs, step_probabilities, yes_no_logits
+
+__all__ = [
+    "DEFAULT_TEMPLATE",
+    "PARSER_VERSION",
+    "PromptTemplate",
+    "ReplyError",
+    "Task",
+    "check_finish",
+    "label_logprobs",
+    "parse_label",
+    "parse_label_set",
+    "parse_scores",
+    "render",
+    "schema",
+    "step_probabilities",
+    "yes_no_logits",
+]

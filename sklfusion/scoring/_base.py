@@ -1,0 +1,380 @@
+"""The parameters and the work that all estimators which ask an LLM share."""
+
+import os
+import threading
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from sklfusion._validation import check_classes, check_texts, is_multilabel
+from sklfusion.llm._backend import LOCAL_PREFIX, is_local
+from sklfusion.llm._limits import Gate
+from sklfusion.llm._prices import estimate_tokens, find_price
+from sklfusion.llm._retry import RetryPolicy
+from sklfusion.llm._usage import Meter, UsageReport
+from sklfusion.llm.endpoints import resolve_endpoint
+from sklfusion.prompts import DEFAULT_TEMPLATE, Task
+from sklfusion.scoring import _calibration
+from sklfusion.scoring._plan import STRATEGIES, Plan, is_reasoning
+from sklfusion.scoring._progress import Progress
+from sklfusion.scoring._session import Ask, Session, report_failures, with_probs
+from sklfusion.scoring._shots import ShotSelector
+
+_AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
+_BUDGETS = ("money", "tokens", "requests")
+
+_backends = {}
+_backends_lock = threading.Lock()
+
+
+class BaseLLMEstimator(BaseEstimator):
+    """Asks an LLM about texts. Not for direct use."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = False
+        # Without a store two runs may get different answers.
+        tags.non_deterministic = self.memory is None and not is_local(self.model, self.base_url)
+        return tags
+
+    def __getstate__(self):
+        # Answers in memory stay behind: they belong to this process, and the store has them.
+        state = super().__getstate__().copy()
+        state.pop("_memo", None)
+        return state
+
+    # --------------------------------------------------------------------------------- fitting
+
+    def _fit_task(self, X, y):
+        """Check everything that can be checked before anything is sent, and keep what was found.
+
+        Returns
+        -------
+        list of str
+            The texts.
+        """
+        caller = type(self).__name__
+        self._check_params(caller)
+        texts = check_texts(X, caller=caller)
+        classes = self.classes
+        if classes is None and y is not None:
+            if self.multilabel or is_multilabel(y):
+                raise ValueError(
+                    f"{caller} cannot take the class names from a label indicator matrix; pass "
+                    "classes=[...] in the order of its columns."
+                )
+            classes = np.unique(np.asarray(y))
+        if classes is None:
+            raise ValueError(
+                f"{caller} does not know the classes; pass classes=[...] or fit with y."
+            )
+        checked = check_classes(classes, caller=caller)
+        self._check_labels(y, checked, caller)
+        self.classes_ = np.empty(len(checked), dtype=object)
+        self.classes_[:] = checked
+        if len({type(c) for c in checked}) == 1:
+            self.classes_ = np.array(checked)
+        self._task = self._make_task(checked)
+        self._memo = {}
+        self.usage_ = UsageReport()
+        self.bias_ = None
+        self._shots = self._fit_shots(texts, y)
+        return texts
+
+    def _check_params(self, caller):
+        if not isinstance(self.model, str) or not self.model:
+            raise ValueError(f"{caller} got model={self.model!r}; it needs 'provider/model'.")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"strategy={self.strategy!r}; use one of {STRATEGIES}.")
+        if self.strategy == "unary" and not self.multilabel:
+            raise ValueError(
+                "strategy='unary' asks yes or no per label; it needs multilabel=True."
+            )
+        if self.on_failure not in ("abstain", "raise"):
+            raise ValueError(f"on_failure={self.on_failure!r}; use 'abstain' or 'raise'.")
+        if self.calibrate not in ("auto", True, False, "prior", "contextual"):
+            raise ValueError(
+                f"calibrate={self.calibrate!r}; use 'auto', True, False, 'prior' or 'contextual'."
+            )
+        for name in ("timeout", "deadline", "max_concurrency", "n_votes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not value > 0:
+                raise ValueError(f"{caller} got {name}={value!r}; it needs a number above 0.")
+        self._check_budget(caller)
+        find_price(self.model, self.prices, local=self._is_local())
+        self._resolve()
+
+    def _check_budget(self, caller):
+        if self.budget is None:
+            return
+        budget = self._budget()
+        good = set(budget) <= set(_BUDGETS) and all(v >= 0 for v in budget.values())
+        if not good:
+            raise ValueError(
+                f"{caller} got budget={self.budget!r}; it needs an amount of money, or a dict "
+                f"with {', '.join(_BUDGETS)}."
+            )
+        if "money" in budget and find_price(self.model, self.prices, local=False) is None:
+            raise ValueError(
+                f"{caller} has a budget in money, but the price of {self.model!r} is not known; "
+                "pass prices={'input': ..., 'output': ...} per million tokens."
+            )
+
+    def _check_labels(self, y, classes, caller):
+        if y is None or self.multilabel or is_multilabel(y):
+            return
+        unknown = set(np.asarray(y).tolist()) - set(classes)
+        if unknown:
+            listed = sorted(map(str, unknown))[:5]
+            raise ValueError(f"{caller}: y has labels that are not in classes: {listed}.")
+
+    def _make_task(self, classes):
+        names = tuple(str(c) for c in classes)
+        described = self.class_descriptions or {}
+        by_name = {str(key): value for key, value in described.items()}
+        unknown = set(by_name) - set(names)
+        if unknown:
+            raise ValueError(f"class_descriptions has keys that are no class: {sorted(unknown)}.")
+        return Task(
+            names,
+            tuple(by_name.get(name) for name in names),
+            self.instructions,
+            self.multilabel,
+            self.label_form,
+        )
+
+    def _fit_shots(self, texts, y):
+        return ShotSelector(
+            self.examples,
+            self.n_shots,
+            self.shot_selection,
+            classes=tuple(self.classes_.tolist()),
+            multilabel=self.multilabel,
+            embedder=self.shot_embedder,
+            random_state=self.random_state,
+        ).fit(texts, y)
+
+    def _fit_bias(self, texts):
+        """Fit the score calibration on the training texts; their labels are not used."""
+        kind = self._calibration_kind()
+        if kind is None:
+            return
+        if kind == "contextual":
+            probs = self._annotate(list(_calibration.CONTENT_FREE)).probs
+            self.bias_ = _calibration.contextual_bias(probs, multilabel=self.multilabel)
+        else:
+            probs = self._annotate(texts).probs
+            self.bias_ = _calibration.prior_bias(probs, multilabel=self.multilabel)
+
+    def _calibration_kind(self):
+        if self.calibrate == "auto":
+            return "prior" if self._is_local() else None
+        if self.calibrate is True:
+            return "prior"
+        return self.calibrate or None
+
+    # ---------------------------------------------------------------------------------- asking
+
+    def annotate(self, X):
+        """Return what the LLM says about texts.
+
+        Parameters
+        ----------
+        X : list, array or Series of str
+            Texts.
+
+        Returns
+        -------
+        Annotations
+            Probabilities (calibrated if this estimator calibrates), votes where there are any,
+            coverage, status of every row, and how the answers were made (``meta``).
+
+        Raises
+        ------
+        EndpointError
+            If the endpoint refuses, is unreachable or keeps failing. What was answered before is
+            in the reply store.
+        ScoringFailedError
+            If ``on_failure="raise"`` and a text has no answer.
+
+        Notes
+        -----
+        Cost: one request per distinct text that the reply store does not hold (multi-label
+        ``"unary"``: one per class).
+        """
+        check_is_fitted(self, "classes_")
+        texts = check_texts(X, caller=type(self).__name__, allow_empty=True)
+        annotations = self._annotate(texts)
+        if self.bias_ is not None and len(texts):
+            probs = _calibration.apply_bias(
+                annotations.probs, self.bias_, multilabel=self.multilabel
+            )
+            annotations = with_probs(annotations, probs)
+        report_failures(annotations, self.on_failure, type(self).__name__)
+        return annotations
+
+    def estimate(self, X):
+        """Return what scoring texts would cost, knowing what is stored. Sends nothing.
+
+        Parameters
+        ----------
+        X : list, array or Series of str
+            Texts.
+
+        Returns
+        -------
+        dict
+            ``texts``, ``distinct_requests``, ``cached``, ``requests`` (still to be paid),
+            ``prompt_tokens``, ``completion_tokens``, ``cost`` (None if the price is not known),
+            ``price_source``, ``strategy``. Tokens are guessed from the characters; where the
+            store holds replies of the same job, the guess is corrected by their counts.
+        """
+        check_is_fitted(self, "classes_")
+        texts = check_texts(X, caller=type(self).__name__, allow_empty=True)
+        asks, _ = self._asks(texts)
+        forecast = self._session().forecast(asks)
+        usage = forecast.pop("usage")
+        price = find_price(self.model, self.prices, local=self._is_local())
+        return {
+            "texts": len(texts),
+            **forecast,
+            "cost": None if price is None else price.cost(usage),
+            "price_source": None if price is None else price.source,
+        }
+
+    def _annotate(self, texts):
+        asks, rows = self._asks(texts)
+        progress = Progress(self.verbose, type(self).__name__, lambda: self.usage_)
+        session = self._session(progress)
+        with progress:
+            session.ask(asks)
+        annotations = session.annotations(asks, rows)
+        self._modes = [session.plan.mode]
+        self._warn_other_model(annotations)
+        progress.summary()
+        return annotations
+
+    def _asks(self, texts):
+        """Return one Ask per distinct text (and its examples), and the Ask of every row."""
+        distinct, rows, asks = {}, [], []
+        for text in texts:
+            if text not in distinct:
+                distinct[text] = len(asks)
+                sent, cut = shorten(text, self.max_text_tokens)
+                flags = frozenset({"shortened"}) if cut else frozenset()
+                asks.append(Ask(sent, flags=flags))
+            rows.append(distinct[text])
+        shots = self._shots.select(list(distinct))
+        for ask, examples in zip(asks, shots, strict=True):
+            ask.examples = [(shorten(t, self.max_text_tokens)[0], label) for t, label in examples]
+        return asks, rows
+
+    def _session(self, progress=None):
+        from sklfusion.replies import open_store
+
+        local = self._is_local()
+        price = find_price(self.model, self.prices, local=local)
+        if not hasattr(self, "_memo"):
+            self._memo = {}
+        return Session(
+            self._plans(),
+            self._backend(),
+            open_store(self.memory),
+            self._memo,
+            Meter(self.usage_, price, self._budget()),
+            # A local model would only repeat itself.
+            policy=RetryPolicy(deadline=self.deadline, max_reparse=0 if local else 1),
+            gate=lambda: Gate(self.requests_per_minute, self.tokens_per_minute),
+            workers=1 if local else int(self.max_concurrency),
+            cache_only=self.cache_only,
+            progress=progress.update if progress is not None else lambda done, total: None,
+        )
+
+    def _budget(self):
+        if self.budget is None or isinstance(self.budget, dict):
+            return self.budget
+        return {"money": float(self.budget)}
+
+    # -------------------------------------------------------------------------------- where to
+
+    def _is_local(self):
+        return is_local(self.model, self.base_url)
+
+    def _resolve(self):
+        """Return (origin, name of the model there, field of the token limit)."""
+        if self._is_local():
+            from sklfusion.llm._local import find_local
+
+            spec = find_local(self.model[len(LOCAL_PREFIX) :])
+            return "local", spec.name, "max_tokens"
+        endpoint, name = resolve_endpoint(self.model, self.base_url, self.api_key_env)
+        return endpoint.origin, name, endpoint.max_tokens_field
+
+    def _backend(self):
+        """Return the back end of this process; estimators with equal settings share one."""
+        if self._is_local():
+            from sklfusion.llm._local import LocalBackend, find_local
+
+            return LocalBackend(find_local(self.model[len(LOCAL_PREFIX) :]))
+        from sklfusion.llm._openai import OpenAIBackend
+
+        endpoint, _ = resolve_endpoint(self.model, self.base_url, self.api_key_env)
+        key = (os.getpid(), endpoint, float(self.timeout), int(self.max_concurrency))
+        with _backends_lock:
+            if key not in _backends:
+                _backends[key] = OpenAIBackend(
+                    endpoint, timeout=float(self.timeout), max_connections=key[3]
+                )
+            return _backends[key]
+
+    def _plans(self):
+        origin, name, field = self._resolve()
+        local = self._is_local()
+        modes = getattr(self, "_modes", None) or [self.strategy]
+        if modes == ["auto"]:
+            modes = list(_AUTO)
+            if local:
+                modes = ["unary" if self.multilabel else "logprobs"]
+            elif is_reasoning(name):
+                modes = modes[1:]
+        common = {
+            "local": local,
+            "n_votes": int(self.n_votes),
+            "temperature": self.temperature,
+            "max_tokens_field": field,
+            "swap": self.order_swap,
+            "template": self.template or DEFAULT_TEMPLATE,
+            "extra": dict(self.request_params or {}),
+        }
+        return [Plan(origin, name, self._task, mode, **common) for mode in modes]
+
+    def _warn_other_model(self, annotations):
+        from sklfusion.exceptions import ScoringWarning
+
+        asked, answered = annotations.meta["model"], annotations.meta["answered_by"]
+        other = [m for m in answered if asked not in m and m not in asked]
+        if other and not self._is_local() and not getattr(self, "_warned_model", False):
+            self._warned_model = True
+            warnings.warn(
+                f"The endpoint was asked for {asked!r} and answered as {other[0]!r}.",
+                ScoringWarning,
+                stacklevel=3,
+            )
+
+
+def shorten(text, max_tokens):
+    """Return a text of about ``max_tokens`` tokens at most, and whether it was cut.
+
+    Two thirds of what is kept are its beginning, the rest its end. Tokens are estimated by
+    :func:`~sklfusion.llm._prices.estimate_tokens`.
+    """
+    if max_tokens is None or len(text) < max_tokens or estimate_tokens(text) <= max_tokens:
+        return text, False
+    keep = int(len(text) * max_tokens / estimate_tokens(text))
+    head = keep * 2 // 3
+    return f"{text[:head]} [...] {text[len(text) - (keep - head) :]}", True

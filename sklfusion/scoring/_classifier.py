@@ -1,0 +1,193 @@
+"""`LLMClassifier`: the LLM alone, zero- or few-shot, as a scikit-learn classifier."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklfusion._validation import check_unit_interval
+from sklfusion.scoring._base import BaseLLMEstimator
+
+
+class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
+    """Classify texts with an LLM, zero-shot or with examples.
+
+    The baseline of every fusion, and the cheap start. Nothing is invented: a text without a
+    usable answer gets ``abstain_label``, or the most frequent training class where none is set,
+    and ``annotate(X).status`` tells which rows these are.
+
+    Parameters
+    ----------
+    model : str, default="local/smollm2-135m"
+        See :class:`LLMScorer`, as for all parameters that are not listed here.
+    threshold : float, default=0.5
+        Multi-label: a class is predicted from this probability on.
+    abstain_below : float, default=0.0
+        Multi-class: largest probability below which the classifier abstains as well.
+    abstain_label : label, optional
+        What ``predict`` returns for abstentions. By default the most frequent training class (the
+        first class without ``y``).
+    **params
+        Parameters of :class:`LLMScorer`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        Sorted classes, the columns of ``predict_proba``. For multi-label the declared order.
+
+    Notes
+    -----
+    Cost: one request per distinct text that is not stored.
+
+    Examples
+    --------
+    >>> from sklfusion import LLMClassifier
+    >>> clf = LLMClassifier("openai/gpt-5-nano", classes=["ham", "spam"])
+    >>> clf.fit(["see you at 5", "win money"], ["ham", "spam"]).classes_.tolist()
+    ['ham', 'spam']
+    """
+
+    def __init__(
+        self,
+        model="local/smollm2-135m",
+        *,
+        classes=None,
+        multilabel=False,
+        class_descriptions=None,
+        instructions=None,
+        strategy="auto",
+        threshold=0.5,
+        abstain_below=0.0,
+        abstain_label=None,
+        calibrate="auto",
+        examples=None,
+        n_shots=0,
+        shot_selection="nearest",
+        base_url=None,
+        api_key_env=None,
+        memory=None,
+        max_concurrency=16,
+        timeout=60.0,
+        deadline=180.0,
+        on_failure="abstain",
+        cache_only=False,
+        budget=None,
+        prices=None,
+        random_state=None,
+        verbose=0,
+        n_votes=5,
+        temperature=0.7,
+        order_swap=False,
+        label_form="auto",
+        template=None,
+        max_text_tokens=2000,
+        requests_per_minute=None,
+        tokens_per_minute=None,
+        request_params=None,
+        shot_embedder=None,
+    ):
+        self.model = model
+        self.classes = classes
+        self.multilabel = multilabel
+        self.class_descriptions = class_descriptions
+        self.instructions = instructions
+        self.strategy = strategy
+        self.threshold = threshold
+        self.abstain_below = abstain_below
+        self.abstain_label = abstain_label
+        self.calibrate = calibrate
+        self.examples = examples
+        self.n_shots = n_shots
+        self.shot_selection = shot_selection
+        self.base_url = base_url
+        self.api_key_env = api_key_env
+        self.memory = memory
+        self.max_concurrency = max_concurrency
+        self.timeout = timeout
+        self.deadline = deadline
+        self.on_failure = on_failure
+        self.cache_only = cache_only
+        self.budget = budget
+        self.prices = prices
+        self.random_state = random_state
+        self.verbose = verbose
+        self.n_votes = n_votes
+        self.temperature = temperature
+        self.order_swap = order_swap
+        self.label_form = label_form
+        self.template = template
+        self.max_text_tokens = max_text_tokens
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.request_params = request_params
+        self.shot_embedder = shot_embedder
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self.multilabel
+        return tags
+
+    def fit(self, X, y=None):
+        """Learn the classes, the examples to choose from, and the score calibration.
+
+        Parameters
+        ----------
+        X : list, array or Series of str
+            Training texts.
+        y : array-like, optional
+            Labels, or for multi-label an (n, K) indicator matrix in the order of ``classes``.
+
+        Returns
+        -------
+        self
+        """
+        texts = self._fit_task(X, y)
+        caller = type(self).__name__
+        check_unit_interval(self.threshold, "threshold", caller=caller)
+        check_unit_interval(self.abstain_below, "abstain_below", caller=caller)
+        self._fit_bias(texts)
+        self._columns = np.arange(len(self.classes_))
+        if self.multilabel:
+            return self
+        self._fallback = self.classes_[0]
+        if y is not None:
+            seen, counts = np.unique(np.asarray(y), return_counts=True)
+            self._fallback = seen[counts.argmax()]
+        self._columns = np.argsort(self.classes_)
+        self.classes_ = self.classes_[self._columns]
+        return self
+
+    def predict_proba(self, X):
+        """Return the probability of each class, columns as ``classes_``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Rows sum to 1, or independent probabilities for multi-label. Rows without an answer
+            are uniform (multi-label: 0.5).
+        """
+        probs = self.annotate(X).scores()[:, self._columns]
+        probs[np.isnan(probs).any(axis=1)] = 0.5 if self.multilabel else 1.0 / probs.shape[1]
+        return probs
+
+    def predict(self, X):
+        """Return the predicted labels.
+
+        Returns
+        -------
+        ndarray of shape (n,), or an int array of shape (n, K) for multi-label
+            Abstentions are ``abstain_label`` (see there); for multi-label they have no label.
+        """
+        check_is_fitted(self, "classes_")
+        probs = self.annotate(X).scores()[:, self._columns]
+        failed = np.isnan(probs).any(axis=1)
+        if self.multilabel:
+            return ((probs >= self.threshold) & ~failed[:, None]).astype(int)
+        filled = np.where(failed[:, None], 0.0, probs)
+        abstains = failed | (filled.max(axis=1, initial=0.0) < self.abstain_below)
+        labels = self.classes_[filled.argmax(axis=1)]
+        if not abstains.any():
+            return labels
+        fallback = self._fallback if self.abstain_label is None else self.abstain_label
+        out = labels.astype(np.result_type(labels, np.array([fallback])), copy=True)
+        out[abstains] = fallback
+        return out

@@ -1,0 +1,350 @@
+"""How one text is asked under each strategy, and how its answers become one row of scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from sklfusion.llm._run import Job
+from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion.prompts import (
+    DEFAULT_TEMPLATE,
+    PromptTemplate,
+    ReplyError,
+    Task,
+    check_finish,
+    label_logprobs,
+    parse_label,
+    parse_label_set,
+    parse_scores,
+    render,
+    schema,
+    step_probabilities,
+    yes_no_logits,
+)
+from sklfusion.prompts._parse import content_of
+from sklfusion.prompts._tokens import TokenIndex
+
+#: mode -> form of the answer it asks for, for (multi-class, multi-label)
+_ANSWERS = {
+    "logprobs": ("label", "set"),
+    "probabilities": ("scores", "scores"),
+    "probabilities_plain": ("scores", "scores"),
+    "label": ("label", "set"),
+    "votes": ("label", "set"),
+    "unary": (None, "yes_no"),
+}
+STRATEGIES = ("auto", "logprobs", "probabilities", "label", "votes", "unary")
+# What a local model may list: all the mass that matters, at no price but a little JSON.
+_LOCAL_TOP = 200
+_HTTP_TOP = 20
+_REASONING = re.compile(r"^(gpt-5|o[1-9])")
+_THINKING_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one text got.
+
+    Parameters
+    ----------
+    probs : ndarray of shape (K,)
+        On the simplex, or independent for multi-label.
+    votes : ndarray of shape (K,) or None
+        Vote shares, where votes were asked for.
+    repeats : ndarray of shape (R, K) or None
+        The single votes.
+    coverage : float
+        Mass that the model put on the labels; NaN where it is not known.
+    steps : ndarray of shape (S, K + 1) or None
+        Label probabilities at every step of a generated list.
+    unary : ndarray of shape (K, 2) or None
+        Log-probabilities of yes and no.
+    flags : frozenset of str
+        Reservations.
+    """
+
+    probs: np.ndarray
+    votes: np.ndarray | None = None
+    repeats: np.ndarray | None = None
+    coverage: float = float("nan")
+    steps: np.ndarray | None = None
+    unary: np.ndarray | None = None
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what is sent for a text.
+
+    Parameters
+    ----------
+    origin, model : str
+        The endpoint and its name of the model.
+    task : Task
+        The labels.
+    mode : str
+        One of the strategies, or ``"probabilities_plain"`` (no schema).
+    local : bool
+        Whether the model runs in this process: its answer is begun for it.
+    n_votes : int
+        Samples of ``"votes"``.
+    temperature : float
+        Of ``"votes"``; all else is greedy.
+    max_tokens_field : str
+        What the endpoint calls the limit.
+    swap : bool
+        Whether to ask twice with the labels in both orders.
+    template : PromptTemplate
+        The wording.
+    extra : mapping
+        Fields of the request added by the user; None removes one.
+    """
+
+    origin: str
+    model: str
+    task: Task
+    mode: str
+    local: bool = False
+    n_votes: int = 5
+    temperature: float = 0.7
+    max_tokens_field: str = "max_tokens"
+    swap: bool = False
+    template: PromptTemplate = DEFAULT_TEMPLATE
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> str:
+        """Form of the answer."""
+        form = _ANSWERS[self.mode][self.task.multilabel]
+        if form is None:
+            raise ValueError("strategy='unary' is for multilabel=True.")
+        return form
+
+    # ------------------------------------------------------------------------------ what is sent
+
+    def jobs(self, text: str, examples: Sequence[tuple[str, Any]] = ()) -> list[Job]:
+        """Return the requests for one text."""
+        if self.mode == "unary":
+            return [self._job(text, examples, self.task, k) for k in range(len(self.task.labels))]
+        tasks = [self.task]
+        if self.swap:
+            tasks.append(replace(self.task, order=tuple(reversed(self.task.shown))))
+        return [self._job(text, examples, task, None) for task in tasks]
+
+    def more_votes(self, jobs: list[Job]) -> list[Job]:
+        """Return further requests where an endpoint ignored that several samples were wanted."""
+        if self.mode != "votes" or any(not job.ok for job in jobs):
+            return []
+        missing = self.n_votes - jobs[0].answer.asked
+        return [
+            Job(jobs[0].request, jobs[0].read, sample=number) for number in range(1, missing + 1)
+        ]
+
+    def _job(
+        self, text: str, examples: Sequence[tuple[str, Any]], task: Task, label: int | None
+    ) -> Job:
+        prefill = self.local and self.answer in ("label", "yes_no")
+        messages = render(
+            task,
+            text,
+            answer=self.answer,
+            examples=examples,
+            label=label,
+            prefill=prefill,
+            template=self.template,
+        )
+        request = ChatRequest(self.origin, self.model, messages, self._params())
+        return Job(request, self._reader(task))
+
+    def _params(self) -> dict[str, Any]:
+        k = len(self.task.labels)
+        length = 4 + max(len(key) for key in self.task.keys) // 2
+        sizes = {
+            "label": length,
+            "set": 8 + k * length,
+            "scores": 8 + k * (length + 8),
+            "yes_no": 4,
+        }
+        limit = sizes[self.answer]
+        params: dict[str, Any] = {"temperature": 0.0}
+        if self.mode in ("logprobs", "unary"):
+            params |= {"logprobs": True, "top_logprobs": _LOCAL_TOP if self.local else _HTTP_TOP}
+            if self.local:
+                params["score_tokens"] = ["yes", "no"] if label_free(self) else [*self.task.keys]
+                limit = limit if self.answer == "set" else 1
+            elif self.answer != "set":
+                limit = 8
+        elif self.mode == "votes":
+            params |= {"temperature": self.temperature, "n": self.n_votes}
+        elif self.mode == "probabilities":
+            params["response_format"] = schema(self.task, answer="scores")
+        if is_reasoning(self.model):
+            # These refuse a temperature, and think within the limit.
+            params.pop("temperature")
+            limit += _THINKING_TOKENS
+        params[self.max_tokens_field] = limit
+        params |= self.extra
+        return {name: value for name, value in params.items() if value is not None}
+
+    # ------------------------------------------------------------------------------ what is read
+
+    def _reader(self, task: Task) -> Callable[[Reply], Any]:
+        readers = {
+            "logprobs": _read_set_logprobs if task.multilabel else _read_logprobs,
+            "unary": _read_yes_no,
+            "probabilities": _read_scores,
+            "probabilities_plain": _read_scores,
+            "label": _read_label,
+            "votes": _read_votes,
+        }
+        return _Reader(readers[self.mode], task)
+
+    def combine(self, jobs: Sequence[Job]) -> Row:
+        """Return the row of a text whose jobs all have answers."""
+        answers = [job.answer for job in jobs]
+        if self.mode == "unary":
+            unary = np.array([a[:2] for a in answers])
+            probs = np.exp(unary[:, 0]) / np.exp(unary).sum(axis=1)
+            return Row(probs, unary=unary, coverage=float(np.mean([a[2] for a in answers])))
+        if self.mode == "votes":
+            repeats = np.concatenate([a.votes for a in answers])[: self.n_votes]
+            shares = repeats.mean(axis=0)
+            flags = frozenset({"fewer_votes"}) if len(repeats) < self.n_votes else frozenset()
+            return Row(shares, votes=shares, repeats=repeats, flags=flags)
+        if len(answers) == 1:
+            return answers[0]  # type: ignore[no-any-return]
+        flags = frozenset().union(*(a.flags for a in answers))
+        if len({int(a.probs.argmax()) for a in answers}) > 1:
+            flags |= {"order_changed_answer"}
+        return replace(
+            answers[0],
+            probs=np.mean([a.probs for a in answers], axis=0),
+            coverage=float(np.mean([a.coverage for a in answers])),
+            flags=flags,
+        )
+
+
+def label_free(plan: Plan) -> bool:
+    """Tell whether the answers of a plan are yes and no, whatever the labels."""
+    return plan.mode == "unary"
+
+
+def is_reasoning(model: str) -> bool:
+    """Tell whether a model of this name thinks first and gives no log-probabilities."""
+    return _REASONING.match(model.rpartition("/")[2]) is not None
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A reading function bound to its task."""
+
+    function: Callable[[Reply, Task], Any]
+    task: Task
+
+    def __call__(self, reply: Reply) -> Any:
+        answer = self.function(reply, self.task)
+        if isinstance(answer, Row) and len(reply.contents) > 1:
+            return replace(answer, flags=answer.flags | {"several_choices"})
+        return answer
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Usable votes of one reply, and how many were in it."""
+
+    votes: np.ndarray
+    asked: int
+
+
+def one_hot(position: int, k: int) -> np.ndarray:
+    """Return the row that says one class and nothing else."""
+    row = np.zeros(k)
+    row[position] = 1.0
+    return row
+
+
+def _read_logprobs(reply: Reply, task: Task) -> Row:
+    check_finish(reply, allow_length=True)
+    if reply.logprobs is None:
+        # The endpoint dropped them without an error. The label itself is still an answer.
+        return replace(_read_label(reply, task), flags=frozenset({"no_logprobs"}))
+    logprobs, coverage = label_logprobs(reply.logprobs, TokenIndex(task.keys))
+    # A local model lists so many tokens that little mass on the labels is still all there is.
+    few = len(reply.logprobs[0].top) <= _HTTP_TOP
+    flags = frozenset({"low_coverage"}) if few and coverage < 0.5 else frozenset()
+    return Row(np.exp(logprobs), coverage=coverage, flags=flags)
+
+
+def _read_label(reply: Reply, task: Task) -> Row:
+    if task.multilabel:
+        return _read_set(reply, task)
+    content = _answered(reply)
+    votes = one_hot(parse_label(content, task.keys), len(task.labels))
+    return Row(votes, votes=votes)
+
+
+def _answered(reply: Reply) -> str:
+    """Return the content; one label may be complete although the limit cut what follows it."""
+    check_finish(reply)
+    return content_of(reply)
+
+
+def _read_set(reply: Reply, task: Task) -> Row:
+    check_finish(reply)
+    votes = _set_row(content_of(reply), task)
+    return Row(votes, votes=votes)
+
+
+def _set_row(content: str, task: Task) -> np.ndarray:
+    row = np.zeros(len(task.labels))
+    row[list(parse_label_set(content, task.keys))] = 1.0
+    return row
+
+
+def _read_set_logprobs(reply: Reply, task: Task) -> Row:
+    """Largest probability of each label over the steps of a generated list."""
+    row = _read_set(reply, task)
+    if reply.logprobs is None:
+        return replace(row, flags=frozenset({"no_logprobs"}))
+    steps = step_probabilities(reply.logprobs, task.keys)
+    if not len(steps):
+        return replace(row, flags=frozenset({"no_label_step"}))
+    probs = np.maximum(steps[:, :-1].max(axis=0), 1e-8)
+    return replace(row, probs=probs, steps=steps, coverage=float(steps[0, :-1].sum()))
+
+
+def _read_yes_no(reply: Reply, task: Task) -> tuple[float, float, float]:
+    check_finish(reply, allow_length=True)
+    if reply.logprobs is None:
+        said = parse_label(content_of(reply), ("yes", "no"))
+        return (-0.05, -3.0, 0.0) if said == 0 else (-3.0, -0.05, 0.0)
+    return yes_no_logits(reply.logprobs)
+
+
+def _read_scores(reply: Reply, task: Task) -> Row:
+    check_finish(reply)
+    scores, changed = parse_scores(content_of(reply), task.keys, multilabel=task.multilabel)
+    flags = frozenset({"normalised"}) if changed else frozenset()
+    return Row(np.array(scores), flags=flags)
+
+
+def _read_votes(reply: Reply, task: Task) -> Votes:
+    check_finish(reply)
+    votes, error = [], None
+    for number in range(len(reply.contents)):
+        try:
+            content = content_of(reply, number)
+            if task.multilabel:
+                votes.append(_set_row(content, task))
+            else:
+                votes.append(one_hot(parse_label(content, task.keys), len(task.labels)))
+        except ReplyError as failed:
+            error = failed
+    if not votes:
+        raise error or ReplyError("no_content")
+    return Votes(np.array(votes), len(reply.contents))

@@ -1,0 +1,83 @@
+"""A progress bar with the things that matter while money is spent, and a summary after."""
+
+import sys
+
+
+class Progress:
+    """Shows a tqdm bar when ``verbose`` is 1 or more; does nothing otherwise.
+
+    Parameters
+    ----------
+    verbose : int
+        0: silent, 1: bar and summary.
+    name : str
+        Shown before the bar.
+    usage : callable
+        Returns the UsageReport.
+    """
+
+    def __init__(self, verbose, name, usage):
+        self._verbose = verbose
+        self._name = name
+        self._usage = usage
+        self._bar = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def update(self, done, total):
+        """Show that ``done`` of ``total`` requests have an answer."""
+        if not self._verbose or not total:
+            return
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc=self._name, unit="text", file=sys.stderr)
+        if done == self._bar.n:
+            return
+        usage = self._usage()
+        shown = {"cached": usage.cached, "failed": sum(usage.failures.values())}
+        if usage.cost:
+            shown["spent"] = f"{usage.cost:.4f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def summary(self):
+        """Print one line on what was used so far."""
+        if self._verbose:
+            print(f"{self._name}: {summarise(self._usage())}", file=sys.stderr)
+
+
+def summarise(usage):
+    """Return a UsageReport as one line.
+
+    Examples
+    --------
+    >>> from sklfusion.llm._usage import UsageReport
+    >>> summarise(UsageReport(texts=3, requests=2, cached=1, cost=None))
+    '3 texts, 2 paid requests, 1 cached, 0 + 0 tokens, cost unknown'
+    """
+    cost = "cost unknown" if usage.cost is None else f"cost {usage.cost:.6g}"
+    if usage.uncounted:
+        cost += f" (tokens of {usage.uncounted} replies guessed)"
+    parts = [
+        f"{usage.texts} texts",
+        f"{usage.requests} paid requests",
+        f"{usage.cached} cached",
+        f"{usage.prompt_tokens} + {usage.completion_tokens} tokens",
+        cost,
+    ]
+    if usage.retries:
+        parts.append(f"{usage.retries} retries")
+    if usage.unknown:
+        parts.append(f"{usage.unknown} perhaps paid without an answer")
+    if usage.failures:
+        causes = ", ".join(f"{c}: {n}" for c, n in sorted(usage.failures.items()))
+        parts.append(f"{sum(usage.failures.values())} rows without an answer ({causes})")
+    return ", ".join(parts)

@@ -1,0 +1,190 @@
+"""`RecordedScorer`: LLM outputs that somebody already has, looked up by text."""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklfusion._validation import check_classes, check_texts
+from sklfusion.annotations import Annotations
+from sklfusion.exceptions import ScoringFailedError, ScoringWarning
+from sklfusion.scoring._scorer import score_columns, score_names
+
+
+class RecordedScorer(TransformerMixin, BaseEstimator):
+    """Score texts with recorded LLM outputs, so that an experiment re-runs with no endpoint.
+
+    Parameters
+    ----------
+    table : mapping or Annotations
+        Text to a label (multi-label: a collection of labels), or text to a dict of class to
+        score; or annotations of ``texts``. A value of None is a recorded failure.
+    classes : sequence of labels, optional
+        The classes, in the order of the columns. By default those of the annotations, else the
+        sorted labels of ``y``.
+    texts : sequence of str, optional
+        The texts that the annotations are about, in their order.
+    multilabel : bool, default=False
+        Whether several classes can hold at once. Annotations know it themselves.
+    output : {"log_proba", "proba"}, default="log_proba"
+        What ``transform`` returns.
+    add_indicator : bool, default=False
+        Whether to add a column ``llm__abstained``, 1 where there is no answer.
+    on_failure : {"abstain", "raise"}, default="abstain"
+        What to do with texts that are not in the table.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        The classes in column order.
+
+    Notes
+    -----
+    Cost: one dict lookup per text.
+
+    Examples
+    --------
+    >>> from sklfusion import RecordedScorer
+    >>> table = {"win money": "spam", "see you at 5": {"ham": 0.9, "spam": 0.1}}
+    >>> scorer = RecordedScorer(table, classes=["ham", "spam"], output="proba").fit(list(table))
+    >>> scorer.transform(["win money"]).tolist()
+    [[0.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        table,
+        *,
+        classes=None,
+        texts=None,
+        multilabel=False,
+        output="log_proba",
+        add_indicator=False,
+        on_failure="abstain",
+    ):
+        self.table = table
+        self.classes = classes
+        self.texts = texts
+        self.multilabel = multilabel
+        self.output = output
+        self.add_indicator = add_indicator
+        self.on_failure = on_failure
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = False
+        return tags
+
+    def fit(self, X, y=None):
+        """Check the table and learn the classes.
+
+        Raises
+        ------
+        ValueError
+            If the classes are not known or the table has other ones.
+        """
+        check_texts(X, caller="RecordedScorer")
+        if self.output not in ("log_proba", "proba"):
+            raise ValueError(f"output={self.output!r}; use 'log_proba' or 'proba'.")
+        if self.on_failure not in ("abstain", "raise"):
+            raise ValueError(f"on_failure={self.on_failure!r}; use 'abstain' or 'raise'.")
+        recorded = isinstance(self.table, Annotations)
+        classes = self.classes
+        if classes is None:
+            classes = self.table.classes if recorded else None if y is None else np.unique(y)
+        if classes is None:
+            raise ValueError(
+                "RecordedScorer does not know the classes; pass classes=[...] or fit with y."
+            )
+        checked = check_classes(classes, caller="RecordedScorer")
+        self.classes_ = np.array(checked)
+        self._multilabel = self.table.multilabel if recorded else self.multilabel
+        self._rows = self._from_annotations(checked) if recorded else self._from_mapping(checked)
+        return self
+
+    def _from_annotations(self, classes):
+        if self.texts is None:
+            raise ValueError("RecordedScorer with annotations needs the texts= they are about.")
+        texts = check_texts(self.texts, caller="RecordedScorer(texts=...)")
+        if len(texts) != len(self.table):
+            raise ValueError(f"Found {len(texts)} texts and {len(self.table)} annotations.")
+        if set(classes) != set(self.table.classes):
+            raise ValueError(
+                f"classes={list(classes)!r} are not those of the annotations: "
+                f"{list(self.table.classes)!r}."
+            )
+        columns = [self.table.classes.index(c) for c in classes]
+        scores = self.table.scores()[:, columns]
+        return {text: row for text, row in zip(texts, scores, strict=True)}
+
+    def _from_mapping(self, classes):
+        if not isinstance(self.table, Mapping):
+            raise ValueError(
+                f"RecordedScorer got a table of type {type(self.table).__name__}; it needs a "
+                "mapping from text to label or scores, or Annotations with texts=."
+            )
+        index = {c: i for i, c in enumerate(classes)}
+        return {text: self._row(text, value, index) for text, value in self.table.items()}
+
+    def _row(self, text, value, index):
+        row = np.zeros(len(index))
+        if value is None:
+            return np.full(len(index), np.nan)
+        try:
+            if isinstance(value, Mapping):
+                for label, score in value.items():
+                    row[index[label]] = float(score)
+                total = row.sum()
+                if not np.isfinite(row).all() or (row < 0).any() or (row > 1).any() or total <= 0:
+                    raise ValueError("scores have to be numbers in [0, 1], not all 0")
+                return row if self.multilabel else row / total
+            for label in value if self.multilabel else [value]:
+                row[index[label]] = 1.0
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"The table entry of a text of {len(text)} characters is not usable ({error}); "
+                f"it needs a label or scores of {list(index)!r}."
+            ) from None
+        return row
+
+    def annotate(self, X):
+        """Return the recorded outputs for texts as :class:`~sklfusion.Annotations`.
+
+        Raises
+        ------
+        ScoringFailedError
+            If a text is not in the table and ``on_failure="raise"``.
+        """
+        check_is_fitted(self, "classes_")
+        texts = check_texts(X, caller="RecordedScorer", allow_empty=True)
+        nothing = np.full(len(self.classes_), np.nan)
+        rows = [self._rows.get(text, nothing) for text in texts]
+        probs = np.array(rows, dtype=float).reshape(-1, len(self.classes_))
+        missing = int(np.isnan(probs).any(axis=1).sum())
+        if missing:
+            message = f"RecordedScorer has no output for {missing} of {len(texts)} texts."
+            if self.on_failure == "raise":
+                raise ScoringFailedError(message + " Record them, or set on_failure='abstain'.")
+            warnings.warn(message + " They get the uniform prior.", ScoringWarning, stacklevel=3)
+        return Annotations(
+            self.classes_.tolist(),
+            probs=probs,
+            multilabel=self._multilabel,
+            meta={"strategy": "recorded"},
+        )
+
+    def transform(self, X):
+        """Return the recorded scores; see :meth:`LLMScorer.transform`."""
+        return score_columns(
+            self.annotate(X), output=self.output, add_indicator=self.add_indicator
+        )
+
+    def get_feature_names_out(self, input_features=None):
+        """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
+        check_is_fitted(self, "classes_")
+        return score_names(self.classes_, self.add_indicator)
