@@ -126,10 +126,10 @@ if typer is not None:
 def demo_table(results):
     """Return the demo's results as a rich table: one row per label budget, best in bold."""
     table = Table(title=f"Accuracy on {results['test_rows']} briefs, {results['draws']} draws")
-    table.add_column("labelled rows", justify="right")
+    table.add_column("labels", justify="right")
     scores = {name: values for name, values in results["scores"].items()}
     for name in scores:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row, size in enumerate(results["train_sizes"]):
         means = {name: sum(v[row]) / len(v[row]) for name, v in scores.items()}
         best = max(means.values())
@@ -137,7 +137,7 @@ def demo_table(results):
         for name, value in means.items():
             draws = scores[name][row]
             spread = (sum((d - value) ** 2 for d in draws) / max(1, len(draws) - 1)) ** 0.5
-            text = f"{value:.3f} ± {spread:.3f}"
+            text = f"{value:.3f} ±{spread:.3f}"
             cells.append(f"[bold]{text}[/bold]" if value == best else text)
         table.add_row(str(size), *cells)
     return table
