@@ -18,16 +18,12 @@ from sklfusion.llm._usage import Meter
 
 # Attempts at an endpoint that nobody has reached yet; it is probably not there.
 MAX_UNREACHED = 4
-# A label is short; what the budget sets aside for an answer before it is known.
-_EXPECTED_ANSWER = 16
 
 
-def guess_usage(request: ChatRequest) -> Usage:
-    """Return the tokens that a request will probably take."""
-    prompt = sum(estimate_tokens(content) + 4 for _, content in request.messages)
-    limit = request.params.get("max_tokens", request.params.get("max_completion_tokens", 256))
-    n = int(request.params.get("n", 1))
-    return Usage(prompt + 3, min(int(limit), _EXPECTED_ANSWER) * n)
+def guess_usage(request: ChatRequest, answer_tokens: int) -> Usage:
+    """Return the tokens that a request with an answer of this length will probably take."""
+    prompt = sum(estimate_tokens(content) + 3 for _, content in request.messages)
+    return Usage(prompt, answer_tokens * int(request.params.get("n", 1)))
 
 
 class Attempter:
@@ -59,7 +55,7 @@ class Attempter:
         """Tell whether another attempt is allowed after an unusable answer, and count it."""
         return attempts.may_retry(fault, self._policy, self._budget)
 
-    def reply(self, request: ChatRequest, attempts: Attempts) -> Reply:
+    def reply(self, request: ChatRequest, attempts: Attempts, answer_tokens: int = 16) -> Reply:
         """Return the reply to a request.
 
         Parameters
@@ -68,6 +64,8 @@ class Attempter:
             What to send.
         attempts : Attempts
             What has happened to its text so far; changed in place.
+        answer_tokens : int
+            Expected length of the answer, for pacing and the budget.
 
         Raises
         ------
@@ -78,7 +76,7 @@ class Attempter:
         BudgetExceededError
             If the budget does not cover the request.
         """
-        guess = guess_usage(request)
+        guess = guess_usage(request, answer_tokens)
         while True:
             self._gate.enter((guess.prompt_tokens or 0) + (guess.completion_tokens or 0))
             fault, reply = self._once(request, guess, attempts)
@@ -109,6 +107,8 @@ class Attempter:
         except CallError as error:
             self._reached = self._reached or error.fault.kind not in ("not_sent", "unknown")
             self._gate.report(error.fault)
+            if error.fault.kind == "bad_reply":
+                self._meter.paid(Usage(), guess)  # it arrived, so it was charged for
             return error.fault, None
         finally:
             self._meter.give_back(guess)

@@ -47,11 +47,14 @@ class Job:
         parser re-reads and does not pay again.
     sample : int
         Number of the draw.
+    answer_tokens : int
+        Expected length of the answer.
     """
 
     request: ChatRequest
     read: Callable[[Reply], Any]
     sample: int = 0
+    answer_tokens: int = 16
     answer: Any = None
     fault: Fault | None = None
     model: str | None = None
@@ -323,7 +326,7 @@ class Run:
             if not self._claim(job):
                 return
             try:
-                reply = self._attempter.reply(job.request, job.attempts)
+                reply = self._attempter.reply(job.request, job.attempts, job.answer_tokens)
             except CallError as error:
                 self._give_up(job, error.fault)
                 return

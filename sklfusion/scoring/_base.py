@@ -37,7 +37,7 @@ class BaseLLMEstimator(BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
-        tags.target_tags.required = False
+        tags.target_tags.required = self.classes is None or bool(self.n_shots)
         # Without a store two runs may get different answers.
         tags.non_deterministic = self.memory is None and not is_local(self.model, self.base_url)
         return tags
@@ -83,6 +83,7 @@ class BaseLLMEstimator(BaseEstimator):
         self._memo = {}
         self.usage_ = UsageReport()
         self.bias_ = None
+        self._modes = None
         self._shots = self._fit_shots(texts, y)
         return texts
 

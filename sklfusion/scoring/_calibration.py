@@ -36,10 +36,9 @@ def prior_bias(probs, *, multilabel=False, target=None):
     Examples
     --------
     >>> import numpy as np
-    >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.95, 0.05]])
-    >>> calibrated = apply_bias(p, prior_bias(p))
-    >>> bool(abs(calibrated.mean(axis=0)[0] - 0.5) < 0.2)
-    True
+    >>> p = np.tile([[0.9, 0.1], [0.6, 0.4]], (50, 1))
+    >>> apply_bias(p, prior_bias(p)).mean(axis=0).round(1).tolist()
+    [0.5, 0.5]
     """
     probs = probs[~np.isnan(probs).any(axis=1)]
     n, k = len(probs), probs.shape[1]

@@ -124,6 +124,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = self.multilabel
+        tags.target_tags.required = self.classes is None or bool(self.n_shots)
         return tags
 
     def fit(self, X, y=None):

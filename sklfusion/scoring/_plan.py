@@ -142,7 +142,8 @@ class Plan:
             return []
         missing = self.n_votes - jobs[0].answer.asked
         return [
-            Job(jobs[0].request, jobs[0].read, sample=number) for number in range(1, missing + 1)
+            Job(jobs[0].request, jobs[0].read, number, jobs[0].answer_tokens)
+            for number in range(1, missing + 1)
         ]
 
     def _job(
@@ -159,7 +160,17 @@ class Plan:
             template=self.template,
         )
         request = ChatRequest(self.origin, self.model, messages, self._params())
-        return Job(request, self._reader(task))
+        return Job(request, self._reader(task), answer_tokens=self._answer_tokens())
+
+    def _answer_tokens(self) -> int:
+        """Guess how long an answer is: a label is a token or two, a score seven more."""
+        if self.local and self.answer != "set":
+            return 1
+        length = 1 + sum(len(key) for key in self.task.keys) // (8 * len(self.task.keys))
+        if self.answer == "scores":
+            return 2 + (length + 7) * len(self.task.keys)
+        thought = _THINKING_TOKENS // 8 if is_reasoning(self.model) else 0
+        return thought + (length if self.answer in ("label", "yes_no") else 2 + 3 * length)
 
     def _params(self) -> dict[str, Any]:
         k = len(self.task.labels)

@@ -77,7 +77,9 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
-        tags.target_tags.required = False
+        tags.target_tags.required = self.classes is None and not isinstance(
+            self.table, Annotations
+        )
         return tags
 
     def fit(self, X, y=None):
@@ -139,10 +141,13 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
             if isinstance(value, Mapping):
                 for label, score in value.items():
                     row[index[label]] = float(score)
-                total = row.sum()
-                if not np.isfinite(row).all() or (row < 0).any() or (row > 1).any() or total <= 0:
-                    raise ValueError("scores have to be numbers in [0, 1], not all 0")
-                return row if self.multilabel else row / total
+                if not ((row >= 0) & (row <= 1)).all():
+                    raise ValueError("scores have to be numbers in [0, 1]")
+                if self.multilabel:
+                    return row
+                if row.sum() <= 0:
+                    raise ValueError("all scores are 0")
+                return row / row.sum()
             for label in value if self.multilabel else [value]:
                 row[index[label]] = 1.0
         except (KeyError, TypeError, ValueError) as error:

@@ -200,7 +200,7 @@ class Session:
         scale, answer = _learn(jobs, stored)
         prompt = completion = 0
         for job in missing:
-            guess = guess_usage(job.request)
+            guess = guess_usage(job.request, job.answer_tokens)
             prompt += round((guess.prompt_tokens or 0) * scale)
             completion += guess.completion_tokens or 0
         if answer is not None:
@@ -292,7 +292,7 @@ def _learn(jobs: dict[str, Job], stored: dict[str, Reply]) -> tuple[float, float
     for key in list(stored)[:500]:
         usage = stored[key].usage
         if usage.prompt_tokens is not None and usage.completion_tokens is not None:
-            guessed += guess_usage(jobs[key].request).prompt_tokens or 0
+            guessed += guess_usage(jobs[key].request, 0).prompt_tokens or 0
             counted += usage.prompt_tokens
             answers += usage.completion_tokens
             n += 1
