@@ -25,7 +25,7 @@ _OPTIONS = {
     "features": ("auto", "embedding", "proba", "both"),
     "activation": ("relu", "gelu", "tanh", "silu"),
 }
-_RESIDUAL_FROM = 500  # rows from which residual="auto" tries the MLP
+_MLP_FROM = 500  # rows from which residual="auto" tries the MLPs
 
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):
@@ -51,6 +51,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     score_classes : list, optional
         Class of each column within a block. By default from the feature names, else in the order
         of ``classes_``. May name classes that y never shows.
+    classes : list, optional
+        All classes, where y may show only some: a class without a labelled row can then still be
+        predicted, on the word of the LLM. By default the classes in y.
     features : {"auto", "embedding", "proba", "both"}, default="auto"
         Which of the other columns to use. Class probabilities are looked for in the first and the
         last K of them.
@@ -63,6 +66,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     residual : bool or "auto", default="auto"
         Whether anchored fusion tries a residual MLP; it is kept only if it lowers the
         out-of-fold log-loss by more than a standard error. ``"auto"`` tries from 500 rows on.
+    guard : bool, default=True
+        Whether the LLMs alone, the encoder alone and (where the residual is tried) the plain MLP
+        compete with anchored fusion on out-of-fold log-loss. A single source is used when its
+        loss is lower; the MLP when it is lower by more than a paired standard error.
     lr : float, default=1e-3
         Learning rate of AdamW.
     weight_decay : float, default=0.01
@@ -151,11 +158,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         loss="auto",
         score_columns="auto",
         score_classes=None,
+        classes=None,
         features="auto",
         hidden_layer_sizes=(64, 32),
         activation="relu",
         dropout=0.1,
         residual="auto",
+        guard=True,
         lr=1e-3,
         weight_decay=0.01,
         max_epochs=100,
@@ -175,11 +184,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.loss = loss
         self.score_columns = score_columns
         self.score_classes = score_classes
+        self.classes = classes
         self.features = features
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
         self.residual = residual
+        self.guard = guard
         self.lr = lr
         self.weight_decay = weight_decay
         self.max_epochs = max_epochs
@@ -296,6 +307,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             return X, y
         check_class_target(y, caller=type(self).__name__)
         if reset:
+            classes = self.classes if classes is None else classes
             self.classes_ = np.unique(y if classes is None else np.asarray(classes))
             self.multilabel_ = False
         unknown = np.setdiff1d(y, self.classes_)
@@ -355,14 +367,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         settings = self._settings()
         if self.fusion == "concat" or not self.inputs_.blocks:
             fitted = fit_concat(self.inputs_, inputs, Y, weights, self._family, settings, rng)
-            self.chosen_ = "concat"
         else:
-            residual = len(Y) >= _RESIDUAL_FROM if self.residual == "auto" else self.residual
-            fitted = fit_anchored(
-                X, self.inputs_, inputs, Y, weights, self._family, settings, rng, residual
-            )
-            self.chosen_ = "anchored+residual" if fitted.residual else "anchored"
+            mlp = len(Y) >= _MLP_FROM if self.residual == "auto" else self.residual
+            arguments = (X, self.inputs_, inputs, Y, weights, self._family, settings, rng)
+            fitted = fit_anchored(*arguments, mlp=mlp, guard=self.guard)
         self.net_ = fitted.net
+        self.chosen_ = fitted.chosen
         self.source_names_ = fitted.source_names
         self.source_weights_ = fitted.source_weights
         total = weights.sum()

@@ -39,11 +39,10 @@ class Fitted:
 
     net: object
     source_names: list
+    chosen: str
     source_weights: dict | None = None
     oof_logits: np.ndarray | None = None
     oof_losses: dict = field(default_factory=dict)
-    folds: np.ndarray | None = None
-    residual: bool = False
 
 
 def _net(settings, module_params, family, n_rows, seed, watched):
@@ -104,12 +103,9 @@ def module_shape(inputs, fitted_inputs, n_classes):
 
 def fit_concat(fitted_inputs, inputs, Y, weights, family, settings, rng):
     """The network of the paper, on scaled blocks."""
-    seed = int(rng.randint(2**31 - 1))
-    watch = _watch_rows(inputs, Y, family, settings, rng)
-    shape = module_shape(inputs, fitted_inputs, Y.shape[1])
-    net = _net(settings, shape, family, len(Y), seed, watch is not None)
-    train(net, _as_float32(inputs), Y, weights / weights.mean(), watch, seed)
-    return Fitted(_finish(net), source_names(fitted_inputs))
+    trainer = _Trainer(fitted_inputs, inputs, Y, weights, family, settings, rng)
+    net = trainer.fit(np.arange(len(Y)), {"anchor": False})
+    return Fitted(_finish(net), source_names(fitted_inputs), chosen="concat")
 
 
 def source_names(fitted_inputs):
@@ -118,10 +114,69 @@ def source_names(fitted_inputs):
     return names + [block.name for block in fitted_inputs.blocks]
 
 
-def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, residual):
-    """Evidence per source, trust per source, and a residual if it earns its place."""
-    n_folds = settings.n_folds if len(Y) > 60 else max(settings.n_folds, 10)
-    folds = assign_folds(X, Y, family, n_folds, rng)
+class _Trainer:
+    """Trains nets on subsets of the rows, for held-out logits and for good."""
+
+    def __init__(self, fitted_inputs, inputs, Y, weights, family, settings, rng):
+        self.data = _as_float32(inputs)
+        self.Y, self.weights, self.family = Y, weights / weights.mean(), family
+        self.settings, self.rng = settings, rng
+        self.seed = int(rng.randint(2**31 - 1))
+        self.shape = {
+            "n_encoder": inputs["encoder"].shape[1],
+            "block_sizes": fitted_inputs.block_sizes(Y.shape[1]),
+            "n_classes": Y.shape[1],
+            "input_scale": fitted_inputs.input_scale(inputs),
+        }
+
+    def untrained(self, shape):
+        """An initialised net."""
+        shape = self.shape | shape
+        n_rows = len(self.Y)
+        return _net(self.settings, shape, self.family, n_rows, self.seed, False).initialize()
+
+    def fit(self, rows, shape, offset=None):
+        """A net trained on ``rows``; with an offset only the residual MLP learns."""
+        data = self._rows(rows, offset)
+        watch = _watch_rows(data, self.Y[rows], self.family, self.settings, self.rng)
+        net = _net(
+            self.settings, self.shape | shape, self.family, len(rows), self.seed, watch is not None
+        )
+        net.initialize()
+        if offset is not None:
+            for parameter in net.module_.anchor.parameters():
+                parameter.requires_grad_(False)
+        train(net, data, self.Y[rows], self.weights[rows], watch, self.seed)
+        net.module_.to("cpu").requires_grad_(True)
+        return net
+
+    def held_out(self, folds, shape, offset=None):
+        """Logits of each row from a net that did not see it; three folds compare well enough."""
+        merged = folds % 3
+        logits = np.empty_like(self.Y)
+        for fold in np.unique(merged):
+            net = self.fit(np.flatnonzero(merged != fold), shape, offset)
+            rows = np.flatnonzero(merged == fold)
+            logits[rows] = forward(net.module_, self._rows(rows, offset))
+        return logits
+
+    def _rows(self, rows, offset):
+        data = {name: value[rows] for name, value in self.data.items()}
+        return data if offset is None else data | {"offset": offset[rows].astype(np.float32)}
+
+
+@dataclass
+class _Sources:
+    """Out-of-fold evidence of every source, and what a mixing matrix may use."""
+
+    parts: list
+    evidence: np.ndarray
+    mixing: np.ndarray
+    is_encoder: np.ndarray
+    log_prior: np.ndarray
+
+
+def _fit_sources(X, fitted_inputs, inputs, Y, weights, folds, family):
     log_prior = smoothed_log_prior(Y, weights, family)
     parts, mixing = [], []
     if len(fitted_inputs.encoder):
@@ -137,49 +192,136 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, re
         )
     mixing.append(inputs["codes"])
     is_encoder = [True] * bool(len(fitted_inputs.encoder)) + list(fitted_inputs.is_encoder)
-    sources = np.stack([part.oof_evidence for part in parts])
-    trust = fit_trust(sources, np.hstack(mixing), is_encoder, log_prior, Y, weights, folds, family)
+    evidence = np.stack([part.oof_evidence for part in parts])
+    return _Sources(parts, evidence, np.hstack(mixing), np.array(is_encoder), log_prior)
+
+
+def _part_trust(sources, of_encoder, Y, weights, folds, family):
+    """Trusts when only the encoder, or only the LLMs, may speak; None without such sources."""
+    kept = sources.is_encoder == of_encoder
+    if not kept.any() or kept.all():
+        return None
+    found = fit_trust(
+        sources.evidence[kept],
+        sources.mixing,
+        np.zeros(kept.sum(), dtype=bool),  # alone, a source is taken at its word
+        sources.log_prior,
+        Y,
+        weights,
+        folds,
+        family,
+        allow_mix=False,
+    )
+    trusts = np.zeros(len(kept))
+    trusts[kept] = found.weights
+    found.weights = trusts
+    return found
+
+
+def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, mlp, guard):
+    """Evidence per source, trust per source, and whatever earns its place out of fold.
+
+    Parameters
+    ----------
+    X, fitted_inputs, inputs
+        Features, the fitted `Inputs`, and what they made of X.
+    Y, weights, family, settings, rng
+        Targets, row weights, link, `Settings`, RandomState.
+    mlp : bool
+        Whether to try the residual MLP (and, with ``guard``, the plain MLP).
+    guard : bool
+        Whether single sources and the plain MLP compete with the anchored fusion.
+
+    Returns
+    -------
+    Fitted
+    """
+    n_folds = settings.n_folds if len(Y) > 60 else max(settings.n_folds, 10)
+    folds = assign_folds(X, Y, family, n_folds, rng)
+    sources = _fit_sources(X, fitted_inputs, inputs, Y, weights, folds, family)
+    common = (sources.log_prior, Y, weights, folds, family)
+    trust = fit_trust(sources.evidence, sources.mixing, sources.is_encoder, *common)
     names = source_names(fitted_inputs)
-    losses = {
-        name: row_losses(log_prior + part.oof_evidence, Y, family)
-        for name, part in zip(names, parts, strict=True)
+    trusts = {"anchored": trust}
+    if guard:
+        found = {
+            "llm": _part_trust(sources, False, Y, weights, folds, family),
+            "encoder": _part_trust(sources, True, Y, weights, folds, family),
+        }
+        trusts = {k: v for k, v in found.items() if v is not None} | trusts
+    logits = {name: found.oof_logits for name, found in trusts.items()}
+    trainer = _Trainer(fitted_inputs, inputs, Y, weights, family, settings, rng)
+    shape = {"anchor": True, "mix": trust.mix is not None}
+    if mlp:
+        logits["anchored+residual"] = trainer.held_out(folds, shape, trust.oof_logits)
+        if guard:
+            logits["concat"] = trainer.held_out(folds, {"anchor": False})
+    losses = {name: row_losses(value, Y, family) for name, value in logits.items()}
+    chosen = choose(losses, weights)
+    net = _build(chosen, trainer, sources, trusts, trust, shape)
+    kept = trusts.get(chosen, trust)
+    source_losses = {
+        f"{name} evidence": row_losses(sources.log_prior + part.oof_evidence, Y, family)
+        for name, part in zip(names, sources.parts, strict=True)
     }
-    losses["anchored"] = trust.oof_losses
-    seed = int(rng.randint(2**31 - 1))
-    logits, keep = trust.oof_logits, False
-    shape = module_shape(inputs, fitted_inputs, Y.shape[1])
-    shape |= {"anchor": True, "mix": trust.mix is not None}
-    net = None
-    if residual:
-        net, better = _try_residual(
-            inputs, logits, Y, weights, folds, family, settings, shape, seed, rng
-        )
-        if better is not None:
-            logits, losses["residual"], keep = better[0], better[1], True
-    if not keep:
-        net = _net(settings, shape | {"mlp": False}, family, len(Y), seed, False).initialize()
-    _set_anchor(net.module_, log_prior, parts, trust, bool(len(fitted_inputs.encoder)))
+    weights_by_name = dict(zip(names, kept.weights.tolist(), strict=True))
     return Fitted(
         _finish(net),
         names,
-        dict(zip(names, trust.weights.tolist(), strict=True)),
-        logits,
-        losses,
-        folds,
-        keep,
+        chosen,
+        None if chosen == "concat" else weights_by_name,
+        logits[chosen],
+        {**losses, **source_losses},
     )
 
 
-def _set_anchor(module, log_prior, parts, trust, has_encoder):
-    values = {"bias": log_prior + trust.bias}
-    blocks = parts
+#: From simple to complex; see `choose`.
+_PARTS = ("llm", "encoder")
+_COMPLEX = ("anchored+residual", "concat")
+
+
+def choose(losses, weights):
+    """Name of the candidate to use, from out-of-fold losses per row.
+
+    Anchored fusion holds its place against a single source unless the source has the lower
+    loss, and against an MLP unless the MLP is better by more than a paired standard error.
+    """
+    total = weights.sum()
+    mean = {name: weights @ value / total for name, value in losses.items()}
+    chosen = "anchored"
+    for name in _PARTS:
+        if name in losses and mean[name] < mean[chosen]:
+            chosen = name
+    for name in _COMPLEX:
+        if name in losses and beats(losses[name], losses[chosen], weights):
+            chosen = name
+    return chosen
+
+
+def _build(chosen, trainer, sources, trusts, trust, shape):
+    rows = np.arange(len(trainer.Y))
+    if chosen == "concat":
+        return trainer.fit(rows, {"anchor": False})
+    if chosen == "anchored+residual":
+        net = trainer.fit(rows, shape, trust.oof_logits)
+    else:
+        trust = trusts[chosen]
+        net = trainer.untrained(shape | {"mlp": False, "mix": trust.mix is not None})
+    _set_anchor(net.module_, sources, trust)
+    return net
+
+
+def _set_anchor(module, sources, trust):
+    has_encoder = module.n_encoder > 0
+    values = {"bias": sources.log_prior + trust.bias}
+    blocks = sources.parts
     if has_encoder:
         values |= {
-            "probe": parts[0].coef,
-            "probe_bias": parts[0].bias,
+            "probe": blocks[0].coef,
+            "probe_bias": blocks[0].bias,
             "trust_encoder": trust.weights[:1],
         }
-        blocks = parts[1:]
+        blocks = blocks[1:]
     values["trust_llm"] = trust.weights[int(has_encoder) :]
     for m, part in enumerate(blocks):
         values |= {f"table_{m}": part.coef, f"table_bias_{m}": part.bias}
@@ -189,39 +331,6 @@ def _set_anchor(module, log_prior, parts, trust, has_encoder):
     with torch.no_grad():
         for name, value in values.items():
             module.anchor[name].copy_(torch.as_tensor(np.asarray(value)))
-
-
-def _try_residual(inputs, logits, Y, weights, folds, family, settings, shape, seed, rng):
-    """Train the residual MLP on out-of-fold logits; keep it if its own held-out loss is better.
-
-    Returns the net trained on all rows and (logits, losses) out of fold, or (None, None).
-    """
-    data = _as_float32({**inputs, "offset": logits})
-    scaled = weights / weights.mean()
-
-    def fit(rows):
-        part = {name: value[rows] for name, value in data.items()}
-        watch = _watch_rows(part, Y[rows], family, settings, rng)
-        net = _net(settings, shape, family, len(rows), seed, watch is not None)
-        net.initialize()
-        for parameter in net.module_.anchor.parameters():
-            parameter.requires_grad_(False)
-        return train(net, part, Y[rows], scaled[rows], watch, seed)
-
-    held_out = np.empty_like(logits)
-    merged = folds % 3  # three folds are enough to compare two models
-    for fold in np.unique(merged):
-        net = fit(np.flatnonzero(merged != fold))
-        rows = merged == fold
-        net.module_.to("cpu")
-        held_out[rows] = forward(net.module_, {k: v[rows] for k, v in data.items()})
-    losses = row_losses(held_out, Y, family)
-    if not beats(losses, row_losses(logits, Y, family), weights):
-        return None, None
-    net = fit(np.arange(len(Y)))
-    for parameter in net.module_.anchor.parameters():
-        parameter.requires_grad_(True)
-    return net, (held_out, losses)
 
 
 def continue_training(net, inputs, Y, weights, settings, rng):
