@@ -14,9 +14,11 @@ _EXPORTS = {
     "annotations": ["Annotations"],
     "fusion": ["FusionClassifier", "FusionMLP"],
     "calibration": ["MultiLabelCalibrator"],
+    "collector": ["LabelDistributionCollector"],
     "routing": ["ClassRoutingClassifier"],
     "splitting": ["IterativeStratifiedKFold"],
     "embedding": ["RobertaEmbedder"],
+    "joint": ["JointFusionClassifier"],
     "thresholds": ["MultiLabelThresholds"],
     "auto": ["AutoFusionClassifier", "make_fusion_pipeline"],
     "plotting": [

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn.base import clone
 
+import sklfusion.collector as collector_module
+from sklfusion import LabelDistributionCollector, LLMScorer
 from sklfusion.alignment import LabelDistributionEstimator
 from sklfusion.alignment._causal_lm import CausalLM
 from sklfusion.alignment._label_tokens import first_token_ids, parse_label_list
@@ -367,7 +370,7 @@ def test_requests_keep_the_shared_part_first():
     """System message and opening are the same for all texts, for the provider's prompt cache."""
     collector = EndpointCollector(None, Questions(LABELS), queries=ALL)
     one, two = collector.requests("a"), collector.requests("b")
-    assert {m[0] for _, (m, _) in one} == {m[0] for _, (m, _) in two}
+    assert [m[0] for _, (m, _) in one] == [m[0] for _, (m, _) in two]
     assert len({m[1][1].split("\n")[0] for _, (m, _) in one}) == 1
     assert all(params["logprobs"] and params["max_tokens"] >= 1 for _, (_, params) in one)
 
@@ -376,3 +379,39 @@ def test_unknown_queries_are_refused(tiny, questions):
     """Queries are named in the error."""
     with pytest.raises(ValueError, match="queries"):
         LocalCollector(tiny, questions, queries=["triples"])
+
+
+# ---------------------------------------------------------------- through an LLMScorer
+
+
+def test_collector_over_a_real_endpoint_pays_once(fault_server, tmp_path):
+    """Requests go through the limits and the store of a scorer: nothing is asked twice."""
+    scorer = LLMScorer(
+        "any", base_url=fault_server.base_url, classes=list(LABELS), memory=tmp_path
+    )
+    collector = LabelDistributionCollector(scorer, queries=["list", "unary"])
+    texts = ["joy all day", "nothing much", "joy all day", "anger here"]
+    data = collector.annotate(texts)
+    assert data.ok.all()
+    assert data.votes[[0, 3]].tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert fault_server.ledger().received == 3 * collector.calls_per_text() == 12
+    again = clone(collector).annotate(texts)
+    assert fault_server.ledger().received == 12
+    np.testing.assert_array_equal(data.first_step_logits, again.first_step_logits)
+    p = LabelDistributionEstimator("max", annotator=collector).fit(texts).predict_proba(texts)
+    assert p[0].argmax() == 0
+    assert p[3].argmax() == 1
+
+
+def test_collector_over_a_local_model_keeps_states_in_the_store(tiny, tmp_path, monkeypatch):
+    """A local model answers through the same door, and its answers are stored as well."""
+    monkeypatch.setitem(collector_module._models, "smollm2-135m", tiny)
+    monkeypatch.setattr(LLMScorer, "_is_local", lambda self: True)
+    scorer = LLMScorer(classes=list(LABELS), memory=tmp_path)
+    collector = LabelDistributionCollector(scorer, queries=ALL, topic="emotion")
+    data = collector.annotate(TEXTS)
+    before = tiny.tokens_computed
+    again = collector.annotate(TEXTS)
+    assert tiny.tokens_computed == before
+    np.testing.assert_array_equal(data.hidden, again.hidden)
+    assert data.meta["calls_per_text"] == 1 + 3 + 6

@@ -306,22 +306,25 @@ class EndpointCollector(_Collector):
         q = self.questions
         found = []
         if "list" in self.queries:
-            found.append(("list", self._request(text, q.list(), self.max_new_tokens)))
+            found.append(("list", self._request(text, q.list(), self.max_new_tokens, q.options)))
         if "unary" in self.queries:
-            found += [("unary", self._request(text, q.judge(word), 1)) for word in q.words]
-        if "pairs" in self.queries:
-            options = q.options
             found += [
-                ("pairs", self._request(text, q.compare(options[i], options[j]), 1))
-                for i, j in q.pairs(self.both_orders)
+                ("unary", self._request(text, q.judge(word), 1, q.answers)) for word in q.words
             ]
+        if "pairs" in self.queries:
+            for i, j in q.pairs(self.both_orders):
+                two = (q.options[i], q.options[j])
+                found.append(("pairs", self._request(text, q.compare(*two), 1, two)))
         return found
 
-    def _request(self, text, question, max_tokens):
+    def _request(self, text, question, max_tokens, words):
         # The shared part and then the text come first, so that providers can reuse both.
-        told = "Answer with the bare words, separated by commas, nothing else."
+        told = "Answer with words of this list, separated by commas, and nothing else:"
+        if max_tokens == 1:
+            told = "Answer with one word of this list and nothing else:"
+        listed = "\n".join(f"- {word}" for word in words)
         messages = (
-            ("system", f"{self.questions.prefix()}\n\n{told}"),
+            ("system", f"{self.questions.prefix()}\n\n{told}\n{listed}"),
             ("user", (self.questions.text(text) + question).strip("\n")),
         )
         params = {

@@ -1,0 +1,208 @@
+"""`LabelDistributionCollector`: ask a model all that the alignment methods need, once.
+
+It joins what does not know each other: the questions of :mod:`sklfusion.alignment.collect`, and
+the endpoints, limits and reply store behind an :class:`~sklfusion.LLMScorer`.
+"""
+
+import threading
+from types import SimpleNamespace
+
+from sklearn.base import BaseEstimator, clone
+
+from sklfusion._validation import check_texts
+from sklfusion.alignment.collect import EndpointCollector, LocalCollector, Questions
+
+_models = {}
+_lock = threading.Lock()
+
+
+class LabelDistributionCollector(BaseEstimator):
+    """Collect what an LLM says about several labels into :class:`~sklfusion.Annotations`.
+
+    Parameters
+    ----------
+    scorer : LLMScorer
+        Which model or endpoint, the classes, and how to ask: ``memory``, limits, timeouts. It
+        is cloned, never fitted.
+    queries : sequence of {"list", "unary", "pairs"}, default=("list", "unary")
+        "list" asks for all labels at once: votes, first-step logits, step probabilities and,
+        for a local model, the hidden state. "unary" asks about each label, "pairs" which of two
+        fits better.
+    topic : str, default="label"
+        What a label is, in the singular.
+    examples : sequence of (str, sequence of str), default=()
+        Demonstrations: a text and its labels.
+    none_label : str, default="none"
+        The word for "no label".
+    aliases : dict or None, default=None
+        Words by which the model knows labels, for instance where first tokens collide.
+    instructions : str or None, default=None
+        Opening sentence; the classes of the scorer are named in the default.
+    both_orders : bool, default=False
+        Ask every pair both ways round, against position bias, at twice the cost.
+    max_new_tokens : int, default=24
+        Longest list.
+
+    Notes
+    -----
+    Queries per text: 1 for the list, K for unary, K (K + 1) / 2 for pairs. A local model reads
+    the instructions once for all texts and each text once for all its queries.
+
+    Examples
+    --------
+    >>> from sklfusion import LabelDistributionCollector, LLMScorer
+    >>> scorer = LLMScorer("local/smollm2-135m", classes=["joy", "anger", "fear"])
+    >>> LabelDistributionCollector(scorer, queries=["unary", "pairs"]).calls_per_text()
+    9
+    """
+
+    def __init__(
+        self,
+        scorer,
+        *,
+        queries=("list", "unary"),
+        topic="label",
+        examples=(),
+        none_label="none",
+        aliases=None,
+        instructions=None,
+        both_orders=False,
+        max_new_tokens=24,
+    ):
+        self.scorer = scorer
+        self.queries = queries
+        self.topic = topic
+        self.examples = examples
+        self.none_label = none_label
+        self.aliases = aliases
+        self.instructions = instructions
+        self.both_orders = both_orders
+        self.max_new_tokens = max_new_tokens
+
+    def questions(self):
+        """Return the wording of the queries."""
+        return Questions(
+            self.scorer.classes,
+            none_label=self.none_label,
+            topic=self.topic,
+            instructions=self.instructions,
+            examples=tuple(self.examples),
+            aliases=dict(self.aliases or {}),
+        )
+
+    def calls_per_text(self):
+        """Return how many queries one text costs."""
+        return self._endpoint_collector(None).calls_per_text()
+
+    def annotate(self, texts):
+        """Ask about texts.
+
+        Parameters
+        ----------
+        texts : list of str
+
+        Returns
+        -------
+        Annotations
+            Multi-label. Rows that the endpoint did not answer keep their status.
+
+        Raises
+        ------
+        ValueError
+            If two labels begin with the same token.
+        EndpointError, BudgetExceededError, CacheMissError
+            As :meth:`LLMScorer.annotate`; what was answered before is in the reply store.
+        """
+        texts = check_texts(texts, caller=type(self).__name__)
+        scorer = clone(self.scorer).set_params(multilabel=True, calibrate=False, n_shots=0)
+        scorer._fit_task(texts, None)
+        if scorer._is_local():
+            return self._local_collector(scorer).annotate(texts)
+        return self._endpoint_collector(scorer).annotate(texts)
+
+    def _local_collector(self, scorer):
+        from sklfusion.replies import open_store
+
+        store = open_store(scorer.memory)
+        return LocalCollector(
+            _load(scorer.model.partition("/")[2], scorer.memory),
+            self.questions(),
+            queries=self.queries,
+            both_orders=self.both_orders,
+            max_new_tokens=self.max_new_tokens,
+            store=None if store is None else _TextStore(store),
+        )
+
+    def _endpoint_collector(self, scorer):
+        return EndpointCollector(
+            None if scorer is None else _Ask(scorer),
+            self.questions(),
+            queries=self.queries,
+            both_orders=self.both_orders,
+            max_new_tokens=self.max_new_tokens,
+            name=self.scorer.model,
+        )
+
+
+def _load(model, memory):
+    """Return the causal language model of this process; it is heavy, so there is one of each."""
+    from sklfusion.alignment._causal_lm import CausalLM
+
+    with _lock:
+        if model not in _models:
+            location = getattr(memory, "location", memory)
+            _models[model] = CausalLM.load(model, cache_dir=location)
+        return _models[model]
+
+
+class _TextStore:
+    """The reply store as a store of plain texts."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def get_many(self, keys):
+        replies = self._store.get_many(list(keys))
+        return {key: reply.contents[0] for key, reply in replies.items()}
+
+    def put(self, key, text):
+        from sklfusion.llm._types import Reply
+
+        self._store.put(key, Reply((text,)))
+
+
+class _Ask:
+    """Answers chat requests through the back end, the limits and the store of a scorer."""
+
+    def __init__(self, scorer):
+        self._scorer = scorer
+
+    def __call__(self, requests):
+        from sklfusion.llm._run import Job
+        from sklfusion.llm._types import ChatRequest
+
+        origin, model, token_field = self._scorer._resolve()
+        jobs = []
+        for messages, params in requests:
+            params = {**params, **(self._scorer.request_params or {})}
+            params[token_field] = params.pop("max_tokens")
+            jobs.append(Job(ChatRequest(origin, model, messages, params), _read))
+        self._scorer._session()._execute(jobs)
+        return [job.answer if job.ok else _failure(job.fault) for job in jobs]
+
+
+def _read(reply):
+    """Take a reply that can be read; refusals and missing log-probabilities are told apart."""
+    from sklfusion.prompts import ReplyError
+
+    if reply.refusal:
+        raise ReplyError("refusal")
+    if not reply.logprobs or not reply.logprobs[0].top:
+        raise ReplyError("no_logprobs")
+    return reply
+
+
+def _failure(fault):
+    from sklfusion.scoring._session import _status
+
+    return SimpleNamespace(status=_status(fault.cause))
