@@ -33,3 +33,39 @@ def fault_server(_fault_server_process):
     """A loopback LLM endpoint in another process, with an empty ledger and no faults."""
     _fault_server_process.reset()
     return _fault_server_process
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory):
+    """Folder of a randomly initialised RoBERTa: 2 layers, 16 dimensions, 40 tokens at most."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny-roberta")
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    learner = ByteLevelBPETokenizer()
+    learner.train_from_iterator(
+        ["the market rises, the bank cuts its rate", "a late goal wins the cup for the team"] * 3,
+        vocab_size=300,
+        special_tokens=special,
+        show_progress=False,
+    )
+    learner.save_model(str(folder))
+    tokenizer = RobertaTokenizer.from_pretrained(str(folder), model_max_length=40)
+    tokenizer.save_pretrained(str(folder))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = RobertaModel(
+            RobertaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=42,
+                type_vocab_size=1,
+            )
+        )
+    model.save_pretrained(str(folder))
+    return folder

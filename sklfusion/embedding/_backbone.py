@@ -54,6 +54,12 @@ class Backbone:
     def device(self):
         return next(self.model.parameters()).device
 
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, lock=threading.Lock())
+
 
 @dataclass(frozen=True)
 class Description:
