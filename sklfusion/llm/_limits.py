@@ -133,14 +133,14 @@ class Gate:
         with self._condition:
             slot = max(self._next_slot, self._clock.now())
             self._next_slot = slot + max(self._per_request, self._per_token * tokens)
-            seen = 0.0
+            # One draw per worker: a new draw at every pause would push all to the far end.
+            jitter = self._random.uniform(0.0, SPREAD)
             while True:
                 if self._stopped:
                     raise Stopped
                 now = self._clock.now()
-                if self._paused_until > max(now, seen):
-                    seen = self._paused_until
-                    slot = max(slot, seen + self._random.uniform(0.0, SPREAD))
+                if self._paused_until > now:
+                    slot = max(slot, self._paused_until + jitter)
                 wait = slot - now if slot > now else self._breaker_wait(now)
                 if wait <= 0:
                     return

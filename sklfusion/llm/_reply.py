@@ -95,7 +95,7 @@ def _pair(entry: Any) -> tuple[str, float] | None:
     if not isinstance(entry, dict):
         return None
     token, number = entry.get("token"), entry.get("logprob")
-    if not isinstance(token, str) or type(number) not in (int, float):
+    if not isinstance(token, str) or not isinstance(number, int | float):
         return None
     # Some servers write a value a rounding error above zero, or -inf as -9999.
     return (token, min(float(number), 0.0)) if number == number and number < 1e-3 else None

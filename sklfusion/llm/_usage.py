@@ -123,7 +123,10 @@ class Meter:
             spent = self._spent()
             for name, limit in self._budget.items():
                 if spent[name] + self._reserved[name] + expected[name] > limit:
-                    return f"{name}: {spent[name]:.6g} of {limit:.6g} used"
+                    under_way = self._reserved[name]
+                    return (
+                        f"{name}: {spent[name]:.6g} of {limit:.6g} used, {under_way:.6g} under way"
+                    )
             for name, amount in expected.items():
                 self._reserved[name] += amount  # type: ignore[assignment]
         return None

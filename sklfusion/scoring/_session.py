@@ -25,6 +25,8 @@ from sklfusion.scoring._plan import Plan, Row
 
 _STATUS = {"refusal": "refused", "content_filter": "refused", "empty_text": "missing"}
 _TRANSPORT = ("timeout", "connection_lost", "unreachable")
+# Failures that say something about the text or the line, not about what the endpoint can do.
+_OWN_CAUSES = ("content_filter", "refusal", "too_long", *_TRANSPORT)
 # Texts tried before an endpoint is taken to be unable to do something.
 _PROBES = 3
 
@@ -98,6 +100,7 @@ class Session:
         self._workers = workers
         self._cache_only = cache_only
         self._progress = progress
+        self._probed: set[str] = set()
 
     @property
     def plan(self) -> Plan:
@@ -126,6 +129,8 @@ class Session:
         self._settle_mode(open_asks)
         for ask in open_asks:
             ask.jobs = self.plan.jobs(ask.text, ask.examples)
+        probed = {job.first_key for ask in open_asks for job in ask.jobs} & self._probed
+        self._meter.add(cached=-len(probed))  # these were answered a moment ago
         self._execute([job for ask in open_asks for job in ask.jobs])
         extra = []
         for ask in open_asks:
@@ -168,18 +173,19 @@ class Session:
         return next((plan for plan in self._plans if plan.mode == mode), None)
 
     def _serves(self, plan: Plan, asks: Sequence[Ask]) -> bool:
+        """Ask about the first texts until one is answered; their failures may be their own."""
+        refused = 0
         for ask in asks[:_PROBES]:
             jobs = plan.jobs(ask.text, ask.examples)[:1]
             self._execute(jobs, quiet=True)
             job = jobs[0]
             if job.ok:
+                self._probed.add(job.first_key)
                 flags = getattr(job.answer, "flags", frozenset())
                 return not flags & {"no_logprobs", "no_label_step"}
             assert job.fault is not None
-            if job.fault.cause in ("content_filter", "refusal", "too_long"):
-                continue  # this text says nothing about the endpoint
-            return job.fault.kind not in ("text", "bad_reply")
-        return True
+            refused += job.fault.cause not in _OWN_CAUSES
+        return not refused
 
     # --------------------------------------------------------------------------- what it will cost
 
