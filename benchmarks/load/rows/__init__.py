@@ -1,0 +1,15 @@
+"""The rows of the reliability scorecard: one function per fault or bad input."""
+
+from benchmarks.load.rows import (  # noqa: F401 - importing a module registers its rows
+    cache,
+    estimators,
+    labels,
+    network,
+    processes,
+    replies,
+    secrets,
+    texts,
+)
+from benchmarks.load.rows._base import FAMILIES, NIGHTLY, ROWS, Context, Row, all_ids
+
+__all__ = ["FAMILIES", "NIGHTLY", "ROWS", "Context", "Row", "all_ids"]

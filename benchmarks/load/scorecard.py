@@ -1,0 +1,87 @@
+"""The reliability scorecard: every fault and bad input, what must happen, and what did.
+
+::
+
+    python -m benchmarks.load.scorecard --tier ci          # every run
+    python -m benchmarks.load.scorecard --tier nightly     # everything
+    python -m benchmarks.load.scorecard -k N07 -k C        # some rows
+
+Each row is also a pytest id: ``pytest tests/scorecard -k N07``. Rows without a function are
+counted as missing, never as passed. With no ``-k`` a markdown copy goes to docs/scorecard.md.
+"""
+
+import argparse
+import sys
+import time
+
+from benchmarks._common import ROOT, write_json
+from benchmarks.load.rows import NIGHTLY, ROWS, all_ids
+from benchmarks.load.rows._base import execute
+from sklfusion.testing import FaultServer
+
+
+def chosen(tier, keys):
+    """Return the ids of a tier ("ci" or "nightly", which holds all) that contain a key."""
+    ids = [i for i in all_ids() if tier == "nightly" or i not in NIGHTLY]
+    return [i for i in ids if not keys or any(key in i for key in keys)]
+
+
+def run(ids):
+    """Run rows; yield (id, fault, expected, got, verdict, seconds)."""
+    with FaultServer() as server:
+        for id in ids:
+            if id not in ROWS:
+                yield id, "", "", "", "MISSING", 0.0
+                continue
+            row = ROWS[id]
+            start = time.monotonic()
+            passed, got = execute(row, server)
+            seconds = time.monotonic() - start
+            yield id, row.fault, row.expected, got, "pass" if passed else "FAIL", seconds
+
+
+def markdown(results, tier, line):
+    """Return the table as a page of the documentation."""
+    out = [
+        "# Reliability scorecard",
+        "",
+        f"Written by `python -m benchmarks.load.scorecard --tier {tier}`: {line}.",
+        "",
+        "| id | fault or input | expected | got | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for id, fault, expected, got, verdict, _ in results:
+        cells = [id, fault, expected, " ".join(got.split())[:160], verdict]
+        out.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def main():
+    """Run the program."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.scorecard")
+    parser.add_argument("--tier", choices=["ci", "nightly"], default="ci")
+    parser.add_argument("-k", action="append", default=[], help="only ids that contain this")
+    parser.add_argument("--quick", action="store_true", help="write no files")
+    arguments = parser.parse_args()
+    results = []
+    for result in run(chosen(arguments.tier, arguments.k)):
+        id, fault, expected, got, verdict, seconds = result
+        results.append(result)
+        print(f"{id}  {verdict:7}  {seconds:5.1f} s  {fault}", flush=True)
+        if verdict == "FAIL" or arguments.k:
+            print(f"      expected: {expected}\n      got:      {' '.join(got.split())[:600]}")
+    verdicts = [result[4] for result in results]
+    passed, failed, missing = (verdicts.count(v) for v in ("pass", "FAIL", "MISSING"))
+    line = f"{passed} passed, {failed} failed" + (f", {missing} missing" if missing else "")
+    if not arguments.k and not arguments.quick:
+        names = ("id", "fault", "expected", "got", "verdict", "seconds")
+        rows = [dict(zip(names, result, strict=True)) for result in results]
+        write_json("scorecard", {"tier": arguments.tier, "line": line, "rows": rows})
+        (ROOT / "docs").mkdir(exist_ok=True)
+        (ROOT / "docs" / "scorecard.md").write_text(markdown(results, arguments.tier, line))
+    print(line)
+    sys.exit(bool(failed or missing))
+
+
+if __name__ == "__main__":
+    main()
