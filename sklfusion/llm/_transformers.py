@@ -128,11 +128,17 @@ class TransformersRuntime:
         if key in self._prefixes:
             self._prefixes.move_to_end(key)
             return self._prefixes[key]
-        one, two = (
-            self._encode((*before, ("user", opening + probe), *after)) for probe in ("a 1", "Zz ?")
-        )
-        shared = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
-        prefix = one[:shared]
+        # Beginnings of different kinds, so that no tokenizer joins the cut with all of them.
+        probes = [
+            self._encode((*before, ("user", opening + start), *after))
+            for start in ("a", "Zz", "7", " x", "?")
+        ]
+        shared = 0
+        while all(len(ids) > shared + 1 for ids in probes):
+            if len({ids[shared] for ids in probes}) > 1:
+                break
+            shared += 1
+        prefix = probes[0][:shared]
         state = self._forward(prefix, None).past_key_values if prefix else None
         self._prefixes[key] = (prefix, state)
         if len(self._prefixes) > _MAX_PREFIXES:

@@ -1,0 +1,259 @@
+"""Language models in this process, and a real model server behind the HTTP adapter."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from sklfusion import LLMClassifier, LLMScorer
+from sklfusion.exceptions import ModelLoadError, ScoringWarning
+from sklfusion.llm._faults import CallError
+from sklfusion.llm._local import LocalBackend, find_local, load_runtime, thread_count
+from sklfusion.llm._types import ChatRequest
+from sklfusion.prompts import Task, render
+
+CLASSES = ["World", "Sports", "Business", "Technology"]
+NEWS = {
+    "Shares fell on Wall Street after the bank's profit warning": "Business",
+    "The striker scored twice as the team won the cup final": "Sports",
+    "The prime minister resigned after talks on the war failed": "World",
+    "A new phone chip runs software twice as fast": "Technology",
+}
+TEXTS = list(NEWS)
+
+
+def ask(spec, text, *, system="Name the colour.", **params):
+    """Return the reply of a local model."""
+    messages = (("system", system), ("user", json.dumps(text)), ("assistant", "Answer:"))
+    request = ChatRequest("local", spec.name, messages, {"max_tokens": 1, **params})
+    return LocalBackend(spec).complete(request, deadline=time.monotonic() + 60)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A random causal LM with 16 hidden units and its tokenizer, saved as a folder."""
+    torch = pytest.importorskip("torch")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = ["[UNK]", "<s>", "</s>", "Answer", ":", '"', "red", "green", "blue", "sky", "grass"]
+    words += [str(i) for i in range(20)]
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", eos_token="</s>")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=128, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("tiny")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+class TestTransformers:
+    """A causal model of the transformers library."""
+
+    def test_every_label_gets_its_exact_probability(self, tiny):
+        """Forced tokens are listed whatever their rank, and all tokens together sum to 1."""
+        spec = find_local(str(tiny))
+        few = ask(spec, "sky", logprobs=True, top_logprobs=1, score_tokens=["red", "blue"])
+        names = {token.strip() for token, _ in few.logprobs[0].top}
+        assert {"red", "blue"} <= names
+        whole = ask(spec, "sky", logprobs=True, top_logprobs=100)
+        top = dict(whole.logprobs[0].top)
+        assert sum(np.exp(list(top.values()))) == pytest.approx(1, abs=1e-4)
+        for token, logprob in few.logprobs[0].top:
+            assert logprob == pytest.approx(top[token], abs=1e-6)
+
+    def test_reused_state_changes_nothing(self, tiny):
+        """Scores with the shared prefix equal those of one whole forward pass."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        spec = find_local(str(tiny))
+        ask(spec, "grass")  # the prefix is there now
+        reply = ask(spec, "sky", logprobs=True, top_logprobs=5)
+        assert reply.usage.cached_tokens > 0
+        runtime = load_runtime(spec)
+        messages = (("system", "Name the colour."), ("user", '"sky"'), ("assistant", "Answer:"))
+        ids = torch.tensor([runtime._encode(messages)])
+        model = AutoModelForCausalLM.from_pretrained(tiny).eval()
+        with torch.inference_mode():
+            wanted = torch.log_softmax(model(ids).logits[0, -1], dim=-1)
+        got = reply.logprobs[0].logprob
+        assert got == pytest.approx(float(wanted.max()), abs=1e-5)
+
+    def test_results_do_not_depend_on_order(self, tiny):
+        """Bit for bit the same, whatever was asked before."""
+        scorer = LLMScorer(f"local/{tiny}", classes=["red", "green", "blue"], calibrate=False)
+        texts = ["sky", "grass", "sky 1 2", "7"]
+        first = scorer.fit(texts).transform(texts)
+        second = scorer.fit(texts).transform(texts[::-1])[::-1]
+        np.testing.assert_array_equal(first, second)
+
+    @pytest.mark.parametrize("strategy", ["logprobs", "label", "votes"])
+    def test_strategies(self, tiny, strategy):
+        """A random model gives scores or abstains; it never breaks the run."""
+        scorer = LLMScorer(
+            f"local/{tiny}", classes=["red", "green"], strategy=strategy, output="proba"
+        )
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ScoringWarning)
+            scores = scorer.fit(TEXTS).transform(TEXTS)
+        np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
+    def test_samples_are_seeded(self, tiny):
+        """Sampling the same request twice gives the same samples, and n of them."""
+        spec = find_local(str(tiny))
+        one, two = (ask(spec, "sky", temperature=1.0, n=4, max_tokens=3) for _ in range(2))
+        assert one.contents == two.contents
+        assert len(one.contents) == 4
+        assert len(set(one.contents)) > 1
+
+    def test_too_long_and_unsupported(self, tiny):
+        """Limits are faults of the text, with their cause."""
+        spec = find_local(str(tiny))
+        with pytest.raises(CallError) as caught:
+            ask(spec, "1 " * 200)
+        assert caught.value.fault.cause == "too_long"
+        with pytest.raises(CallError) as caught:
+            ask(spec, "1", response_format={"type": "json_object"})
+        assert caught.value.fault.cause == "unsupported"
+
+    def test_the_name_follows_the_weights(self, tiny, tmp_path):
+        """A copied folder is the same model to the reply store, a changed one is not."""
+        import shutil
+
+        copy = shutil.copytree(tiny, tmp_path / tiny.name)
+        assert find_local(str(copy)).name == find_local(str(tiny)).name
+        config = copy / "config.json"
+        config.write_text(config.read_text().replace("128", "129"))
+        assert find_local(str(copy)).name != find_local(str(tiny)).name
+
+    def test_broken_folders(self, tmp_path):
+        """An empty folder and a folder that is no model are clear errors."""
+        with pytest.raises(ModelLoadError, match="holds no model"):
+            find_local(str(tmp_path))
+        (tmp_path / "config.json").write_text("{}")
+        with pytest.raises(ModelLoadError, match="cannot load a causal language model"):
+            LocalBackend(find_local(str(tmp_path))).complete(
+                ChatRequest("local", "x", (("user", "x"),)), deadline=0.0
+            )
+
+
+def test_workers_share_the_cores(monkeypatch):
+    """joblib sets OMP_NUM_THREADS in its workers, and a variable of our own goes before it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert thread_count() == 1
+    monkeypatch.setenv("SKLFUSION_LOCAL_THREADS", "nonsense")
+    assert thread_count() == 1
+    monkeypatch.setenv("SKLFUSION_LOCAL_THREADS", "10000")
+    assert thread_count() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.models
+class TestEmbedded:
+    """The embedded model in llama.cpp."""
+
+    def test_scores_news(self, tmp_path):
+        """Words, a prefilled answer and the batch prior find the desks of plain news."""
+        scorer = LLMScorer(classes=CLASSES, memory=tmp_path, output="proba").fit(TEXTS)
+        annotations = scorer.annotate(TEXTS)
+        assert annotations.labels().tolist() == list(NEWS.values())
+        assert annotations.meta["strategy"] == "logprobs"
+        assert annotations.meta["origin"] == "local"
+        assert scorer.bias_ is not None
+        assert scorer.usage_.requests == 4
+        assert scorer.usage_.cost == 0.0
+        clf = LLMClassifier(classes=CLASSES, memory=tmp_path, cache_only=True).fit(TEXTS)
+        assert clf.predict(TEXTS).tolist() == list(NEWS.values())
+
+    def test_order_does_not_matter(self):
+        """The state kept from text to text changes no bit."""
+        scorer = LLMScorer(classes=CLASSES, calibrate=False)
+        first = scorer.fit(TEXTS).transform(TEXTS[:3])
+        second = scorer.fit(TEXTS).transform(TEXTS[2::-1])[::-1]
+        np.testing.assert_array_equal(first, second)
+
+    def test_too_long(self):
+        """More than the context is a fault of the text."""
+        with pytest.raises(CallError) as caught:
+            ask(find_local("smollm2-135m"), "word " * 5000)
+        assert caught.value.fault.cause == "too_long"
+
+    def test_an_encoder_is_no_llm(self):
+        """The other kind of embedded model is refused."""
+        with pytest.raises(ModelLoadError, match="is an encoder"):
+            LLMScorer("local/all-minilm-l6-v2", classes=CLASSES).fit(TEXTS)
+
+
+SERVE = """
+import sys, time, xllamacpp
+p = xllamacpp.CommonParams()
+p.model.path = sys.argv[1]
+p.n_ctx, p.n_parallel, p.warmup, p.verbosity, p.port = 2048, 1, False, -1, 0
+p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 1
+server = xllamacpp.Server(p)
+print(server.listening_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def model_server():
+    """A real llama.cpp server in another process; yields its base URL."""
+    pytest.importorskip("xllamacpp")
+    path = find_local("smollm2-135m").location
+    command = [sys.executable, "-c", SERVE, path]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        line = process.stdout.readline()
+        while line and not line.startswith("http"):
+            line = process.stdout.readline()
+        yield f"{line.strip()}/v1"
+        process.stdin.close()
+        process.wait()
+
+
+@pytest.mark.models
+class TestRealServer:
+    """An endpoint that nobody wrote for these tests."""
+
+    def test_auto_takes_logprobs(self, model_server):
+        """The probe finds log-probabilities, over HTTP with the adapter's own prompt."""
+        scorer = LLMScorer("smollm2", base_url=model_server, classes=CLASSES, timeout=120)
+        annotations = scorer.fit(TEXTS).annotate(TEXTS[:2])
+        assert annotations.meta["strategy"] == "logprobs"
+        assert annotations.ok.all()
+        assert (annotations.coverage > 0).all()
+        assert scorer.usage_.prompt_tokens > 50
+        assert scorer.usage_.uncounted == 0
+
+    def test_the_schema_holds(self, model_server):
+        """A 135 M model held to a schema answers with one number per class."""
+        scorer = LLMScorer(
+            "smollm2", base_url=model_server, classes=["a", "b"], strategy="probabilities",
+            timeout=120, multilabel=True, output="proba", request_params={"max_tokens": 60},
+        )  # fmt: skip
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ScoringWarning)
+            scores = scorer.fit(TEXTS).transform(TEXTS[:1])
+        assert scores.shape == (1, 2)
+        assert set(scorer.usage_.failures) <= {"bad_number", "truncated"}
+
+
+def test_prefill_is_the_last_message():
+    """What begins the answer of a local model is a closing assistant message."""
+    messages = render(Task(("yes", "no")), "x", prefill=True)
+    assert messages[-1] == ("assistant", "Category:")
