@@ -80,11 +80,13 @@ def find_price(model: str, prices: Any, *, local: bool) -> Price | None:
         if isinstance(prices, Mapping):
             values = [prices["input"], prices["output"], prices.get("cached")]
         else:
-            values = [*prices, None][:3]
-        numbers = [None if v is None else float(v) for v in values]
-        if any(n is not None and not 0 <= n < float("inf") for n in numbers):
+            input_price, output_price, *rest = prices
+            values = [input_price, output_price, rest[0] if rest else None]
+        cached = None if values[2] is None else float(values[2])
+        price = Price(float(values[0]), float(values[1]), cached)
+        if any(not 0 <= n < float("inf") for n in (price.input, price.output, cached or 0.0)):
             raise ValueError
-        return Price(numbers[0] or 0.0, numbers[1] or 0.0, numbers[2])
+        return price
     except (KeyError, TypeError, ValueError):
         raise ValueError(
             f"prices={prices!r}; it needs {{'input': x, 'output': y}} or (x, y), not negative, "
