@@ -1,0 +1,152 @@
+"""make_fusion_pipeline and AutoFusionClassifier, on recorded answers and a light embedder."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+
+from sklfusion import AutoFusionClassifier, RecordedScorer, make_fusion_pipeline
+from sklfusion.datasets import load_newsdesk
+
+
+@pytest.fixture(scope="module")
+def desk():
+    return load_newsdesk()
+
+
+@pytest.fixture(scope="module")
+def votes(desk):
+    """Answers of an imaginary LLM that is right on 80 % of the briefs."""
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(desk.target_names, size=len(desk.data))
+    keep = rng.random(len(desk.data)) < 0.8
+    return dict(zip(desk.data, np.where(keep, desk.target, wrong).tolist(), strict=True))
+
+
+@pytest.fixture
+def embedder():
+    return make_pipeline(TfidfVectorizer(), TruncatedSVD(20, random_state=0))
+
+
+@pytest.fixture
+def scorer(votes, desk):
+    return RecordedScorer(votes, classes=desk.target_names)
+
+
+def test_the_pipeline_has_two_sources_and_a_head(embedder, scorer):
+    """Texts go to both sources, numbers to the fusion."""
+    pipe = make_fusion_pipeline(embedder, scorer)
+    union = pipe.named_steps["features"]
+    assert isinstance(pipe, Pipeline)
+    assert isinstance(union, FeatureUnion)
+    assert [name for name, _ in union.transformer_list] == ["embedding", "llm"]
+
+
+def test_auto_beats_a_weak_encoder_by_asking_the_llm(embedder, scorer, desk):
+    """With 60 labels, TF-IDF is poor and the votes are 80 % right."""
+    both = AutoFusionClassifier(scorer, embedder, random_state=0)
+    alone = AutoFusionClassifier(None, embedder, random_state=0)
+    train, test = slice(0, 60), slice(60, 300)
+    both.fit(desk.data[train], desk.target[train])
+    alone.fit(desk.data[train], desk.target[train])
+    assert both.score(desk.data[test], desk.target[test]) >= 0.78
+    assert alone.score(desk.data[test], desk.target[test]) < 0.7
+
+
+def test_every_part_is_reachable(embedder, scorer, desk):
+    """Fitted parts and a report of what was chosen are attributes."""
+    auto = AutoFusionClassifier(scorer, embedder, random_state=0)
+    auto.fit(desk.data[:100], desk.target[:100])
+    assert auto.scorer_.classes_.tolist() == desk.target_names
+    assert auto.fusion_.classes_.tolist() == desk.target_names
+    assert auto.report_["n_labelled"] == 100
+    assert "source_weights" in auto.report_
+    proba = auto.predict_proba(desk.data[:5])
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6)
+
+
+def test_declared_class_order_does_not_matter(embedder, votes, desk):
+    """Scores are matched to labels by name, not by position."""
+    names = desk.target_names
+    forward = AutoFusionClassifier(RecordedScorer(votes, classes=names), embedder, random_state=0)
+    backward = AutoFusionClassifier(
+        RecordedScorer(votes, classes=names[::-1]), embedder, random_state=0
+    )
+    rows = slice(0, 24)
+    a = forward.fit(desk.data[rows], desk.target[rows]).predict_proba(desk.data[100:])
+    b = backward.fit(desk.data[rows], desk.target[rows]).predict_proba(desk.data[100:])
+    assert np.mean(a.argmax(axis=1) == b.argmax(axis=1)) > 0.97
+
+
+def test_multilabel_takes_names_from_a_frame(embedder, desk):
+    """A DataFrame target names the labels; predictions are an indicator."""
+    y = pd.get_dummies(pd.Series(desk.target))[["Sports", "Health", "Business"]].astype(int)
+    table = {
+        t: dict(zip(y.columns, row, strict=True))
+        for t, row in zip(desk.data, y.to_numpy(), strict=True)
+    }
+    scorer = RecordedScorer(table, classes=list(y.columns), multilabel=True)
+    auto = AutoFusionClassifier(scorer, embedder, random_state=0)
+    auto.fit(desk.data[:150], y.iloc[:150])
+    predicted = auto.predict(desk.data[150:])
+    assert auto.classes_.tolist() == ["Sports", "Health", "Business"]
+    assert predicted.shape == (150, 3)
+    assert (predicted == y.to_numpy()[150:]).mean() > 0.98
+
+
+def test_multilabel_without_names_says_what_to_pass(embedder, desk):
+    """The LLM cannot be asked about column 3."""
+    y = np.eye(6, dtype=int)[np.unique(desk.target, return_inverse=True)[1]]
+    auto = AutoFusionClassifier("openai/gpt-5-nano", embedder)
+    with pytest.raises(ValueError, match=r"Pass classes=\[\.\.\.\]"):
+        auto.fit(desk.data, y)
+
+
+def test_one_source_is_needed(desk):
+    """Nothing in, nothing out."""
+    with pytest.raises(ValueError, match="give one"):
+        AutoFusionClassifier(None, None).fit(desk.data, desk.target)
+
+
+def test_clone_and_cross_validation(embedder, scorer, desk):
+    """It is a scikit-learn classifier of texts."""
+    auto = clone(AutoFusionClassifier(scorer, embedder, random_state=0))
+    scores = cross_val_score(auto, desk.data, desk.target, cv=3)
+    assert scores.min() > 0.7
+
+
+def test_same_seed_same_probabilities(embedder, scorer, desk):
+    """random_state fixes everything."""
+    fits = [
+        AutoFusionClassifier(scorer, embedder, random_state=7).fit(
+            desk.data[:80], desk.target[:80]
+        )
+        for _ in range(2)
+    ]
+    a, b = (f.predict_proba(desk.data[80:120]) for f in fits)
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "match"),
+    [
+        ("one bare string", TypeError, r"Did you mean \[text\]"),
+        ([], ValueError, "0 texts"),
+        (["a", None], ValueError, r"texts\[1\] is missing"),
+        (["a", 3], TypeError, r"texts\[1\] is int"),
+    ],
+)
+def test_bad_texts_are_named_by_index(embedder, scorer, X, error, match):
+    """What arrived, what was wanted, what to do."""
+    with pytest.raises(error, match=match):
+        AutoFusionClassifier(scorer, embedder).fit(X, ["x"] * len(X))
+
+
+def test_lengths_must_match(embedder, scorer, desk):
+    """Texts and labels come in pairs."""
+    with pytest.raises(ValueError, match="must match"):
+        AutoFusionClassifier(scorer, embedder).fit(desk.data[:10], desk.target[:9])
