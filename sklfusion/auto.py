@@ -12,6 +12,9 @@ from sklfusion._validation import check_texts, is_multilabel
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 DEFAULT_LLM = "local/smollm2-135m"
 
+#: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
+FINE_TUNE_FROM = 2000
+
 
 def _as_embedder(embedder, **params):
     if not isinstance(embedder, str):
@@ -134,6 +137,10 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         What the texts are and what to decide, for the prompt.
     fusion : estimator, optional
         Final step; by default ``FusionClassifier(random_state=random_state)``.
+    fine_tune : bool or "auto", default="auto"
+        Whether the encoder is trained on the labels. ``"auto"`` does so from 2,000 labelled rows
+        on, where that takes minutes: with an accelerator, or with the embedded encoder. Applies
+        when ``embedder`` is a name.
     memory : None, str or joblib.Memory, default=None
         Where LLM replies and embeddings are kept, by text.
     random_state : int, RandomState or None, default=None
@@ -158,7 +165,8 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     Cost: one LLM request per distinct text, in ``fit`` and in ``predict`` alike, none for texts
-    that ``memory`` already knows.
+    that ``memory`` already knows. Training the encoder takes one run for each of its folds and
+    one more: what the fusion is fitted on are out-of-fold scores.
 
     Examples
     --------
@@ -176,6 +184,7 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         class_descriptions=None,
         instructions=None,
         fusion=None,
+        fine_tune="auto",
         memory=None,
         random_state=None,
         verbose=0,
@@ -186,6 +195,7 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         self.class_descriptions = class_descriptions
         self.instructions = instructions
         self.fusion = fusion
+        self.fine_tune = fine_tune
         self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
@@ -214,7 +224,8 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("AutoFusionClassifier got llm=None and embedder=None; give one.")
         self.multilabel_ = is_multilabel(y)
         names = self._label_names(y)
-        sources = self._sources(names)
+        trained, why = self._whether_to_fine_tune(len(texts))
+        sources = self._sources(names, trained)
         fusion = _with_score_classes(self._fusion(), dict(sources).get("llm"), self.multilabel_)
         self.pipeline_ = Pipeline([("features", FeatureUnion(sources)), ("fusion", fusion)])
         if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
@@ -225,7 +236,7 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         self.scorer_ = parts.get("llm")
         self.fusion_ = self.pipeline_.named_steps["fusion"]
         self.classes_ = np.asarray(names) if self.multilabel_ else self.fusion_.classes_
-        self.report_ = self._report(len(texts))
+        self.report_ = {**self._report(len(texts)), "fine_tuned": trained, "fine_tune_why": why}
         return self
 
     def _label_names(self, y):
@@ -242,10 +253,30 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
             "needs. Pass classes=[...] in the order of the columns, or y as a DataFrame."
         )
 
-    def _sources(self, names):
+    def _whether_to_fine_tune(self, n):
+        """Return the decision and its reason in words."""
+        if self.fine_tune not in (True, False, "auto"):
+            raise ValueError(
+                f"AutoFusionClassifier got fine_tune={self.fine_tune!r}; "
+                "use True, False or 'auto'."
+            )
+        if not isinstance(self.embedder, str):
+            return False, "the embedder is yours, or there is none"
+        if self.fine_tune != "auto":
+            return self.fine_tune, "as asked"
+        if n < FINE_TUNE_FROM:
+            return False, f"{n} labelled rows are fewer than {FINE_TUNE_FROM}"
+        import torch
+
+        if self.embedder == DEFAULT_EMBEDDER or torch.cuda.is_available():
+            return True, f"{n} labelled rows, and training takes minutes here"
+        return False, "without an accelerator this encoder would train for hours"
+
+    def _sources(self, names, fine_tune):
         sources = []
         if self.embedder is not None:
-            embedder = _as_embedder(self.embedder, memory=self.memory)
+            trained = {"fine_tune": True, "random_state": self.random_state} if fine_tune else {}
+            embedder = _as_embedder(self.embedder, memory=self.memory, **trained)
             sources.append(("embedding", clone(embedder)))
         if self.llm is not None:
             scorer = _as_scorer(

@@ -150,3 +150,22 @@ def test_lengths_must_match(embedder, scorer, desk):
     """Texts and labels come in pairs."""
     with pytest.raises(ValueError, match="must match"):
         AutoFusionClassifier(scorer, embedder).fit(desk.data[:10], desk.target[:9])
+
+
+def test_the_encoder_is_trained_only_with_many_labels(desk):
+    """The decision and its reason are in the report."""
+    auto = AutoFusionClassifier(None)
+    assert auto._whether_to_fine_tune(300)[0] is False
+    assert auto._whether_to_fine_tune(5000)[0] is True
+    assert "fewer than" in auto._whether_to_fine_tune(300)[1]
+    with pytest.raises(ValueError, match="fine_tune='yes'"):
+        AutoFusionClassifier(fine_tune="yes").fit(desk.data, desk.target)
+
+
+def test_a_trained_encoder_can_be_asked_for(tiny_roberta, scorer, desk):
+    """fine_tune=True puts out-of-fold class scores of the encoder into the fusion."""
+    auto = AutoFusionClassifier(scorer, str(tiny_roberta), fine_tune=True, random_state=0)
+    auto.fit(desk.data[:60], desk.target[:60])
+    assert auto.report_["fine_tuned"] is True
+    assert auto.embedder_.get_feature_names_out()[0] == "encoder_Business"
+    assert auto.score(desk.data[60:], desk.target[60:]) > 0.7
