@@ -157,6 +157,23 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path, kilobytes):
     assert store.verify()["ok"]
 
 
+def test_a_lease_that_cannot_be_freed_blocks_nobody_here(tmp_path, monkeypatch):
+    """When the disk is full a lease stays in the file; its process knows that it is free."""
+    store = open_store(tmp_path)
+    store.claim([key(1), key(2)], "gone", 3600)
+
+    def fail(*args, **kwargs):
+        raise CacheError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_run", fail)
+        with pytest.raises(CacheError):
+            store.put(key(1), reply(), "gone")
+        with pytest.raises(CacheError):
+            store.release([key(2)], "gone")
+    assert store.claim([key(1), key(2)], "next", 60) == {key(1), key(2)}
+
+
 def test_replies_without_room_can_be_rescued(tmp_path, monkeypatch):
     """What is in memory is written elsewhere and imported later."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -26,6 +26,10 @@ CREATE TABLE leases (
 """
 COLUMNS = "key, owner, holder, boot, mono_until, wall_until, lease_s"
 
+# Leases of this process that nobody uses any more, though their rows are still in the file because
+# the disk was full when they were to be freed. Owners are unique, so nothing is ever taken out.
+_GIVEN_UP: set[tuple[str, str]] = set()
+
 # Two machines that share a folder may disagree by this much about the time, in seconds.
 _CLOCK_SLACK = 2.0
 
@@ -109,12 +113,19 @@ def holder_is_dead(holder: str) -> bool:
 
 def is_alive(lease: tuple[str, str, str, str, float, float, float], clock: Clock) -> bool:
     """Tell whether a lease still keeps others from paying for its key."""
-    _, _, holder, boot, mono_until, wall_until, lease_s = lease
+    key, owner, holder, boot, mono_until, wall_until, lease_s = lease
+    if (key, owner) in _GIVEN_UP:
+        return False
     if boot == clock.boot:
         left = mono_until - clock.monotonic()
         return 0 < left <= lease_s + 1e-6 and not holder_is_dead(holder)
     left = wall_until - clock.wall()
     return 0 < left <= lease_s + _CLOCK_SLACK
+
+
+def give_up(key: str, owner: str) -> None:
+    """Let this process take no more notice of a lease that could not be freed."""
+    _GIVEN_UP.add((key, owner))
 
 
 def make_lease(

@@ -151,7 +151,8 @@ class ReplyStore:
         Raises
         ------
         CacheError
-            If it cannot be written (disk full, read-only). The reply is then not stored.
+            If it cannot be written (disk full, read-only). The reply is then not stored, and the
+            lease of ``owner`` is given up.
         """
         self._refuse_if_read_only()
         ticket = Ticket(check_key(key), encode_reply(reply))
@@ -166,6 +167,8 @@ class ReplyStore:
                 # A fork or an interrupt may have lost the list; storing twice does no harm.
                 self._commit(batch if ticket in batch else [*batch, ticket])
         if ticket.error is not None:
+            if owner is not None:
+                _leases.give_up(key, owner)
             raise ticket.error
         return reply if ticket.stored is None else decode_reply(ticket.stored)
 
@@ -233,7 +236,12 @@ class ReplyStore:
             connection.executemany("DELETE FROM leases WHERE key = ? AND owner = ?", rows)
 
         if rows and not self.read_only:
-            self._transact(free)
+            try:
+                self._transact(free)
+            except CacheError:
+                for row in rows:
+                    _leases.give_up(*row)
+                raise
 
     def wait(
         self, keys: Iterable[str], *, owner: str, timeout: float, interval: float = 0.05
