@@ -208,7 +208,7 @@ def check_indicator(y, *, caller="this estimator", soft=False):
         row, column = np.argwhere(bad)[0]
         wanted = "values in [0, 1]" if soft else "only 0 and 1"
         raise ValueError(
-            f"y[{row}, {column}] is {y[row, column]!r}; a label indicator matrix has {wanted}."
+            f"y[{row}, {column}] is {y[row, column]:g}; a label indicator matrix has {wanted}."
         )
     return y.astype(np.float32)
 
