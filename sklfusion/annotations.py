@@ -97,6 +97,8 @@ class Annotations:
             for name in ("votes", "probs"):
                 if getattr(self, name) is not None:
                     answered &= ~np.isnan(getattr(self, name)).any(axis=1)
+            if self.repeats is not None and len(self.repeats):
+                answered &= ~np.isnan(self.repeats).any(axis=2).all(axis=0)
             store("status", np.where(answered, "ok", "missing").astype("<U15"))
         else:
             store("status", np.asarray(self.status, dtype="<U15"))
@@ -184,7 +186,11 @@ class Annotations:
         value = getattr(self, kind)
         if value is None:
             raise ValueError(f"These annotations hold no {kind}.")
-        value = np.nanmean(value, axis=0) if kind == "repeats" else value.copy()
+        if kind == "repeats":  # the mean of the votes that came
+            came = ~np.isnan(value)
+            value = np.where(came, value, 0).sum(axis=0) / np.maximum(came.sum(axis=0), 1)
+        else:
+            value = value.copy()
         value[~self.ok] = np.nan
         return value
 

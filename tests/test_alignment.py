@@ -241,6 +241,17 @@ def test_bradley_terry_refuses_bad_pairs(pairs, options, message):
         bradley_terry(pairs, 3, **options)
 
 
+def test_vote_share_is_the_mean_of_the_votes_that_came():
+    """Repeated votes give their share; a vote that failed is left out; all cost a call."""
+    gone = [np.nan, np.nan]
+    votes = np.array([[[1, 0], gone], [[1, 1], gone], [[0, 1], gone], [gone, gone]], dtype=float)
+    data = Annotations(["a", "b"], repeats=votes, multilabel=True)
+    est = LabelDistributionEstimator("vote_share").fit(data)
+    np.testing.assert_allclose(est.predict_proba(data), [[2 / 3, 2 / 3], [0.5, 0.5]])
+    assert data.status.tolist() == ["ok", "missing"]
+    assert est.calls_per_text_ == 4
+
+
 def test_equal_logits_are_one_half():
     """Compare-to-none and unary give .5 where the two logits agree."""
     np.testing.assert_allclose(compare_to_none(np.full((2, 4), 1.7)), 0.5)
@@ -272,8 +283,8 @@ def test_costs_per_text():
     """1, 1, 1, K, K(K + 1)/2 queries; 11 labels need 66 pairs."""
     costs = {m: calls_per_text(m, 11) for m in METHODS}
     assert costs == {
-        "hard": 1, "compare_to_none": 1, "max": 1, "unary": 11, "binary": 66, "probe": 1,
-        "base_rate": 0,
+        "hard": 1, "vote_share": 1, "compare_to_none": 1, "max": 1, "unary": 11, "binary": 66,
+        "probe": 1, "base_rate": 0,
     }  # fmt: skip
     assert calls_per_text("binary", 11, both_orders=True) == 132
     with pytest.raises(ValueError, match="method='best'"):

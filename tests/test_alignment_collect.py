@@ -20,7 +20,7 @@ from sklfusion.alignment.collect import (
     label_starts,
     scores_from_top,
 )
-from sklfusion.exceptions import ModelLoadError
+from sklfusion.exceptions import CacheMissError, ModelLoadError
 
 LABELS = ("joy", "anger", "fear")
 TEXTS = ["we won the cup", "who is there ?", "we won the cup", 'say "none" now']
@@ -241,8 +241,12 @@ def test_store_answers_the_second_time_and_keeps_queries_apart(tiny, questions):
     again = LocalCollector(tiny, questions, queries=["list"], store=shelf).annotate(TEXTS)
     assert tiny.tokens_computed == before
     np.testing.assert_array_equal(a.first_step_logits, again.first_step_logits)
+    both = LocalCollector(tiny, questions, queries=["list", "unary"], store=shelf, cache_only=True)
+    with pytest.raises(CacheMissError, match="3 of 6"):
+        both.annotate(TEXTS)
     LocalCollector(tiny, questions, queries=["list", "unary"], store=shelf).annotate(TEXTS)
     assert len(shelf) == 2 * 3
+    assert both.annotate(TEXTS).ok.all()
     other = Questions(LABELS, topic="mood", examples=EXAMPLES)
     LocalCollector(tiny, other, queries=["list"], store=shelf).annotate(TEXTS[:1])
     assert len(shelf) == 7

@@ -33,6 +33,7 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
     method             P_l                                            queries per text
     ================== ============================================== ================
     "hard"             1 − ε if the label was said, else ε            1
+    "vote_share"       share of repeated votes (models, prompts)      R
     "compare_to_none"  σ(s_l − s_none) at the first step              1
     "max"              largest probability at any step of the list    1
     "unary"            "is this label reasonable?", asked per label   K
@@ -160,7 +161,10 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         if self.classes_ is None:
             raise ValueError("Without Annotations the labels are read from y; pass y.")
         k = len(self.classes_)
-        self.calls_per_text_ = _methods.calls_per_text(self.method, k)
+        repeats = getattr(X, "repeats", None)
+        self.calls_per_text_ = _methods.calls_per_text(
+            self.method, k, n_repeats=1 if repeats is None else len(repeats)
+        )
         if self.calibrate is not None and not self.multilabel_:
             raise ValueError(
                 "calibrate is for multi-label annotations; for one label per text use "
@@ -271,6 +275,8 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
             if not self.multilabel_:
                 votes = np.eye(k)[np.nan_to_num(votes).argmax(axis=1)]
             return _methods.hard_distribution(votes, eps)
+        if self.method == "vote_share":
+            return X.scores("repeats" if X.repeats is not None else "auto")
         if self.method == "probe":
             return self.probe_.predict_proba(self._features(X))
         field = self._field(X)

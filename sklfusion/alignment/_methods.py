@@ -7,12 +7,14 @@ import numpy as np
 from scipy.special import expit, softmax
 
 #: Zero-shot methods, supervised ones, and the row to compare with.
-METHODS = ("hard", "compare_to_none", "max", "unary", "binary", "probe", "base_rate")
+METHODS = (
+    "hard", "vote_share", "compare_to_none", "max", "unary", "binary", "probe", "base_rate",
+)  # fmt: skip
 
 _CHUNK = 1024
 
 
-def calls_per_text(method, n_labels, *, both_orders=False):
+def calls_per_text(method, n_labels, *, both_orders=False, n_repeats=1):
     """Return how many queries one text costs.
 
     Parameters
@@ -23,15 +25,22 @@ def calls_per_text(method, n_labels, *, both_orders=False):
         K.
     both_orders : bool, default=False
         Whether each pair is asked both ways round, against position bias.
+    n_repeats : int, default=1
+        Votes behind "vote_share".
 
     Examples
     --------
-    >>> from sklfusion.alignment import METHODS, calls_per_text
-    >>> {m: calls_per_text(m, 11) for m in METHODS if m != "base_rate"}
-    {'hard': 1, 'compare_to_none': 1, 'max': 1, 'unary': 11, 'binary': 66, 'probe': 1}
+    >>> from sklfusion.alignment import calls_per_text
+    >>> {m: calls_per_text(m, 11) for m in ("hard", "max", "unary", "binary")}
+    {'hard': 1, 'max': 1, 'unary': 11, 'binary': 66}
     """
     pairs = n_labels * (n_labels + 1) // 2
-    costs = {"unary": n_labels, "binary": pairs * (2 if both_orders else 1), "base_rate": 0}
+    costs = {
+        "unary": n_labels,
+        "binary": pairs * (2 if both_orders else 1),
+        "vote_share": n_repeats,
+        "base_rate": 0,
+    }
     if method not in METHODS:
         raise ValueError(f"method={method!r}; known are {METHODS}.")
     return costs.get(method, 1)

@@ -23,6 +23,7 @@ from sklfusion.alignment._label_tokens import (
 )
 from sklfusion.alignment._questions import Questions
 from sklfusion.annotations import Annotations
+from sklfusion.exceptions import CacheMissError
 
 __all__ = [
     "QUERIES",
@@ -135,6 +136,8 @@ class LocalCollector(_Collector):
         Longer texts are cut.
     store : object or None, default=None
         Keeps what was computed: ``get_many(keys) -> {key: str}`` and ``put(key, str)``.
+    cache_only : bool, default=False
+        Raise instead of computing what the store does not hold.
     reuse : bool, default=True
         False reads everything anew for every question: slow, to measure what reuse saves.
 
@@ -142,6 +145,8 @@ class LocalCollector(_Collector):
     ------
     ValueError
         If two labels, or the two answers, begin with the same token.
+    CacheMissError
+        If ``cache_only`` and something is not in the store.
     """
 
     def __init__(
@@ -154,12 +159,14 @@ class LocalCollector(_Collector):
         max_new_tokens=24,
         max_text_tokens=256,
         store=None,
+        cache_only=False,
         reuse=True,
     ):
         super().__init__(questions, queries, both_orders, max_new_tokens)
         self.runtime = runtime
         self.max_text_tokens = max_text_tokens
         self.store = store
+        self.cache_only = cache_only
         self.reuse = reuse
         self.model_name = runtime.name
         self._label_ids = first_token_ids(runtime.tokenize, questions.options)
@@ -169,6 +176,11 @@ class LocalCollector(_Collector):
     def _records(self, texts):
         keys = {(t, q): self._key(t, q) for t in texts for q in self.queries}
         known = self.store.get_many(keys.values()) if self.store is not None else {}
+        if self.cache_only and len(known) < len(set(keys.values())):
+            raise CacheMissError(
+                f"{len(set(keys.values())) - len(known)} of {len(keys)} answers of "
+                f"{self.model_name} are not in the store and cache_only=True."
+            )
         records = []
         for text in texts:
             record = {"status": "ok"}
