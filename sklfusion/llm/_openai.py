@@ -8,6 +8,7 @@ out of here.
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 import threading
 import time
@@ -109,11 +110,16 @@ class OpenAIBackend:
         import openai
 
         origin = self.endpoint.origin
+        options: dict[str, Any] = {"trust_env": True}
+        if is_loopback(origin):
+            # No proxy of the environment stands between this machine and itself; certificates
+            # that the environment trusts (SSL_CERT_FILE) still count.
+            options = {"trust_env": False, "verify": ssl.create_default_context()}
         http_client = openai.DefaultHttpxClient(
             follow_redirects=False,
-            trust_env=not is_loopback(origin),
             timeout=self.timeout,
             event_hooks={"response": [self._on_response]},
+            **options,
         )
         # openai 3 runs on httpx2 and openai 2 on httpx: take whichever it brought.
         base = next(c for c in type(http_client).__mro__ if c.__name__ == "Client")
@@ -180,6 +186,8 @@ def _fault_from_exception(error: BaseException, origin: str, timeout: float) -> 
     for link in chain:
         if isinstance(link, CallError):
             return link.fault
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
+        return Fault("stop", "tls", f"{origin} is not trusted: {chain[-1]}")
     names = {type(link).__name__ for link in chain}
     if names & set(_NOT_SENT):
         return Fault("not_sent", "unreachable", _unreachable(chain, origin))

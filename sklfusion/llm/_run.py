@@ -16,74 +16,21 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sklfusion.exceptions import CacheError, CacheMissError, EndpointError
 from sklfusion.llm._attempt import Attempter
 from sklfusion.llm._backend import Backend
 from sklfusion.llm._faults import CallError, Fault, error_from_fault
+from sklfusion.llm._job import Job
 from sklfusion.llm._limits import Gate, Stopped
-from sklfusion.llm._retry import Attempts, RetryPolicy
-from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion.llm._retry import RetryPolicy
+from sklfusion.llm._types import Reply
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts._parse import FINAL_CAUSES, ReplyError
-from sklfusion.replies import request_key
 
 LEASE_SECONDS = 60.0
 _TICK = 0.1
-
-
-@dataclass(eq=False)
-class Job:
-    """One request and what became of it.
-
-    Parameters
-    ----------
-    request : ChatRequest
-        What to ask.
-    read : callable
-        From a Reply to an answer; raises ReplyError. Called again on stored replies, so a better
-        parser re-reads and does not pay again.
-    sample : int
-        Number of the draw.
-    answer_tokens : int
-        Expected length of the answer.
-    """
-
-    request: ChatRequest
-    read: Callable[[Reply], Any]
-    sample: int = 0
-    answer_tokens: int = 16
-    answer: Any = None
-    fault: Fault | None = None
-    model: str | None = None
-    attempts: Attempts = field(default_factory=Attempts)
-
-    def __post_init__(self) -> None:
-        self.key = self.first_key = request_key(self.request, self.sample)
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is a usable answer."""
-        return self.fault is None
-
-    def ask_again(self, cause: str) -> None:
-        """Become the request that follows an unusable answer."""
-        if cause == "truncated":
-            self.request = with_more_tokens(self.request)
-        else:
-            self.sample += 1000  # far from the draws of repeated votes
-        self.key = request_key(self.request, self.sample)
-
-
-def with_more_tokens(request: ChatRequest) -> ChatRequest:
-    """Return the request with twice the limit of generated tokens."""
-    params = dict(request.params)
-    for name in ("max_tokens", "max_completion_tokens"):
-        if name in params:
-            params[name] = 2 * int(params[name])
-    return replace(request, params=params)
 
 
 class Run:

@@ -1,5 +1,6 @@
 """The parameters and the work that all estimators which ask an LLM share."""
 
+import atexit
 import os
 import threading
 import warnings
@@ -27,6 +28,14 @@ _BUDGETS = ("money", "tokens", "requests")
 
 _backends = {}
 _backends_lock = threading.Lock()
+
+
+@atexit.register
+def _close_backends():
+    """Close the connections of this process at its end."""
+    for key, backend in list(_backends.items()):
+        if key[0] == os.getpid():
+            backend.close()
 
 
 class BaseLLMEstimator(BaseEstimator):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sklfusion.llm._run import Job
+from sklfusion.llm._job import Job
 from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.prompts import (
     DEFAULT_TEMPLATE,

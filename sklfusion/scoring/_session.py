@@ -14,9 +14,10 @@ from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
 from sklfusion.llm._attempt import guess_usage
 from sklfusion.llm._backend import Backend
+from sklfusion.llm._job import Job
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._retry import RetryPolicy
-from sklfusion.llm._run import Job, Run
+from sklfusion.llm._run import Run
 from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
