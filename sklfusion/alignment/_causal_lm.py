@@ -58,11 +58,13 @@ class CausalLM:
         ModelLoadError
             If it is not there or cannot be read.
         """
-        import_optional("transformers", extra="local", purpose="A local language model")
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
         folder, name = _model_folder(model, cache_dir)
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
             loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -71,6 +73,9 @@ class CausalLM:
                 f"transformers cannot load a causal language model from {folder}: "
                 f"{type(error).__name__}: {str(error)[:300]}"
             ) from None
+        finally:
+            if bars:
+                logging.enable_progress_bar()
         return cls(loaded, tokenizer, name)
 
     @property
@@ -224,7 +229,7 @@ def _convert(path, folder):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     for package in ("gguf", "accelerate"):
-        import_optional(package, extra="lora", purpose="Reading a GGUF file in transformers")
+        import_optional(package, extra="local", purpose="Reading a GGUF file in transformers")
     options = {"gguf_file": path.name}
     tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
     model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **options)
