@@ -28,6 +28,16 @@ from sklfusion.exceptions import PersistenceError
 FORMAT = 1
 MEMBERS = ("manifest.json", "model.json", "tensors.safetensors")
 MAX_BYTES = 4 * 2**30
+#: Plain records that fitted estimators of sklfusion hold.
+_RECORDS = (
+    "sklfusion.fusion._inputs.Inputs",
+    "sklfusion.fusion._columns.ScoreBlock",
+    "sklfusion.prompts._render.Task",
+    "sklfusion.scoring._shots.ShotSelector",
+    "sklfusion.prompts._templates.PromptTemplate",
+    "sklfusion.llm._usage.UsageReport",
+    "sklfusion.llm._prices.Price",
+)
 _CLASS_NAME = re.compile(r"(sklfusion|sklearn)(\.[A-Za-z_][A-Za-z0-9_]*)+")
 
 
@@ -175,6 +185,9 @@ def _allowed_class(name):
         raise PersistenceError(f"The model names {name!r}, which does not exist here.") from None
     if not (isinstance(cls, type) and issubclass(cls, BaseEstimator)):
         raise PersistenceError(f"The model names {name!r}, which is not an estimator.")
+    # skorch nets inherit a __setstate__ that unpickles; no such class may be built from a file
+    if not cls.__setstate__.__module__.startswith(("sklearn.", "sklfusion.")):
+        raise PersistenceError(f"The model names {name!r}, which cannot be built safely.")
     return cls
 
 
@@ -216,18 +229,30 @@ class _Encoder:
             return {"__bytes__": base64.b64encode(value).decode("ascii")}
         if isinstance(value, Path):
             return {"__path__": str(value)}
+        if isinstance(value, np.dtype) or (
+            isinstance(value, type) and issubclass(value, np.generic)
+        ):
+            return {"__dtype__": np.dtype(value).str, "type": isinstance(value, type)}
         if isinstance(value, Annotations):
             buffer = io.BytesIO()
             value.to_npz(buffer)
             return {"__annotations__": base64.b64encode(buffer.getvalue()).decode("ascii")}
+        name = f"{type(value).__module__}.{type(value).__qualname__}"
+        if name in _RECORDS:
+            items = {k: self.encode(v, f"{where}.{k}") for k, v in vars(value).items()}
+            return {"__record__": name, "state": items}
         raise PersistenceError(
-            f"{where} is {type(value).__module__}.{type(value).__qualname__}, which cannot be "
+            f"{where} is {name}, which cannot be "
             "saved without pickle. Use joblib.dump for this model, and load it only where you "
             "trust the file."
         )
 
     def _estimator(self, value, where):
         name = f"{type(value).__module__}.{type(value).__qualname__}"
+        if name == "sklfusion.fusion._net.FusionNet":
+            from sklfusion.fusion._net import net_state
+
+            return {"__net__": self.encode(net_state(value), where)}
         if not _CLASS_NAME.fullmatch(name):
             raise PersistenceError(
                 f"{where} is {name}; only estimators of sklfusion and scikit-learn can be saved "
@@ -273,6 +298,21 @@ class _Decoder:
         estimator.__setstate__(state)
         return estimator
 
+    def _read__record(self, value):
+        name = value["__record__"]
+        if name not in _RECORDS:
+            raise PersistenceError(f"The model names the record {name!r}, which is unknown.")
+        module, _, attribute = name.rpartition(".")
+        cls = getattr(importlib.import_module(module), attribute)
+        record = cls.__new__(cls)
+        record.__dict__.update({k: self.decode(v) for k, v in value["state"].items()})
+        return record
+
+    def _read__net(self, value):
+        from sklfusion.fusion._net import net_from_state
+
+        return net_from_state(self.decode(value["__net__"]))
+
     def _read__tensor(self, value):
         return self.tensors[value["__tensor__"]].reshape(value["shape"])
 
@@ -302,6 +342,10 @@ class _Decoder:
 
     def _read__path(self, value):
         return Path(value["__path__"])
+
+    def _read__dtype(self, value):
+        dtype = np.dtype(value["__dtype__"])
+        return dtype.type if value["type"] else dtype
 
     def _read__annotations(self, value):
         data = base64.b64decode(value["__annotations__"], validate=True)

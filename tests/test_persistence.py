@@ -8,13 +8,21 @@ import zipfile
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklfusion import Annotations, PersistenceError, persistence
+from sklfusion import (
+    Annotations,
+    AutoFusionClassifier,
+    FusionClassifier,
+    PersistenceError,
+    RecordedScorer,
+    persistence,
+)
 
 
 @pytest.fixture
@@ -98,6 +106,37 @@ def test_annotations_survive():
     assert again.status.tolist() == a.status.tolist()
 
 
+@pytest.mark.parametrize("fusion", ["anchored", "concat"])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_a_fusion_comes_back_with_equal_predictions(tmp_path, fusion, multilabel):
+    """The torch module travels as tensors, and can be trained further."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=80)
+    X = np.hstack([rng.normal(size=(80, 4)) + y[:, None], np.eye(3)[y]])
+    target = np.eye(3, dtype=int)[y] if multilabel else y
+    clf = FusionClassifier(fusion=fusion, max_epochs=3, random_state=0).fit(X, target)
+    persistence.save(clf, tmp_path / "m.sklf")
+    again = persistence.load(tmp_path / "m.sklf")
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    np.testing.assert_array_equal(again.predict(X), clf.predict(X))
+    again.partial_fit(X, target)
+
+
+def test_a_whole_pipeline_of_texts_comes_back(tmp_path):
+    """Recorded answers, embedder and fusion in one file."""
+    texts = [f"text {i}" for i in range(40)]
+    labels = ["ham", "spam"] * 20
+    embedder = Pipeline([("tfidf", TfidfVectorizer()), ("svd", TruncatedSVD(3, random_state=0))])
+    auto = AutoFusionClassifier(
+        RecordedScorer(dict(zip(texts, labels, strict=True)), classes=["ham", "spam"]),
+        embedder,
+        random_state=0,
+    ).fit(texts, labels)
+    persistence.save(auto, tmp_path / "m.sklf")
+    again = persistence.load(tmp_path / "m.sklf")
+    np.testing.assert_array_equal(again.predict_proba(texts), auto.predict_proba(texts))
+
+
 def test_what_needs_pickle_is_refused_with_its_place(tmp_path):
     """The message says which attribute, and what to do."""
     forest = RandomForestClassifier(2).fit([[0.0], [1.0]], [0, 1])
@@ -120,7 +159,15 @@ def test_foreign_estimators_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["os.system", "builtins.eval", "sklearn.utils.Bunch", "sklearn.base.clone", "sklearn..x", 3],
+    [
+        "os.system",
+        "builtins.eval",
+        "sklearn.utils.Bunch",
+        "sklearn.base.clone",
+        "sklearn..x",
+        "sklfusion.fusion._net.FusionNet",  # its __setstate__ is skorch's, which unpickles
+        3,
+    ],
 )
 def test_types_outside_the_table_are_refused(saved, name):
     """Whatever a file names, only estimators are built."""

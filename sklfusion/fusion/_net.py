@@ -167,3 +167,44 @@ def forward(module, inputs, batch_rows=16384):
             }
             blocks.append(module(**part).double().numpy())
     return np.concatenate(blocks)
+
+
+def net_state(net):
+    """Return what rebuilds an initialised `FusionNet` for prediction and further training.
+
+    Plain values and arrays only, so that a model can be saved without pickle.
+    """
+    softmax = net.criterion is torch.nn.CrossEntropyLoss
+    return {
+        "module": dict(net.get_params_for("module")),
+        "family": "softmax" if softmax else "sigmoid",
+        "lr": net.lr,
+        "weight_decay": net.get_params_for("optimizer").get("weight_decay", 0.0),
+        "max_epochs": net.max_epochs,
+        "batch_size": net.batch_size,
+        "weights": {
+            name: value.detach().cpu().numpy() for name, value in net.module_.state_dict().items()
+        },
+    }
+
+
+def net_from_state(state):
+    """Rebuild a net from :func:`net_state`; it predicts the same to the last bit."""
+    weights = {name: torch.as_tensor(value) for name, value in state["weights"].items()}
+    net = make_net(
+        state["module"],
+        family=state["family"],
+        lr=state["lr"],
+        weight_decay=state["weight_decay"],
+        max_epochs=state["max_epochs"],
+        batch_size=state["batch_size"],
+        patience=None,
+        seed=0,
+        device="cpu",
+        verbose=0,
+    ).initialize()
+    dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
+    net.module_.to(torch.float64 if torch.float64 in dtypes else torch.float32)
+    net.module_.load_state_dict(weights)
+    net.module_.eval()
+    return net
