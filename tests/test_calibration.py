@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 
-from sklfusion import MultiLabelCalibrator, MultiLabelThresholds
+from sklfusion import FusionClassifier, MultiLabelCalibrator, MultiLabelThresholds
 from sklfusion._multilabel import label_scores
 from sklfusion.calibration import PlattScaling, TemperatureScaling, fit_maps
 from sklfusion.exceptions import DataWarning
@@ -160,8 +160,44 @@ def test_sklearn_temperature_calibrates_one_label_per_text():
 
 def test_calibrator_wraps_a_linear_model_that_needs_little():
     """A well calibrated model is changed little."""
-    X, y = make_multilabel_classification(n_samples=500, n_classes=3, random_state=1)
+    X, y = make_multilabel_classification(n_samples=500, n_classes=4, random_state=0)
     X = X / X.std(axis=0)
     inner = OneVsRestClassifier(LogisticRegression(C=0.1))
     raw = inner.fit(X, y).predict_proba(X)
     assert np.abs(MultiLabelCalibrator(inner).fit(X, y).predict_proba(X) - raw).mean() < 0.1
+
+
+def fusion_data(multilabel):
+    """Weak embeddings and overconfident LLM scores of three classes."""
+    rng = np.random.default_rng(0)
+    y = (rng.random((300, 3)) < 0.4).astype(int) if multilabel else rng.integers(0, 3, 300)
+    truth = y if multilabel else np.eye(3)[y]
+    embedding = rng.normal(size=(300, 6)) + np.repeat(truth, 2, axis=1)
+    scores = expit(6 * (truth - 0.5) + 6 * rng.normal(size=truth.shape))
+    if not multilabel:
+        scores /= scores.sum(axis=1, keepdims=True)
+    return np.hstack([embedding, scores]), y
+
+
+def test_sklearn_temperature_works_with_our_fusion():
+    """CalibratedClassifierCV(method="temperature") wraps FusionClassifier and does not hurt."""
+    X, y = fusion_data(multilabel=False)
+    fusion = FusionClassifier(score_columns=slice(6, 9), residual=False, random_state=0)
+    plain = clone(fusion).fit(X[:200], y[:200])
+    cooled = CalibratedClassifierCV(fusion, method="temperature", ensemble=False, cv=3)
+    cooled.fit(X[:200], y[:200])
+    ours = log_loss(y[200:], cooled.predict_proba(X[200:]))
+    assert ours < log_loss(y[200:], plain.predict_proba(X[200:])) + 0.02
+
+
+def test_calibration_and_thresholds_wrap_our_multilabel_fusion():
+    """The multi-label tools take FusionClassifier as they take any classifier."""
+    X, y = fusion_data(multilabel=True)
+    fusion = FusionClassifier(score_columns=slice(6, 9), residual=False, random_state=0)
+    calibrated = MultiLabelCalibrator(fusion, cv=3).fit(X[:200], y[:200])
+    plain = clone(fusion).fit(X[:200], y[:200])
+    assert bce(y[200:], calibrated.predict_proba(X[200:])) < 0.02 + bce(
+        y[200:], plain.predict_proba(X[200:])
+    )
+    tuned = MultiLabelThresholds(fusion, cv=3).fit(X[:200], y[:200])
+    assert tuned.predict(X[200:]).shape == (100, 3)

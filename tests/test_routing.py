@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklfusion import ClassRoutingClassifier
+from sklfusion import ClassRoutingClassifier, RecordedScorer
 
 NAMES = np.array(["ham", "offer", "spam"])
 
@@ -147,3 +147,31 @@ def test_voting_classifier_takes_text_parts(voting, weights):
     )
     clf = VotingClassifier([("encoder", encoder), ("llm", scores)], voting=voting, weights=weights)
     assert clf.fit(TEXTS, LABELS).predict(["cheap pills", "lunch"]).tolist()[0] == "spam"
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """An encoder pipeline, and an LLM that was recorded and is right four times out of five."""
+    rng = np.random.default_rng(0)
+    texts = [f"{text} {i}" for i, text in enumerate(TEXTS)]
+    wrong = rng.random(len(texts)) < 0.2
+    said = np.where(wrong, np.where(LABELS == "ham", "spam", "ham"), LABELS)
+    llm = RecordedScorer(dict(zip(texts, said, strict=True)), classes=["ham", "spam"])
+    encoder = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    return texts, encoder, make_pipeline(llm, LogisticRegression())
+
+
+@pytest.mark.parametrize("voting", ["hard", "soft"])
+def test_voting_classifier_takes_our_scorer(voting, parts):
+    """A scorer of ours in a pipeline is a member like any other."""
+    texts, encoder, llm = parts
+    clf = VotingClassifier([("encoder", encoder), ("llm", llm)], voting=voting, weights=[2, 1])
+    assert clf.fit(texts, LABELS).score(texts, LABELS) == 1.0
+
+
+def test_routing_takes_our_scorer(parts):
+    """Routing over texts gives each class to a member by cross-validation."""
+    texts, encoder, llm = parts
+    clf = ClassRoutingClassifier([("llm", llm), ("encoder", encoder)]).fit(texts, LABELS)
+    assert set(clf.rules_.values()) == {"encoder"}
+    assert clf.score(texts, LABELS) == 1.0
