@@ -15,33 +15,31 @@ from benchmarks.quality import _alignment_data as data
 from sklfusion import LabelDistributionCollector, LLMScorer
 
 SOURCES = {"goemotions": data.goemotions, "semeval": data.semeval}
-#: (pool, query, texts), in the order in which they are collected.
+#: (pool, queries, texts), in the order in which they are collected.
 PLAN = [
-    ("test", "list", 200),
-    ("test", "unary", 200),
-    ("train", "list", 100),
-    ("train", "unary", 100),
-    ("test", "pairs", 60),
-    ("train", "list", 300),
-    ("train", "unary", 300),
+    ("test", ("list", "unary"), 200),
+    ("train", ("list", "unary"), 100),
+    ("test", ("pairs",), 60),
+    ("train", ("list", "unary"), 200),
+    ("train", ("list", "unary"), 300),
 ]
 
 
-def collector(source, query):
-    """Return the collector of one query over the embedded LLM."""
+def collector(source, queries):
+    """Return the collector of some queries over the embedded LLM."""
     scorer = LLMScorer("local/smollm2-135m", classes=list(source.labels), memory=CACHE)
     return LabelDistributionCollector(
         scorer,
-        queries=[query],
+        queries=list(queries),
         topic="emotion",
         examples=source.examples(),
         max_new_tokens=12,
     )
 
 
-def cost_path(name, query):
-    """File with the measured cost of one query."""
-    return CACHE / f"alignment_cost_{name}_{query}.json"
+def cost_path(name, queries):
+    """File with the measured cost of some queries."""
+    return CACHE / f"alignment_cost_{name}_{'_'.join(queries)}.json"
 
 
 def collect(name, seconds):
@@ -51,18 +49,18 @@ def collect(name, seconds):
     torch.set_num_threads(1)
     end = time.monotonic() + seconds
     source = SOURCES[name]()
-    for pool, query, n in PLAN:
+    for pool, queries, n in PLAN:
         texts, _ = source.draw(pool, n)
-        asker = collector(source, query)
+        asker = collector(source, queries)
         for start in range(0, n, 10):
             if time.monotonic() > end:
-                return f"{pool} {query} from text {start}"
+                return f"{pool} {queries} from text {start}"
             cpu, chunk = time.process_time(), texts[start : start + 10]
             tokens = _tokens()
             asker.annotate(chunk)
             if tokens and _tokens() - tokens > 20 * len(chunk):  # not from the store
-                _note(name, query, len(chunk), time.process_time() - cpu, _tokens() - tokens)
-        print(f"{name}: {pool} {query} {n} done", flush=True)
+                _note(name, queries, len(chunk), time.process_time() - cpu, _tokens() - tokens)
+        print(f"{name}: {pool} {queries} {n} done", flush=True)
     return None
 
 
@@ -72,8 +70,8 @@ def _tokens():
     return sum(model.tokens_computed for model in _models.values())
 
 
-def _note(name, query, texts, cpu, tokens):
-    path = cost_path(name, query)
+def _note(name, queries, texts, cpu, tokens):
+    path = cost_path(name, queries)
     old = json.loads(path.read_text()) if path.exists() else {"texts": 0, "cpu_s": 0, "tokens": 0}
     new = {"texts": texts, "cpu_s": cpu, "tokens": tokens}
     path.write_text(json.dumps({key: old[key] + new[key] for key in old}))
@@ -89,7 +87,7 @@ def prefix_gain(n=3):
         return json.loads(path.read_text())
     source = data.goemotions()
     texts, _ = source.draw("test", n)
-    lm, questions = _load("smollm2-135m", CACHE), collector(source, "list").questions()
+    lm, questions = _load("smollm2-135m", CACHE), collector(source, ["list"]).questions()
     result = {}
     for name, reuse in (("shared", True), ("naive", False)):
         asker = LocalCollector(

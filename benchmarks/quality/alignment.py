@@ -11,7 +11,6 @@ chosen by cross-validation inside them.
 
 import argparse
 import warnings
-from dataclasses import replace
 
 import numpy as np
 from sklearn.base import clone
@@ -38,21 +37,11 @@ PAIR_TEXTS = 60
 def stored(source, pool, n, queries):
     """Return stored annotations of the first n texts of a pool, or None."""
     texts, y = source.draw(pool, n)
-    parts = []
-    for query in queries:
-        asker = asked.collector(source, query)
-        asker.set_params(scorer__cache_only=True)
-        try:
-            parts.append(asker.annotate(texts))
-        except CacheMissError:
-            return None
-    merged = parts[0]
-    for part in parts[1:]:
-        names = ("unary_logits", "pair_probs")
-        merged = replace(
-            merged, **{m: getattr(part, m) for m in names if getattr(part, m) is not None}
-        )
-    return texts, y, merged
+    asker = asked.collector(source, queries).set_params(scorer__cache_only=True)
+    try:
+        return texts, y, asker.annotate(texts)
+    except CacheMissError:
+        return None
 
 
 def llm_dataset(name):
@@ -356,11 +345,11 @@ def collection_cost():
 
     out = {}
     for name in asked.SOURCES:
-        for query in ("list", "unary", "pairs"):
-            path = asked.cost_path(name, query)
+        for queries in (("list", "unary"), ("pairs",)):
+            path = asked.cost_path(name, queries)
             if path.exists():
                 raw = json.loads(path.read_text())
-                out[f"{name} {query}"] = {
+                out[f"{name} {' + '.join(queries)}"] = {
                     "cpu_s_per_text": raw["cpu_s"] / raw["texts"],
                     "tokens_per_text": raw["tokens"] / raw["texts"],
                 }

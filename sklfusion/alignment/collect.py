@@ -217,7 +217,6 @@ class LocalCollector(_Collector):
                 lm.read(self._prefix)
                 lm.prefix_owner = self
             lm.rewind(len(self._prefix))
-            lm.read(ids)
         self._context = [*self._prefix, *ids]
         for query in queries:
             yield query, getattr(self, f"_ask_{query}")()
@@ -226,12 +225,10 @@ class LocalCollector(_Collector):
 
     def _ask_list(self):
         lm = self.runtime
-        question = lm.tokenize(self.questions.list())
+        whole = [*self._context, *lm.tokenize(self.questions.list())]
         if not self.reuse:
             lm.rewind(0)
-            lm.read([*self._context, *question])
-        else:
-            lm.read(question)
+        lm.read(whole[lm.length :])
         hidden = lm.hidden
         tokens, _, logits = lm.generate(self.max_new_tokens)
         scores = label_logits(np.stack(logits or [lm.logits(hidden)]), self._label_ids)
@@ -264,6 +261,8 @@ class LocalCollector(_Collector):
     def _after(self, continuations):
         """Hidden states after each continuation of the text."""
         if self.reuse:
+            if self.runtime.length < len(self._context):
+                self.runtime.read(self._context[self.runtime.length :])
             return self.runtime.branch(continuations)
         states = []
         for ids in continuations:
