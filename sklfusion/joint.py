@@ -210,7 +210,8 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
         TrainingDivergedError
             If the loss stops being finite.
         """
-        from sklfusion.embedding._finetune import EncoderTrainer, Target
+        from sklfusion.embedding._finetune import Target
+        from sklfusion.embedding._trainer import EncoderTrainer
 
         self._check_options()
         caller = type(self).__name__
@@ -391,4 +392,5 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
             "weight_decay gradient_clipping freeze_layers lora validation_fraction verbose"
         )
         settings = {name: getattr(self, name) for name in same.split()}
+        settings["device"] = str(self.device)
         return settings | {"head": head, "lr": self.encoder_lr, "eval_batch_size": 32}

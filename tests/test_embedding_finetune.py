@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from sklfusion import FusionClassifier, RobertaEmbedder, TrainingDivergedError
-from sklfusion.embedding import _finetune
+from sklfusion.embedding import _trainer
 from sklfusion.embedding._finetune import Target, folds
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
@@ -273,7 +273,7 @@ def test_fusion_head_on_cross_fitted_scores(tiny_roberta):
 
 def test_amp_is_for_accelerators():
     """Mixed precision is refused an unknown value and never used on a CPU."""
-    assert not _finetune.use_amp("auto", torch.device("cpu"))
-    assert not _finetune.use_amp(True, torch.device("cpu"))
+    assert not _trainer.use_amp("auto", torch.device("cpu"))
+    assert not _trainer.use_amp(True, torch.device("cpu"))
     with pytest.raises(ValueError, match="amp='half'"):
-        _finetune.use_amp("half", torch.device("cpu"))
+        _trainer.use_amp("half", torch.device("cpu"))

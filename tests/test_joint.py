@@ -8,7 +8,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import GridSearchCV
 
-from sklfusion import JointFusionClassifier, TrainingDivergedError
+from sklfusion import JointFusionClassifier, TrainingDivergedError, persistence
 from sklfusion.embedding._net import EncoderNet
 from sklfusion.embedding._scores import code_scores
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
@@ -250,6 +250,15 @@ def test_pickle_carries_the_weights(joint):
     other.model = "gone"
     np.testing.assert_allclose(other.predict_proba(texts), joint.predict_proba(texts), atol=1e-6)
     assert not any(isinstance(v, torch.utils.data.Dataset) for v in vars(other.net_).values())
+
+
+def test_saved_without_pickle(joint, tmp_path):
+    """JSON and tensors are enough: the saved model predicts the same and keeps its losses."""
+    texts, _ = make_texts(6, seed=2)
+    persistence.save(joint, tmp_path / "model.sklf")
+    other = persistence.load(tmp_path / "model.sklf")
+    np.testing.assert_allclose(other.predict_proba(texts), joint.predict_proba(texts), atol=1e-6)
+    assert other.net_.history[:, "train_loss"] == joint.net_.history[:, "train_loss"]
 
 
 def test_grid_search(tiny_roberta):

@@ -36,3 +36,11 @@ def unpack(files, digest):
                 target.write_bytes(content)
             _unpacked[digest] = holder
         return Path(_unpacked[digest].name)
+
+
+def plain_files(tokenizer, config):
+    """Return the files of a tokenizer and a configuration as ``{name: bytes}``."""
+    with tempfile.TemporaryDirectory(prefix="sklfusion-") as folder:
+        tokenizer.save_pretrained(folder)
+        config.save_pretrained(folder)
+        return {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}

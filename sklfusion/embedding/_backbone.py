@@ -200,6 +200,26 @@ def _load(model, source, revision, device, dtype):
     )
 
 
+def empty_backbone(folder, inputs, pad_id):
+    """Backbone of the architecture in `folder`, with weights still to be filled in."""
+    with _loading(folder, Path(folder)):
+        config = AutoConfig.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        with torch.random.fork_rng(devices=[]):  # weights are drawn, and then overwritten
+            net = AutoModel.from_config(config, dtype=torch.float32).eval()
+    return Backbone(
+        tokenizer=tokenizer,
+        model=net,
+        digest="",
+        width=_width(config),
+        max_positions=max_positions(net, tokenizer),
+        pooling="mean",
+        inputs=frozenset(inputs),
+        pad_id=pad_id,
+        lock=threading.Lock(),
+    )
+
+
 def _snapshot(hub_id, config):
     """Folder of a hub model in the local hub cache."""
     from transformers.utils import cached_file

@@ -258,6 +258,23 @@ def train_net(module, data, valid, *, multilabel, lr, head_lr, options, device, 
     return _slim(net)
 
 
+def restore_net(module, history, multilabel):
+    """A net around trained weights, good for prediction."""
+    net = EncoderNet(
+        module,
+        criterion=torch.nn.BCEWithLogitsLoss if multilabel else torch.nn.CrossEntropyLoss,
+        criterion__reduction="none",
+        callbacks=None,
+        train_split=None,
+        verbose=0,
+    ).initialize()
+    for row in history:
+        net.history.new_epoch()
+        for name, value in row.items():
+            net.history.record(name, value)
+    return _slim(net)
+
+
 def predict_logits(net, data, batch_size, device):
     """Logits (n, K) of the rows of `data`, float32."""
     net.module_.to(device).eval()
