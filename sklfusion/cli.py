@@ -1,5 +1,6 @@
-"""The command line: ``sklfusion demo``, ``sklfusion models``, ``sklfusion cache``."""
+"""The command line: estimate, fit, predict, demo, and the models and cache groups."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,8 @@ try:
 except ImportError:  # reported by main(), where it can be told to the user
     typer = None
 
+from sklfusion._optional import import_optional
+from sklfusion.auto import DEFAULT_EMBEDDER, DEFAULT_LLM
 from sklfusion.exceptions import CacheError, SklFusionError
 
 if typer is not None:
@@ -53,6 +56,85 @@ if typer is not None:
         for kind, path in results["files"].items():
             console.print(f"{kind:>8}: {path}")
         console.print(f"{'time':>8}: {results['seconds']:.0f} s")
+
+    _Table = Annotated[Path, typer.Argument(help="A .csv, .parquet or .jsonl file.")]
+    _Text = Annotated[str, typer.Option(help="Column of the texts.")]
+    _Label = Annotated[str, typer.Option(help="Column of the labels.")]
+    _LLM = Annotated[str, typer.Option(help="provider/model, or local/smollm2-135m.")]
+    _Memory = Annotated[
+        Path | None, typer.Option(help="Folder that keeps replies, so that none is paid twice.")
+    ]
+
+    @app.command()
+    def estimate(
+        table: _Table,
+        llm: _LLM = DEFAULT_LLM,
+        text: _Text = "text",
+        label: _Label = "label",
+        memory: _Memory = None,
+    ):
+        """Price the LLM calls of a table, knowing what is cached. Sends nothing."""
+        from sklfusion.scoring import LLMScorer
+
+        frame = read_table(table, [text, label])
+        classes = sorted(frame[label].unique().tolist())
+        # uncalibrated: calibration would have to score the texts first
+        scorer = LLMScorer(llm, classes=classes, memory=memory, calibrate=False)
+        texts = frame[text].tolist()
+        _print_pairs(scorer.fit(texts).estimate(texts))
+
+    @app.command()
+    def fit(
+        table: _Table,
+        output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+        llm: _LLM = DEFAULT_LLM,
+        embedder: Annotated[str, typer.Option(help="Embedded model, hub id or folder.")] = (
+            DEFAULT_EMBEDDER
+        ),
+        text: _Text = "text",
+        label: _Label = "label",
+        memory: _Memory = None,
+        seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    ):
+        """Fit encoder, LLM scores and fusion on a table; write a model without pickle."""
+        from sklfusion.auto import AutoFusionClassifier
+        from sklfusion.persistence import save
+
+        frame = read_table(table, [text, label])
+        model = AutoFusionClassifier(
+            llm, embedder, fine_tune=False, memory=memory, random_state=seed, verbose=1
+        )
+        model.fit(frame[text].tolist(), frame[label].to_numpy())
+        save(model, output)
+        trust = {k: f"{float(v):.2f}" for k, v in (model.fusion_.source_weights_ or {}).items()}
+        _print_pairs({"rows": len(frame), "classes": len(model.classes_), "trust": trust})
+        console.print(f"written: {output}", soft_wrap=True)
+
+    @app.command()
+    def predict(
+        model: Annotated[Path, typer.Argument(help="A file that fit wrote.")],
+        table: _Table,
+        output: Annotated[
+            Path | None, typer.Option("--output", "-o", help="CSV to write; else the terminal.")
+        ] = None,
+        text: _Text = "text",
+    ):
+        """Predict labels and probabilities for a table of texts."""
+        from sklfusion.persistence import load
+
+        classifier = load(model)
+        frame = read_table(table, [text])
+        proba = classifier.predict_proba(frame[text].tolist())
+        result = frame[[text]].assign(label=classifier.classes_[proba.argmax(axis=1)])
+        for name, column in zip(classifier.classes_, proba.T, strict=True):
+            result[f"p_{name}"] = column.round(6)
+        if output is None:
+            console.print(result.to_csv(index=False), soft_wrap=True, end="", markup=False)
+        else:
+            # a text that starts like a formula must not become one in a spreadsheet
+            result[text] = result[text].map(lambda t: "'" + t if t[:1] in "=+-@" else t)
+            result.to_csv(output, index=False)
+            console.print(f"written: {output}", soft_wrap=True)
 
     @models_app.command("install")
     def models_install():
@@ -123,6 +205,27 @@ if typer is not None:
             console.print(f"{name:>18}: {value}", soft_wrap=True)
 
 
+_READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
+
+
+def read_table(path, columns):
+    """Read a table and check that the columns are there; returns a DataFrame."""
+    pandas = import_optional("pandas", extra="cli", purpose="Reading tables")
+    if path.suffix not in _READERS:
+        raise SklFusionError(f"{path} is not one of {', '.join(_READERS)}; rename or convert it.")
+    if not path.is_file():
+        raise SklFusionError(f"{path} does not exist.")
+    options = {"lines": True} if path.suffix == ".jsonl" else {}
+    frame = getattr(pandas, _READERS[path.suffix])(path, **options)
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise SklFusionError(
+            f"{path} has no column {missing[0]!r}; it has {list(frame.columns)}. "
+            "Name it with --text or --label."
+        )
+    return frame
+
+
 def demo_table(results):
     """Return the demo's results as a rich table: one row per label budget, best in bold."""
     table = Table(title=f"Accuracy on {results['test_rows']} briefs, {results['draws']} draws")
@@ -154,7 +257,9 @@ def main():
         return 1
     try:
         app()
-    except SklFusionError as error:
+    except (SklFusionError, ValueError, TypeError, ImportError) as error:
+        if not isinstance(error, SklFusionError) and "SKLFUSION_DEBUG" in os.environ:
+            raise
         print(f"sklfusion: {error}", file=sys.stderr)
         return 1
     return 0

@@ -14,7 +14,7 @@ def run(*args):
         [sys.executable, "-m", "sklfusion.cli", *args],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
 
@@ -85,3 +85,57 @@ def test_cache_info_creates_nothing(tmp_path):
     assert done.stderr.startswith("sklfusion: ")
     assert "Traceback" not in done.stderr
     assert not missing.exists()
+
+
+@pytest.fixture
+def table(tmp_path):
+    """24 briefs of two desks."""
+    import pandas as pd
+
+    from sklfusion.datasets import load_newsdesk
+
+    desk = load_newsdesk()
+    rows = [i for i, d in enumerate(desk.target) if d in ("Sports", "Health")][:24]
+    path = tmp_path / "train.csv"
+    frame = pd.DataFrame({"text": [desk.data[i] for i in rows], "label": desk.target[rows]})
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_estimate_prices_a_job_without_a_key(table):
+    """24 requests for 24 texts, and nothing is sent."""
+    done = run("estimate", str(table), "--llm", "openai/gpt-5-nano")
+    assert done.returncode == 0, done.stderr
+    assert "requests: 24" in done.stdout
+
+
+def test_a_missing_column_is_told_with_those_that_are_there(table):
+    """In one line, with what to do."""
+    done = run("estimate", str(table), "--text", "body")
+    assert done.returncode == 1
+    assert "no column 'body'" in done.stderr
+    assert "['text', 'label']" in done.stderr
+
+
+def test_an_unknown_kind_of_file_is_told(tmp_path):
+    """The kinds that are known are listed."""
+    done = run("estimate", str(tmp_path / "train.xlsx"))
+    assert done.returncode == 1
+    assert ".parquet" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_fit_and_predict_from_the_shell(table, tmp_path):
+    """A model fitted on a table predicts another table."""
+    model = tmp_path / "model.sklf"
+    done = run("fit", str(table), "-o", str(model), "--memory", str(tmp_path / "memory"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    out = tmp_path / "out.csv"
+    done = run("predict", str(model), str(table), "-o", str(out))
+    assert done.returncode == 0, done.stderr[-2000:]
+    import pandas as pd
+
+    frame = pd.read_csv(out)
+    assert list(frame.columns) == ["text", "label", "p_Health", "p_Sports"]
+    assert (frame["label"] == pd.read_csv(table)["label"]).mean() > 0.8
