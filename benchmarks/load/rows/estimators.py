@@ -1,1 +1,155 @@
-""""""
+"""E: the estimator contract."""
+
+import inspect
+import json
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+import sklfusion
+from benchmarks.load.rows._base import CLASSES, quiet, row, same, texts
+from benchmarks.load.rows.labels import data, fit, fusion, multi
+from sklfusion import FusionClassifier, LLMClassifier, LLMScorer, RecordedScorer
+from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
+from sklfusion.testing.text_checks import LABELS, TEXTS
+
+
+def public_estimators():
+    for name in sklfusion.__all__:
+        value = getattr(sklfusion, name)
+        if inspect.isclass(value) and issubclass(value, BaseEstimator):
+            yield value
+
+
+@row("E01", "scikit-learn's checks on FusionClassifier", "at least 50 run, at most 5 excused")
+def _(c):
+    from sklearn.utils.estimator_checks import check_estimator
+
+    reason = "mini-batches and the validation split depend on the number of rows"
+    excused = {
+        f"check_sample_weight_equivalence_on_{kind}_data": reason for kind in ("dense", "sparse")
+    }
+    counts = []
+    for loss in ("auto", "binary_cross_entropy"):
+        model = FusionClassifier(loss=loss, lr=1e-2, max_epochs=40, random_state=0)
+        assert len(list(estimator_checks_generator(model))) >= 50
+        with quiet():
+            results = check_estimator(
+                model, expected_failed_checks=excused, on_fail=None, on_skip=None
+            )
+        status = [result["status"] for result in results]
+        failed = [r["check_name"] for r in results if r["status"] == "failed"]
+        assert not failed, failed
+        assert status.count("xfail") <= 5
+        counts.append(f"{status.count('passed')} passed, {status.count('xfail')} excused")
+        assert status.count("passed") >= 50
+    return "; ".join(counts)
+
+
+@row("E02", "text estimators", f"{N_TEXT_CHECKS} checks each, counted")
+def _(c):
+    Y = np.array([[label == name for name in CLASSES] for label in LABELS], dtype=int)
+    params = {"base_url": c.server.base_url, "memory": str(c.folder), "classes": list(CLASSES)}
+    table = dict(zip(TEXTS, LABELS, strict=True))
+    cases = [
+        (LLMScorer("m", **params), None),
+        (LLMClassifier("m", **params), None),
+        (LLMScorer("m", multilabel=True, **params), Y),
+        (RecordedScorer(table, classes=list(CLASSES)), None),
+    ]
+    for estimator, y in cases:
+        target = np.array(LABELS) if y is None else y
+        count = check_text_estimator(estimator, texts=list(TEXTS), y=target)
+        assert count == N_TEXT_CHECKS
+    return f"{len(cases)} x {N_TEXT_CHECKS}"
+
+
+@row(
+    "E03",
+    "constructors, get_params and set_params of all public estimators",
+    "store only, round trip",
+)
+def _(c):
+    names = []
+    for kind in public_estimators():
+        signature = inspect.signature(kind.__init__)
+        required = [
+            name
+            for name, p in list(signature.parameters.items())[1:]
+            if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        ]
+        sentinel = {name: object() for name in required}
+        made = kind(**sentinel)
+        params = made.get_params(deep=False)
+        assert set(vars(made)) == set(params), f"{kind.__name__} sets more than its parameters"
+        odd = {name: object() for name in params}
+        made.set_params(**odd)
+        got = made.get_params(deep=False)
+        assert all(got[name] is value for name, value in odd.items()), kind.__name__
+        names.append(kind.__name__)
+    return f"{len(names)} estimators"
+
+
+@row("E04", "names, pandas output, FeatureUnion", "names unique, frames kept")
+def _(c):
+    X = texts(6)
+    scorer = c.scorer(add_indicator=True)
+    union = FeatureUnion([("a", scorer), ("b", c.scorer(output="proba"))])
+    union.set_output(transform="pandas")
+    with quiet():
+        frame = union.fit(X).transform(X)
+    names = list(union.get_feature_names_out())
+    assert list(frame.columns) == names
+    assert len(set(names)) == len(names) == 5
+    return str(names)
+
+
+@row("E05", "fit twice; equal random_state", "equal bits")
+def _(c):
+    for X, y in (data(), multi()):
+        for kind in ("anchored", "concat"):
+            one = fit(X, y, fusion=kind)
+            same(one.predict_proba(X), fit(X, y, fusion=kind).predict_proba(X))
+            with quiet():
+                before = one.predict_proba(X)
+                same(one.fit(X, y).predict_proba(X), before)
+    return "equal for both fusions and both kinds of target"
+
+
+SEARCH = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklfusion import LLMScorer
+X = np.array([f"note {n} about {w}" for n in range(100) for w in ("sport", "food")])
+y = np.array(["sport", "food"] * 100)
+pipe = Pipeline([("llm", LLMScorer(**json.loads(sys.argv[1]))), ("head", LogisticRegression())])
+search = GridSearchCV(pipe, {"head__C": [0.01, 0.1, 1.0, 10.0]}, cv=5, n_jobs=2)
+print(search.fit(X, y).best_score_)
+"""
+
+
+@row("E06", "grid search, 4 candidates x 5 folds, 200 texts, 2 processes", "billed = distinct")
+def _(c):
+    score = c.python(SEARCH, json.dumps(c.params()), timeout=200)
+    ledger = c.server.ledger()
+    assert ledger.received == ledger.billed == ledger.distinct == 200, ledger
+    assert float(score) == 1.0
+    return f"{ledger.billed} requests for 200 texts"
+
+
+@row("E07", "sample_weight through a Pipeline", "reaches the classifier")
+def _(c):
+    X, y = data()
+    weights = np.where(y == 0, 1e-6, 1.0)
+    pipe = Pipeline([("same", "passthrough"), ("fusion", fusion(max_epochs=30))])
+    with quiet():
+        plain = pipe.fit(X, y).predict(X)
+        weighted = pipe.fit(X, y, fusion__sample_weight=weights).predict(X)
+    assert (weighted == 0).sum() < (plain == 0).sum()
+    return f"class 0 predicted {(plain == 0).sum()} -> {(weighted == 0).sum()}"
