@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, get_tags
 
-from sklfusion._validation import check_indicator, is_multilabel
+from sklfusion._validation import check_class_target, check_indicator, is_multilabel
 from sklfusion.exceptions import DataWarning
 
 
@@ -30,15 +30,16 @@ def check_target(y, *, caller, soft=False):
     names : ndarray of shape (K,)
         Column names of a frame, else ``0 .. K-1``.
     """
-    if not hasattr(y, "columns") and not is_multilabel(y):
-        y_array = np.asarray(y)
-        if y_array.ndim == 1 and y_array.dtype.kind in "OUSbif" and y_array.size:
-            raise ValueError(
-                f"{caller} got one label per row (y of shape {y_array.shape}); it needs an (n, K) "
-                "label indicator matrix. For one label per text use scikit-learn's "
-                "TunedThresholdClassifierCV or CalibratedClassifierCV; convert label sets with "
-                "sklearn.preprocessing.MultiLabelBinarizer."
-            )
+    if y is None:
+        raise ValueError(f"{caller} requires y to be passed, but the target y is None.")
+    if _is_one_label_per_row(y):
+        check_class_target(y, caller=caller)
+        raise ValueError(
+            f"{caller} got one label per row (y of shape {np.shape(y)}); it needs an (n, K) "
+            "label indicator matrix. For one label per text use scikit-learn's "
+            "TunedThresholdClassifierCV or CalibratedClassifierCV; convert label sets with "
+            "sklearn.preprocessing.MultiLabelBinarizer."
+        )
     Y = check_indicator(y, caller=caller, soft=soft).astype(np.float64 if soft else np.int64)
     if hasattr(y, "columns"):
         names = np.empty(Y.shape[1], dtype=object)
@@ -48,6 +49,12 @@ def check_target(y, *, caller, soft=False):
     else:
         names = np.arange(Y.shape[1])
     return Y, names
+
+
+def _is_one_label_per_row(y):
+    if hasattr(y, "columns") or is_multilabel(y) or np.ndim(y) != 1 or not len(y):
+        return False
+    return not isinstance(next(iter(y)), set | frozenset | list)
 
 
 def warn_one_sided(Y, names, *, caller, consequence):
@@ -67,20 +74,40 @@ def warn_one_sided(Y, names, *, caller, consequence):
     return one_sided
 
 
+def multilabel_tags(tags, estimator=None):
+    """Set the tags of a classifier of label indicators that takes what ``estimator`` takes."""
+    tags.classifier_tags.multi_class = False
+    tags.classifier_tags.multi_label = True
+    tags.target_tags.multi_output = True
+    tags.target_tags.single_output = False
+    if estimator is not None:
+        tags.input_tags = get_tags(estimator).input_tags
+    return tags
+
+
 def has_scores(estimator):
     """Whether a classifier gives probabilities or decision values."""
     return hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function")
 
 
-def label_scores(estimator, X, method="predict_proba"):
+def inner_target(Y):
+    """Return the target for the wrapped classifier: a single label is a plain binary target."""
+    return Y[:, 0] if Y.shape[1] == 1 else Y
+
+
+def label_scores(estimator, X, method="predict_proba", n_labels=None):
     """Return (n, K) scores of label on, whatever form the classifier gives them in.
 
     One matrix (``OneVsRestClassifier``, ours), or a list of (n, 2) matrices
-    (``MultiOutputClassifier``, forests), in which a label of one value has one column only.
+    (``MultiOutputClassifier``, forests), in which a label of one value has one column only. With
+    ``n_labels=1`` the two classes of a binary classifier are one label.
     """
     scores = getattr(estimator, method)(X)
     if not isinstance(scores, list):
-        return np.asarray(scores, dtype=np.float64)
+        scores = np.asarray(scores, dtype=np.float64)
+        if n_labels == 1:
+            return scores.reshape(len(scores), -1)[:, -1:]
+        return scores
     columns = []
     for values, classes in zip(scores, estimator.classes_, strict=True):
         values = np.asarray(values, dtype=np.float64)
@@ -103,8 +130,9 @@ def out_of_fold_scores(estimator, X, Y, splits, *, method, params, n_jobs=None):
             else value
             for name, value in params.items()
         }
-        model = clone(estimator).fit(_safe_indexing(X, train), Y[train], **fit_params)
-        return label_scores(model, _safe_indexing(X, test), method)
+        target = inner_target(Y[train])
+        model = clone(estimator).fit(_safe_indexing(X, train), target, **fit_params)
+        return label_scores(model, _safe_indexing(X, test), method, Y.shape[1])
 
     parts = Parallel(n_jobs=n_jobs)(delayed(one)(train, test) for train, test in splits)
     seen = np.concatenate([test for _, test in splits])

@@ -9,7 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklfusion._multilabel import (
     check_target,
     has_scores,
+    inner_target,
     label_scores,
+    multilabel_tags,
     out_of_fold_scores,
     warn_one_sided,
 )
@@ -99,12 +101,7 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        tags.classifier_tags.multi_label = True
-        tags.target_tags.multi_output = True
-        tags.target_tags.single_output = False
-        return tags
+        return multilabel_tags(super().__sklearn_tags__(), self.estimator)
 
     def fit(self, X, y, **params):
         """Fit the estimator and the maps.
@@ -159,14 +156,14 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         scores = out_of_fold_scores(
             self.estimator, X, Y, splits, method=self._method, params=params, n_jobs=self.n_jobs
         )
-        self.estimator_ = clone(self.estimator).fit(X, Y, **params)
+        self.estimator_ = clone(self.estimator).fit(X, inner_target(Y), **params)
         return to_logits(scores) if has_proba else scores
 
     def _logits(self, X):
         if self.estimator_ is None:
             k = len(self.classes_)
             return to_logits(check_scores(X, k, caller=type(self).__name__))
-        scores = label_scores(self.estimator_, X, self._method)
+        scores = label_scores(self.estimator_, X, self._method, len(self.classes_))
         return to_logits(scores) if self._method == "predict_proba" else scores
 
     def predict_proba(self, X):

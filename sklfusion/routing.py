@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import f1_score
 from sklearn.model_selection import check_cv, cross_val_predict
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import Bunch
+from sklearn.utils import Bunch, get_tags
 from sklearn.utils.metaestimators import _BaseComposition  # nested set_params, as VotingClassifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -90,6 +90,8 @@ class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        if self.estimators:
+            tags.input_tags = get_tags(self.estimators[0][1]).input_tags
         return tags
 
     def fit(self, X, y):
@@ -107,6 +109,10 @@ class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
         self : ClassRoutingClassifier
         """
         names = self._check_members()
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
         self.multilabel_ = is_multilabel(y)
         if self.multilabel_:
             target, self.classes_ = check_target(y, caller=type(self).__name__)

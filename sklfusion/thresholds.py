@@ -12,15 +12,16 @@ from sklfusion._multilabel import (
     f1_of_counts,
     f1_per_label,
     has_scores,
+    inner_target,
     label_scores,
+    multilabel_tags,
     out_of_fold_scores,
     warn_one_sided,
 )
 from sklfusion._validation import check_scores
 from sklfusion.splitting import check_multilabel_cv, iterative_folds
 
-# A gain below this is rounding, not evidence for moving away from the default.
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-9  # a gain below this is rounding
 _MAX_SWEEPS = 5
 
 
@@ -138,12 +139,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        tags.classifier_tags.multi_label = True
-        tags.target_tags.multi_output = True
-        tags.target_tags.single_output = False
-        return tags
+        return multilabel_tags(super().__sklearn_tags__(), self.estimator)
 
     def fit(self, X, y, **params):
         """Fit the estimator and tune the thresholds.
@@ -214,7 +210,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 scores = np.asarray(X, dtype=np.float64)
             else:
                 check_is_fitted(self.estimator)
-                scores = label_scores(self.estimator, X, self._method)
+                scores = label_scores(self.estimator, X, self._method, Y.shape[1])
             n_splits = min(5, max(len(Y) // 2, 1))
             rng = np.random.default_rng(0)
             return scores, iterative_folds(Y, n_splits, rng)
@@ -223,7 +219,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         scores = out_of_fold_scores(
             self.estimator, X, Y, splits, method=self._method, params=params, n_jobs=self.n_jobs
         )
-        self.estimator_ = clone(self.estimator).fit(X, Y, **params)
+        self.estimator_ = clone(self.estimator).fit(X, inner_target(Y), **params)
         folds = np.empty(len(Y), dtype=int)
         for fold, (_, test) in enumerate(splits):
             folds[test] = fold
@@ -258,7 +254,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.estimator_ is None:
             X = np.asarray(X, dtype=np.float64)
             return check_scores(X, len(self.classes_), caller=type(self).__name__)
-        return label_scores(self.estimator_, X, self._method)
+        return label_scores(self.estimator_, X, self._method, len(self.classes_))
 
     def predict(self, X):
         """Return the label sets as an int indicator matrix of shape (n, K)."""
@@ -270,13 +266,13 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "thresholds_")
         if self.estimator_ is None:
             return self._scores(X)
-        return label_scores(self.estimator_, X, "predict_proba")
+        return label_scores(self.estimator_, X, "predict_proba", len(self.classes_))
 
     @available_if(_inner_has("decision_function"))
     def decision_function(self, X):
         """Return the decision values of the estimator, shape (n, K), unchanged."""
         check_is_fitted(self, "thresholds_")
-        return label_scores(self.estimator_, X, "decision_function")
+        return label_scores(self.estimator_, X, "decision_function", len(self.classes_))
 
 
 def apply_thresholds(scores, thresholds, at_least_one=False):

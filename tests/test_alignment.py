@@ -529,3 +529,21 @@ def test_logits_of_certain_votes_stay_finite_under_calibration():
     data, rates = annotations(n=200)
     est = LabelDistributionEstimator("hard", calibrate="per_label_platt").fit(data, rates)
     assert np.abs(logit(est.predict_proba(data))).max() < 10
+
+
+@pytest.mark.parametrize("convert", [sparse.csr_array, sparse.coo_matrix, pd.DataFrame])
+def test_form_of_the_target_does_not_matter(convert):
+    """Sparse and frame targets teach what the dense one teaches (L08)."""
+    data, rates = annotations()
+    y = (rates > 0.5).astype(int)
+    target = convert(y, columns=LABELS) if convert is pd.DataFrame else convert(y)
+    a = LabelDistributionEstimator("unary", calibrate="platt").fit(data, y)
+    b = LabelDistributionEstimator("unary", calibrate="platt").fit(data, target)
+    np.testing.assert_array_equal(a.predict_proba(data), b.predict_proba(data))
+
+
+def test_label_sets_get_advice():
+    """A list of sets names MultiLabelBinarizer (L10)."""
+    data, _ = annotations(n=3)
+    with pytest.raises(ValueError, match="MultiLabelBinarizer"):
+        LabelDistributionEstimator("base_rate").fit(data, [{"joy"}, set(), {"fear"}])

@@ -15,8 +15,9 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.svm import LinearSVC
+from sklearn.utils import get_tags
 
-from sklfusion import IterativeStratifiedKFold, MultiLabelThresholds
+from sklfusion import IterativeStratifiedKFold, MultiLabelCalibrator, MultiLabelThresholds
 from sklfusion._multilabel import f1_per_label
 from sklfusion.exceptions import DataWarning
 from sklfusion.thresholds import apply_thresholds, best_f1_threshold
@@ -254,3 +255,25 @@ def test_iterative_folds_shuffle_is_seeded():
     assert tests(shuffle=True, random_state=1) == tests(shuffle=True, random_state=1)
     assert tests(shuffle=True, random_state=1) != tests(shuffle=True, random_state=2)
     assert tests() == tests()
+
+
+@pytest.mark.parametrize("wrapper", [MultiLabelThresholds, MultiLabelCalibrator])
+def test_a_single_label_is_a_column_too(wrapper, data):
+    """An (n, 1) indicator is one label; the inner classifier sees a plain binary target."""
+    X, y = data
+    clf = wrapper(LogisticRegression(), cv=3).fit(X, y[:, :1])
+    assert clf.predict(X).shape == clf.predict_proba(X).shape == (240, 1)
+    assert (clf.predict(X) == y[:, :1]).mean() > 0.7
+
+
+@pytest.mark.parametrize("wrapper", [MultiLabelThresholds, MultiLabelCalibrator])
+def test_tags_follow_the_inner_estimator(wrapper):
+    """What the inner estimator takes (sparse, texts) the wrapper takes; y is multi-label."""
+    tags = get_tags(wrapper(OneVsRestClassifier(LogisticRegression())))
+    assert tags.input_tags.sparse
+    assert tags.classifier_tags.multi_label
+    assert not tags.classifier_tags.multi_class
+    with pytest.raises(ValueError, match="requires y"):
+        wrapper().fit(np.full((4, 2), 0.5), None)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        wrapper().fit(np.full((4, 2), 0.5), [0.1, 0.2, 0.35, 0.7])
