@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from sklfusion import FusionClassifier, RobertaEmbedder, TrainingDivergedError
-from sklfusion.embedding import _trainer
+from sklfusion.embedding import _lower, _trainer
 from sklfusion.embedding._finetune import Target, folds
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
@@ -277,3 +277,27 @@ def test_amp_is_for_accelerators():
     assert not _trainer.use_amp(True, torch.device("cpu"))
     with pytest.raises(ValueError, match="amp='half'"):
         _trainer.use_amp("half", torch.device("cpu"))
+
+
+def test_frozen_layers_run_once_per_text(tiny_roberta, monkeypatch):
+    """With frozen layers on a CPU, epochs run the upper part on kept states; results agree."""
+    from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+
+    texts, labels = make_texts(40)
+    calls = []
+    original = RobertaEmbeddings.forward
+    monkeypatch.setattr(
+        RobertaEmbeddings, "forward", lambda *a, **k: calls.append(1) or original(*a, **k)
+    )
+    options = {**FAST, "freeze_layers": 1, "validation_fraction": 0}
+    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, **options).fit(texts, labels)
+    assert len(calls) < 6  # two batches, and the test whether the halves fit
+    monkeypatch.setattr(_lower, "_MAX_BYTES", 0)
+    plain = clone(embedder).fit(texts, labels)
+    assert len(calls) > 30
+    fresh, wanted = make_texts(40, seed=9)
+    for fitted in (embedder, plain):
+        assert (fitted.classes_[fitted.transform(fresh).argmax(1)] == wanted).mean() > 0.9
+    encoder = embedder.trainer_.net_.module_.encoder
+    assert len(encoder.encoder.layer) == 2
+    assert type(encoder.embeddings).__name__ == "RobertaEmbeddings"

@@ -25,7 +25,7 @@ SETTINGS = {
         "lr": 1e-4,
         "max_epochs": 2,
         "max_length": 96,
-        "freeze_layers": 1,
+        "freeze_layers": 3,
         "train_batch_size": 16,
     },
     "reuters": {
@@ -33,7 +33,7 @@ SETTINGS = {
         "lr": 2e-4,
         "max_epochs": 3,
         "max_length": 96,
-        "freeze_layers": 2,
+        "freeze_layers": 3,
         "train_batch_size": 16,
     },
 }

@@ -42,6 +42,17 @@ def pad(rows, pad_id, device=None):
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 
+def pad_states(rows):
+    """Return hidden states of shape (b, longest row, d) and their mask as tensors."""
+    width = max(map(len, rows))
+    states = np.zeros((len(rows), width, rows[0].shape[1]), dtype=np.float32)
+    mask = np.zeros((len(rows), width), dtype=np.int64)
+    for i, row in enumerate(rows):
+        states[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return torch.from_numpy(states), torch.from_numpy(mask)
+
+
 def pool(hidden, mask, pooling):
     """Pool hidden states of shape (b, t, d) over the tokens where mask is 1; float32 (b, d)."""
     hidden = hidden.float()
@@ -54,9 +65,10 @@ def pool(hidden, mask, pooling):
 
 
 def forward(model, inputs, ids, mask, pooling):
-    """Run an encoder on padded ids and pool."""
-    arguments = {"input_ids": ids, "attention_mask": mask}
-    if "token_type_ids" in inputs:
+    """Run an encoder on padded ids, or its upper layers on hidden states, and pool."""
+    name = "inputs_embeds" if ids.is_floating_point() else "input_ids"
+    arguments = {name: ids, "attention_mask": mask}
+    if "token_type_ids" in inputs and not ids.is_floating_point():
         arguments["token_type_ids"] = torch.zeros_like(ids)
     return pool(model(**arguments).last_hidden_state, mask, pooling)
 

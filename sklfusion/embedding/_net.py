@@ -10,7 +10,7 @@ from skorch.helper import predefined_split
 from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from sklfusion.embedding._encode import forward, pad
+from sklfusion.embedding._encode import forward, pad, pad_states
 from sklfusion.exceptions import TrainingDivergedError
 
 _POOL = 40  # batches whose texts are sorted by length among themselves
@@ -49,8 +49,8 @@ class TextRows(torch.utils.data.Dataset):
 
     Parameters
     ----------
-    rows : list of n lists of int
-        Token ids.
+    rows : list of n lists of int, or of n arrays of shape (tokens, d)
+        Token ids, or hidden states after the frozen layers.
     codes : ndarray of shape (n, S)
         LLM scores; S may be 0.
     answered : ndarray of shape (n, m)
@@ -77,7 +77,8 @@ class TextRows(torch.utils.data.Dataset):
 
     def batch(self, index):
         """Inputs and targets of the texts at `index`, padded to the longest of them."""
-        ids, mask = pad([self.rows[i] for i in index], self.pad_id)
+        rows = [self.rows[i] for i in index]
+        ids, mask = pad_states(rows) if np.ndim(rows[0]) == 2 else pad(rows, self.pad_id)
         inputs = {
             "ids": ids,
             "mask": mask,
@@ -85,6 +86,10 @@ class TextRows(torch.utils.data.Dataset):
             "answered": self.answered[index],
         }
         return inputs, self.target[index]
+
+    def with_rows(self, rows):
+        """The same texts in another form."""
+        return TextRows(rows, self.codes, self.answered, self.target, self.pad_id)
 
     def subset(self, index):
         """The texts at `index` as a data set of their own."""

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklfusion.embedding._archive import plain_files, unpack
 from sklfusion.embedding._backbone import empty_backbone, load, resolve_device
 from sklfusion.embedding._encode import tokenize
+from sklfusion.embedding._lower import longest_layers, lower_layers_once
 from sklfusion.embedding._net import (
     EncoderWithHead,
     TextRows,
@@ -76,24 +77,31 @@ class EncoderTrainer(BaseEstimator):
         adapt(module.encoder, self.settings["freeze_layers"])
         if self.settings["lora"]:
             module.encoder = add_adapters(module.encoder, self.settings["lora"])
-        self.net_ = train_net(
-            module,
-            data.subset(train),
-            None if valid is None else data.subset(valid),
-            multilabel=target.multilabel,
-            lr=self.settings["lr"],
-            head_lr=self.settings["head_lr"],
-            options=self.settings,
-            device=device,
-            amp=use_amp(self.settings["amp"], device),
-            seed=seed,
-        )
+        self.net_ = self._train(module, data, train, valid, device, seed)
         if self.settings["lora"]:
             # Merged, the weights need no peft where the model is used.
             module.encoder = module.encoder.merge_and_unload()
         keep = ("epoch", "train_loss", "valid_loss", "dur")
         self.history_ = [{k: row[k] for k in keep if k in row} for row in self.net_.history]
         return self
+
+    def _train(self, module, data, train, valid, device, seed):
+        settings = self.settings
+        once = device.type == "cpu" and not settings["lora"]  # an accelerator is fast anyway
+        frozen = settings["freeze_layers"] if once else 0
+        with lower_layers_once(module.encoder, data, frozen, settings["eval_batch_size"]) as data:
+            return train_net(
+                module,
+                data.subset(train),
+                None if valid is None else data.subset(valid),
+                multilabel=self.multilabel_,
+                lr=settings["lr"],
+                head_lr=settings["head_lr"],
+                options=settings,
+                device=device,
+                amp=use_amp(settings["amp"], device),
+                seed=seed,
+            )
 
     def logits(self, texts, codes=None, answered=None):
         """Logits of shape (n, K)."""
@@ -182,7 +190,7 @@ def use_amp(amp, device):
 def adapt(encoder, freeze_layers):
     """Set which weights are trained: all (-1), all but embeddings (0), or upper layers only."""
     encoder.requires_grad_(True)
-    layers = _layers(encoder)
+    layers = longest_layers(encoder)[2]
     if (
         not isinstance(freeze_layers, numbers.Integral)
         or isinstance(freeze_layers, bool)
@@ -199,11 +207,6 @@ def adapt(encoder, freeze_layers):
     # A pooler after the last hidden state gets no gradient here.
     if isinstance(getattr(encoder, "pooler", None), torch.nn.Module):
         encoder.pooler.requires_grad_(False)
-
-
-def _layers(encoder):
-    lists = [m for m in encoder.modules() if isinstance(m, torch.nn.ModuleList)]
-    return max(lists, key=len, default=[])
 
 
 def add_adapters(encoder, options):
