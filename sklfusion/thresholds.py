@@ -91,8 +91,6 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Score of the default threshold on the same rows.
     classes_ : ndarray of shape (K,)
         Column names of y if it was a frame, else ``0 .. K-1``.
-    n_features_in_ : int
-        If X is a matrix.
 
     Warns
     -----
@@ -305,7 +303,7 @@ class _Tuner:
         thresholds = np.full(Y.shape[1], self.default)
         if not self.per_label:
             pool = np.unique(scores[:, self.tunable])
-            return self._best(Y, scores, thresholds, np.arange(Y.shape[1]), pool)[0]
+            return self._best(Y, scores, thresholds, slice(None), pool)[0]
         columns = np.flatnonzero(self.tunable)
         if self.separable:
             for k in columns:

@@ -281,14 +281,14 @@ def verdicts(results):
 
 
 def show(name, result):
-    """Print the table of one data set."""
-    print(f"\n## {name} ({result['n_train']} rows to learn from, {result['n_test']} judged)\n")
+    """Print the tables of one data set."""
+    print(f"\n**{name}**, {result['n_train']} rows to learn from, {result['n_test']} judged\n")
     header = ["method", "NLL", "L1", "JS", "F1", "F1 tuned", "calls"]
     for key in ("table", "pairs"):
         if not result.get(key):
             continue
         if key == "pairs":
-            print(f"\nwith pairwise queries, first {PAIR_TEXTS} texts\n")
+            print(f"\n{name} with pairwise queries, first {PAIR_TEXTS} texts\n")
         rows = [
             [
                 method,
