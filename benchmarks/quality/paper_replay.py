@@ -1,0 +1,204 @@
+"""Replay of the LabelFusion paper on its own model outputs.
+
+    python -m benchmarks.quality.paper_replay [--quick]
+
+Reuters: the paper's RoBERTa probabilities and gpt-5-nano votes at every fraction of its training
+data; our head is fitted on the 647 validation rows, as the paper's was, and tested on the shared
+half of the test rows. AG News: the votes of the 500 test rows with our own embeddings, a budget of
+labelled rows drawn from one half and tested on the other, ten times (the votes stored with the
+paper's validation rows belong to other texts, so they are not used).
+
+Nothing is chosen on test rows: the fusion picks its regularisation, its sources and its
+multi-label cut by cross-validation on the rows that it is fitted on.
+"""
+
+import sys
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShuffleSplit
+from threadpoolctl import threadpool_limits
+
+from benchmarks._common import embed, mean_spread, print_table, read, save_figure, write_json
+from sklfusion import FusionClassifier
+
+TOPICS = [
+    "earn",
+    "acq",
+    "money-fx",
+    "grain",
+    "crude",
+    "trade",
+    "interest",
+    "ship",
+    "wheat",
+    "corn",
+]
+AG_CLASSES = ["World", "Sports", "Business", "SciTech"]  # order of the vote codes
+AG_SIZES = (8, 20, 40, 80, 120, 250)
+METHODS = ("LLM alone", "encoder alone", "concatenation", "fusion")
+
+
+def block(frame, source):
+    """The (n, 10) columns of one source, in the order of TOPICS."""
+    return frame[[f"{source}__{topic}" for topic in TOPICS]].to_numpy(float)
+
+
+def exact_match(Y, predicted):
+    """Share of rows whose whole label set is right."""
+    return float((predicted == Y).all(axis=1).mean())
+
+
+def paper_rule(P):
+    """RoBERTa's labels in the paper: a cut at 0.3, the likeliest label where none passes."""
+    chosen = P > 0.3
+    empty = ~chosen.any(axis=1)
+    chosen[empty, P[empty].argmax(axis=1)] = True
+    return chosen
+
+
+def reuters(quick=False):
+    """One row per training fraction of the paper: exact match of every method."""
+    val, test = read("replay/reuters_val"), read("replay/reuters_test_shared")
+    Y_val, Y = block(val, "gold").astype(int), block(test, "gold").astype(int)
+    votes_val, votes = block(val, "openai_fewshot"), block(test, "openai_fewshot")
+    found = {c.split("__")[0] for c in test.columns if c.startswith("roberta_")}
+    fractions = sorted(int(name[8:11]) for name in found)
+    rows = []
+    for fraction in fractions[:2] if quick else fractions:
+        name = f"{fraction:03d}pct"
+        P_val, P = block(val, f"roberta_{name}"), block(test, f"roberta_{name}")
+        model = FusionClassifier(score_columns=slice(10, 20), random_state=0)
+        model.fit(np.hstack([P_val, votes_val]), Y_val)
+        X = np.hstack([P, votes])
+        published = f"fusion_{name}__{TOPICS[0]}" in test.columns
+        rows.append(
+            {
+                "fraction": fraction,
+                "LLM alone": exact_match(Y, votes),
+                "RoBERTa, paper's rule": exact_match(Y, paper_rule(P)),
+                "RoBERTa, cut at 0.5": exact_match(Y, P > 0.5),
+                "published fusion": exact_match(Y, block(test, f"fusion_{name}"))
+                if published
+                else None,
+                "fusion": exact_match(Y, model.predict(X)),
+                "chosen": model.chosen_,
+                "cut": model.threshold_,
+            }
+        )
+    n = len(Y)
+    return {"rows": rows, "test_rows": n, "standard_error": float(np.sqrt(0.9 * 0.1 / n))}
+
+
+def agnews(quick=False):
+    """Accuracy by number of labelled rows, ten draws each."""
+    frame = read("replay/agnews_test")
+    texts = (frame["title"] + ". " + frame["description"]).tolist()
+    y = np.array(AG_CLASSES)[frame["gold"].to_numpy()]
+    votes = np.eye(4)[frame["openai_fewshot"].to_numpy()]
+    X = np.hstack([embed(texts), votes])
+    said = np.array(AG_CLASSES)[votes.argmax(axis=1)]
+    sizes, draws = ((8, 40), 2) if quick else (AG_SIZES, 10)
+    scores = {name: np.zeros((len(sizes), draws)) for name in METHODS}
+    halves = StratifiedShuffleSplit(draws, train_size=250, test_size=250, random_state=0)
+    for draw, (pool, test) in enumerate(halves.split(X, y)):
+        for row, size in enumerate(sizes):
+            train = _head(pool, y, size, draw)
+            scores["LLM alone"][row, draw] = np.mean(said[test] == y[test])
+            encoder = _tuned_logistic(size).fit(X[train, :-4], y[train])
+            scores["encoder alone"][row, draw] = np.mean(encoder.predict(X[test, :-4]) == y[test])
+            for name, kind in (("concatenation", "concat"), ("fusion", "anchored")):
+                model = FusionClassifier(
+                    fusion=kind,
+                    score_columns=slice(-4, None),
+                    score_classes=AG_CLASSES,
+                    random_state=draw,
+                ).fit(X[train], y[train])
+                scores[name][row, draw] = model.score(X[test], y[test])
+    return {"train_sizes": list(sizes), "scores": scores, "test_rows": 250}
+
+
+def _head(pool, y, size, seed):
+    """``size`` rows of the pool, every class as often as the other."""
+    if size == len(pool):
+        return pool
+    split = StratifiedShuffleSplit(1, train_size=size, random_state=seed)
+    return pool[next(split.split(pool, y[pool]))[0]]
+
+
+def _tuned_logistic(size):
+    """Logistic regression with C chosen by cross-validation on the labelled rows."""
+    folds = StratifiedKFold(max(2, min(5, size // 4)), shuffle=True, random_state=0)
+    grid = {"C": [0.1, 1.0, 10.0, 100.0]}
+    return GridSearchCV(LogisticRegression(max_iter=2000), grid, scoring="neg_log_loss", cv=folds)
+
+
+def plot(results):
+    """The two experiments side by side."""
+    from matplotlib import pyplot as plt
+
+    from sklfusion.plotting import METHOD_COLORS, DataEfficiencyDisplay
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    rows = results["reuters"]["rows"]
+    for name, color, style in (
+        ("LLM alone", METHOD_COLORS["LLM alone"], "-"),
+        ("RoBERTa, cut at 0.5", METHOD_COLORS["encoder alone"], "-"),
+        ("published fusion", METHOD_COLORS["concatenation"], "--"),
+        ("fusion", METHOD_COLORS["fusion"], "-"),
+    ):
+        points = [(r["fraction"], r[name]) for r in rows if r[name] is not None]
+        width = 2.6 if name == "fusion" else 1.6
+        left.plot(*zip(*points, strict=True), style, color=color, lw=width, label=name, marker=".")
+    left.set_xscale("log")
+    ticks = [1, 2, 5, 10, 20, 40, 100]
+    left.set_xticks(ticks, [f"{t} %" for t in ticks])
+    left.minorticks_off()
+    left.set_xlabel("training data of the paper's RoBERTa")
+    left.set_ylabel("exact match")
+    left.set_title("Reuters, the paper's own model outputs")
+    left.legend(frameon=False)
+    left.spines[["top", "right"]].set_visible(False)
+    left.grid(axis="y", color="#dddddd")
+    ag = results["agnews"]
+    DataEfficiencyDisplay(ag["train_sizes"], ag["scores"]).plot(ax=right)
+    right.set_title("AG News, gpt-5-nano votes and MiniLM")
+    return figure
+
+
+def reuters_table(results):
+    """Header and rows of the Reuters table."""
+    names = [k for k in results["reuters"]["rows"][0] if k not in ("fraction", "chosen", "cut")]
+    rows = [
+        [f"{r['fraction']} %", *("–" if r[k] is None else f"{r[k]:.3f}" for k in names)]
+        for r in results["reuters"]["rows"]
+    ]
+    return ["training data", *names], rows
+
+
+def agnews_table(results):
+    """Header and rows of the AG News table."""
+    ag = results["agnews"]
+    rows = [
+        [size, *(mean_spread(ag["scores"][name][i]) for name in METHODS)]
+        for i, size in enumerate(ag["train_sizes"])
+    ]
+    return ["labelled rows", *METHODS], rows
+
+
+def main(quick=False):
+    """Run both experiments, print the tables, write JSON and PNG."""
+    with threadpool_limits(1):
+        results = {"reuters": reuters(quick), "agnews": agnews(quick)}
+    print("Reuters, exact match on the shared half of the test rows\n")
+    print_table(*reuters_table(results))
+    print("\nAG News, accuracy on 250 test rows, mean and spread of the draws\n")
+    print_table(*agnews_table(results))
+    if not quick:
+        write_json("paper_replay", results)
+        save_figure(plot(results), "paper_replay")
+    return results
+
+
+if __name__ == "__main__":
+    main("--quick" in sys.argv)
