@@ -75,6 +75,16 @@ class OpenAIBackend:
         AuthenticationError
             If the environment variable of the key is not usable.
         """
+        sent = self._send(request, deadline)
+        if isinstance(sent, Fault):
+            # Raised here, with plain fields only: an error raised where the SDK's is caught would
+            # carry it as context, it holds the request, and the request the key. Nor does any
+            # frame of this traceback have the key in a local variable.
+            raise CallError(sent)
+        return reply_from_bytes(sent)
+
+    def _send(self, request: ChatRequest, deadline: float) -> bytes | Fault:
+        """Return the body of the reply, or why there is none."""
         key = read_key(self.endpoint)
         client = self._get_client()
         headers = {"Authorization": f"Bearer {key or 'none'}", "Accept-Encoding": "identity"}
@@ -88,14 +98,9 @@ class OpenAIBackend:
                 body=request.body(),
                 options={"timeout": min(self.timeout, left), "headers": headers},
             )
-            body = response.content
+            return response.content  # type: ignore[no-any-return]
         except Exception as error:
-            fault = _fault_from_exception(error, self.endpoint.origin, self.timeout)
-        else:
-            return reply_from_bytes(body)
-        # Raised out here, with plain fields only: an error raised inside the block above would
-        # carry the SDK's error as its context, that holds the request, and the request the key.
-        raise CallError(fault)
+            return _fault_from_exception(error, self.endpoint.origin, self.timeout)
 
     def _get_client(self) -> Any:
         # A client does not survive a fork or a pickle, so it belongs to the process that made it.

@@ -159,20 +159,14 @@ def read_key(endpoint: Endpoint) -> str | None:
     name = endpoint.api_key_env
     if name is None:
         return None
-    key = os.environ.get(name)
-    if not key:
-        if key is None and is_loopback(endpoint.origin):
-            return None
-        state = "is not set" if key is None else "is empty"
+    # The value is never in a local variable of the frame that raises: crash reporters print those.
+    problem = _problem_of(name)
+    if problem == "is not set" and is_loopback(endpoint.origin):
+        return None
+    if problem:
         raise AuthenticationError(
-            f"The environment variable {name} {state}; it has to hold the API key for "
+            f"The environment variable {name} {problem}; it has to hold the API key for "
             f"{endpoint.origin}.",
-            origin=endpoint.origin,
-        )
-    if not key.isascii() or not key.isprintable() or key != key.strip():
-        raise AuthenticationError(
-            f"The environment variable {name} holds white space, a line break or a character "
-            "that no header can carry (its value is not shown). Set it again.",
             origin=endpoint.origin,
         )
     if urlsplit(endpoint.origin).scheme == "http" and not is_loopback(endpoint.origin):
@@ -181,4 +175,19 @@ def read_key(endpoint: Endpoint) -> str | None:
             SklFusionWarning,
             stacklevel=2,
         )
-    return key
+    return os.environ[name]
+
+
+def _problem_of(name: str) -> str | None:
+    """Return what is wrong with the key in a variable, None if nothing is."""
+    key = os.environ.get(name)
+    if key is None:
+        return "is not set"
+    if not key:
+        return "is empty"
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        return (
+            "holds white space, a line break or a character that no header can carry (its value "
+            "is not shown)"
+        )
+    return None

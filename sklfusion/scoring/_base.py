@@ -9,7 +9,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._validation import check_classes, check_texts, is_multilabel
+from sklfusion._validation import (
+    check_classes,
+    check_texts,
+    is_multilabel,
+    replace_surrogates,
+)
 from sklfusion.llm._backend import LOCAL_PREFIX, is_local
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._prices import estimate_tokens, find_price
@@ -69,7 +74,7 @@ class BaseLLMEstimator(BaseEstimator):
         """
         caller = type(self).__name__
         self._check_params(caller)
-        texts = check_texts(X, caller=caller)
+        texts = self._read_texts(X, allow_empty=False)
         classes = self.classes
         if classes is None and y is not None:
             if self.multilabel or is_multilabel(y):
@@ -218,7 +223,7 @@ class BaseLLMEstimator(BaseEstimator):
         ``"unary"``: one per class).
         """
         check_is_fitted(self, "classes_")
-        texts = check_texts(X, caller=type(self).__name__, allow_empty=True)
+        texts = self._read_texts(X)
         annotations = self._annotate(texts)
         if self.bias_ is not None and len(texts):
             probs = _calibration.apply_bias(
@@ -245,7 +250,7 @@ class BaseLLMEstimator(BaseEstimator):
             store holds replies of the same job, the guess is corrected by their counts.
         """
         check_is_fitted(self, "classes_")
-        texts = check_texts(X, caller=type(self).__name__, allow_empty=True)
+        texts = self._read_texts(X)
         asks, _ = self._asks(texts)
         forecast = self._session().forecast(asks)
         usage = forecast.pop("usage")
@@ -256,6 +261,12 @@ class BaseLLMEstimator(BaseEstimator):
             "cost": None if price is None else price.cost(usage),
             "price_source": None if price is None else price.source,
         }
+
+    def _read_texts(self, X, *, allow_empty=True):
+        caller = type(self).__name__
+        texts = check_texts(X, caller=caller, allow_empty=allow_empty)
+        # JSON on the wire is UTF-8, which has no lone surrogates.
+        return replace_surrogates(texts, caller=caller)
 
     def _annotate(self, texts):
         asks, rows = self._asks(texts)
