@@ -171,6 +171,9 @@ def test_unfitted(tiny_roberta):
         ({"dtype": "bfloat16", "device": "cpu"}, "several times slower"),
         ({"device": "toaster"}, "device='toaster'"),
         ({"output": "scores"}, "fine_tune=True"),
+        ({"store_weights": "yes"}, "store_weights='yes'"),
+        ({"fine_tune": True, "lr": 0}, "lr=0"),
+        ({"fine_tune": True, "validation_fraction": 1.0}, "validation_fraction=1.0"),
         ({"output": "embedding", "fine_tune": True}, "different folds"),
     ],
 )

@@ -46,6 +46,41 @@ def text_key(space, text):
     return digest.digest()
 
 
+def through_cache(cache, space, texts, width, encode, progress=None):
+    """Vectors of distinct texts: from the cache where it has them, else encoded and put there.
+
+    Parameters
+    ----------
+    cache : VectorCache or None
+        None encodes all.
+    space : bytes
+        Settings that the vectors depend on.
+    texts : list of n str
+        Distinct texts.
+    width : int
+        d.
+    encode : callable
+        From a list of texts and `progress` to (n, d) float32.
+    progress : tqdm or None
+        Moved on by what is found; `encode` moves it on by the rest.
+
+    Returns
+    -------
+    ndarray of shape (n, d), float32
+    """
+    if cache is None:
+        return encode(texts, progress)
+    keys = [text_key(space, text) for text in texts]
+    vectors, found = cache.get_many(keys, width)
+    if progress is not None:
+        progress.update(int(found.sum()))
+    missing = np.flatnonzero(~found)
+    if missing.size:
+        vectors[missing] = encode([texts[i] for i in missing], progress)
+        cache.put_many([keys[i] for i in missing], vectors[missing])
+    return vectors
+
+
 class VectorCache:
     """Vectors by key in one SQLite file.
 

@@ -1,8 +1,5 @@
 """`RobertaEmbedder`: texts to vectors with a transformer encoder."""
 
-import json
-import logging
-import numbers
 import sys
 
 import numpy as np
@@ -11,14 +8,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._validation import check_texts, replace_surrogates
 from sklfusion.embedding._archive import pack, unpack
-from sklfusion.embedding._cache import open_cache, text_key
+from sklfusion.embedding._cache import open_cache, through_cache
+from sklfusion.embedding._checks import check_parameters, key_space
 from sklfusion.exceptions import ModelLoadError
 
-_log = logging.getLogger("sklfusion.embedding")
-_POOLINGS = ("auto", "mean", "cls", "max")
-_OUTPUTS = ("auto", "embedding", "scores", "both")
 _CHUNK = 8192  # texts tokenised at once: bounds memory, and what an interruption can lose
-_KEY_VERSION = 1  # raise when the same settings give other vectors
 
 
 class RobertaEmbedder(TransformerMixin, BaseEstimator):
@@ -325,7 +319,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     def _prepare_fit(self, X):
         from sklfusion.embedding._backbone import describe
 
-        self._check_parameters()
+        check_parameters(self)
         texts = self._texts(X)
         self.__dict__.pop("_files", None)
         description = describe(self.model, self.revision)
@@ -338,32 +332,6 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         caller = type(self).__name__
         texts = check_texts(X, caller=caller, allow_empty=allow_empty)
         return replace_surrogates(texts, caller=caller)
-
-    def _check_parameters(self):
-        from sklfusion.embedding._backbone import resolve_device, resolve_dtype
-
-        for name, known in (("pooling", _POOLINGS), ("output", _OUTPUTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}; it must be one of {', '.join(known)}."
-                )
-        for name in ("batch_size", "train_batch_size", "max_epochs", "max_length"):
-            value = getattr(self, name)
-            if name == "max_length" and value is None:
-                continue
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r}; it must be an integer of at least 1.")
-        if self.output in ("scores", "both") and not self.fine_tune:
-            raise ValueError(
-                f"output={self.output!r} needs fine_tune=True: a frozen encoder has no classes."
-            )
-        if self.fine_tune and self.output == "embedding":
-            raise ValueError(
-                "output='embedding' cannot be fine-tuned: vectors of encoders trained on "
-                "different folds do not fit together. Use output='scores' or 'both'."
-            )
-        resolve_dtype(self.dtype, resolve_device(self.device))
-        open_cache(self.memory)
 
     def _gives_embedding(self):
         return not self.fine_tune or self.output == "both"
@@ -380,28 +348,16 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         index = np.array([position.setdefault(text, len(position)) for text in texts])
         distinct = list(position)
         vectors = np.empty((len(distinct), self._width), dtype=np.float32)
-        cache = open_cache(self.memory)
+        cache, space = open_cache(self.memory), key_space(self)
         progress = self._progress(len(distinct))
         for start in range(0, len(distinct), _CHUNK):
             part = slice(start, start + _CHUNK)
-            vectors[part] = self._embed_chunk(distinct[part], cache, progress)
+            vectors[part] = through_cache(
+                cache, space, distinct[part], self._width, self._encode, progress
+            )
         if progress is not None:
             progress.close()
         return vectors[index]
-
-    def _embed_chunk(self, texts, cache, progress):
-        if cache is None:
-            return self._encode(texts, progress)
-        space = self._key_space()
-        keys = [text_key(space, text) for text in texts]
-        vectors, found = cache.get_many(keys, self._width)
-        if progress is not None:
-            progress.update(int(found.sum()))
-        missing = np.flatnonzero(~found)
-        if missing.size:
-            vectors[missing] = self._encode([texts[i] for i in missing], progress)
-            cache.put_many([keys[i] for i in missing], vectors[missing])
-        return vectors
 
     def _encode(self, texts, progress):
         from sklfusion.embedding._encode import encode
@@ -419,24 +375,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
 
     def _length(self, backbone):
         limit = backbone.max_positions
-        if self.max_length is not None and self.max_length > limit:
-            _log.info("max_length=%d is cut to the model's %d positions", self.max_length, limit)
         return limit if self.max_length is None else min(self.max_length, limit)
-
-    def _key_space(self):
-        """What a vector depends on besides its text."""
-        from sklfusion.embedding._backbone import resolve_device, resolve_dtype
-
-        dtype = resolve_dtype(self.dtype, resolve_device(self.device))
-        settings = {
-            "version": _KEY_VERSION,
-            "model": self.model_digest_,
-            "pooling": self.pooling,
-            "max_length": self.max_length,
-            "dtype": str(dtype),
-            "normalize": bool(self.normalize),
-        }
-        return json.dumps(settings, sort_keys=True).encode()
 
     def _folder(self):
         from sklfusion.embedding._backbone import model_folder
