@@ -419,3 +419,19 @@ def test_collector_over_a_local_model_keeps_states_in_the_store(tiny, tmp_path, 
     assert tiny.tokens_computed == before
     np.testing.assert_array_equal(data.hidden, again.hidden)
     assert data.meta["calls_per_text"] == 1 + 3 + 6
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_embedded_llm_is_converted_once_and_collected():
+    """The embedded GGUF becomes a transformers folder, whose states feed every method."""
+    lm = CausalLM.load("smollm2-135m")
+    lm.read(lm.tokenize("The capital of France is"))
+    best = int(lm.logits(lm.hidden).argmax())
+    assert lm.decode([best]) == " Paris"
+    lm.rewind(0)
+    data = LocalCollector(lm, Questions(LABELS, topic="emotion", examples=EXAMPLES)).annotate(
+        ["What a lovely surprise, thank you!"]
+    )
+    assert data.hidden.shape == (1, 576)
+    assert np.isfinite(data.unary_logits).all()
