@@ -239,11 +239,12 @@ def _convert(path, folder):
     if model.config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     # save_pretrained refuses a model that came from GGUF, although its weights are plain floats.
-    partial = folder / "model.partial"
+    partial = folder / f"model.{os.getpid()}.partial"  # two processes may convert at once
     save_file(weights, partial, metadata={"format": "pt"})
     partial.replace(folder / "model.safetensors")
     config = model.config.to_dict()
     config.pop("quantization_config", None)
     config["architectures"] = [type(model).__name__]
     config["dtype"] = "float32"
-    (folder / "config.json").write_text(json.dumps(config, default=str), encoding="utf-8")
+    partial.write_text(json.dumps(config, default=str), encoding="utf-8")
+    partial.replace(folder / "config.json")
