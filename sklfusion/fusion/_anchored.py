@@ -16,10 +16,10 @@ from sklfusion.fusion._linear import row_losses
 
 ENCODER_TRUST = 0.5
 LLM_TRUST = 1.0
-_TRUST_PRECISION = 4.0
-_BIAS_PRECISION = 4.0
+_TRUST_PRECISION = 16.0
+_BIAS_PRECISION = 16.0
 #: Precisions of the mixing matrix, None for no matrix at all.
-_MIX_PENALTIES = (None, 100.0, 30.0, 10.0, 3.0, 1.0)
+_MIX_PENALTIES = (None, 30.0, 10.0, 3.0, 1.0, 0.3)
 
 
 @dataclass

@@ -65,11 +65,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Its dropout rate.
     residual : bool or "auto", default="auto"
         Whether anchored fusion tries a residual MLP; it is kept only if it lowers the
-        out-of-fold log-loss by more than a standard error. ``"auto"`` tries from 500 rows on.
+        out-of-fold log-loss by more than two standard errors. ``"auto"`` tries from 500 rows on.
     guard : bool, default=True
         Whether the LLMs alone, the encoder alone and (where the residual is tried) the plain MLP
-        compete with anchored fusion on out-of-fold log-loss. A single source is used when its
-        loss is lower; the MLP when it is lower by more than a paired standard error.
+        compete with anchored fusion on out-of-fold log-loss. Anchored fusion stays unless a
+        source is better by more than one paired standard error, or an MLP by more than two.
     lr : float, default=1e-3
         Learning rate of AdamW.
     weight_decay : float, default=0.01

@@ -7,14 +7,14 @@ frequencies. A row without an answer adds zero.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from sklfusion.fusion._folds import fold_masks
 from sklfusion.fusion._linear import LOG_FLOOR, fit_grouped, row_losses
 
-_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_STRENGTHS = (4.0, 8.0, 16.0, 32.0, 64.0)
 _PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS rows
-_PRIOR_ROWS = 4.0
+_PRIOR_ROWS = 10.0
 
 
 @dataclass
@@ -85,8 +85,11 @@ def fit_evidence(log_scores, answered, mapping, Y, weights, folds, log_prior, fa
     live = weights * answered
     if coding == "vote":
         fit = _fit_vote_table if family == "softmax" else _fit_vote_rates
-        return fit(Z, mapping, Y, live, log_prior)
-    return _fit_scaling(Z, answered, mapping, Y, live, folds, log_prior, family)
+        found = fit(Z, mapping, Y, live, log_prior)
+    else:
+        found = _fit_scaling(Z, mapping, Y, live, folds, log_prior, family)
+    found.oof_evidence = found.oof_evidence * answered[:, None]
+    return found
 
 
 def _weighted_loss(evidence, Y, weights, log_prior, family):
@@ -122,28 +125,34 @@ def _fit_vote_table(Z, mapping, Y, weights, log_prior):
     diagonal = np.zeros_like(spread)
     diagonal[known, mapping[known]] = 1.0
 
-    def table(strength, acc, counts, total):
-        base = np.where(known[:, None], acc * diagonal + (1 - acc) * spread, prior)
-        return np.log((counts + strength * base) / (total + strength)) - log_prior
+    def log_table(counts, base, strength):
+        return np.log((counts + strength * base) / (counts.sum(-1, keepdims=True) + strength))
 
     row_counts, row_diag, row_spread = Z @ counts, Z @ diagonal, Z @ spread
     row_known = (Z @ known.astype(float)) > 0
-    own = weights[:, None] * Y
-    best = None
-    for strength in _STRENGTHS:
-        base = loo_accuracy[:, None] * row_diag + (1 - loo_accuracy)[:, None] * row_spread
-        base = np.where(row_known[:, None], base, prior)
-        left = np.maximum(row_counts - own, 0.0)
-        loo = np.log((left + strength * base) / (left.sum(axis=1, keepdims=True) + strength))
-        loo = np.maximum(loo - log_prior, LOG_FLOOR)
-        loss = _weighted_loss(loo, Y, weights, log_prior, "softmax")
-        if best is None or loss < best[0] - 1e-9:
-            best = (loss, strength, loo)
-    loss, strength, loo = best
-    coef = table(strength, accuracy, counts, counts.sum(axis=1, keepdims=True))
-    coef = np.maximum(coef, LOG_FLOOR)
+    left = np.maximum(row_counts - weights[:, None] * Y, 0.0)
+    loo_base = loo_accuracy[:, None] * row_diag + (1 - loo_accuracy)[:, None] * row_spread
+    loo_base = np.where(row_known[:, None], loo_base, prior)
+    base = np.where(known[:, None], accuracy * diagonal + (1 - accuracy) * spread, prior)
+    loo = np.stack([log_table(left, loo_base, s) for s in _STRENGTHS])
+    full = np.stack([log_table(counts, base, s) for s in _STRENGTHS])
+    shares = _average_weights(loo, Y, weights)
+    loo = np.maximum(_average(loo, shares) - log_prior, LOG_FLOOR)
+    coef = np.maximum(_average(full, shares) - log_prior, LOG_FLOOR)
+    loss = _weighted_loss(loo, Y, weights, log_prior, "softmax")
     live = (weights > 0)[:, None]
     return Evidence("vote", coef, np.zeros(Y.shape[1]), np.where(live, loo, Z @ coef), loss)
+
+
+def _average_weights(log_proba, Y, weights):
+    """Posterior weight of each candidate (S, n, K) under its held-out likelihood."""
+    fit = np.array([weights @ (Y * candidate).sum(axis=1) for candidate in log_proba])
+    return softmax(fit)
+
+
+def _average(log_proba, shares):
+    """Mixture of the candidates' probabilities, as logs."""
+    return logsumexp(log_proba, axis=0, b=shares[:, None, None])
 
 
 def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
@@ -164,28 +173,33 @@ def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
         off = np.log1p(-hit) - np.log1p(-alarm)
         return np.clip(np.where(votes > 0, on, off), LOG_FLOOR, -LOG_FLOOR)
 
-    best = None
-    for strength in _STRENGTHS:
-        loo = ratio(
-            hits - live * Y * Z,
-            positives - live * Y,
-            alarms - live * (1 - Y) * Z,
-            negatives - live * (1 - Y),
-            strength,
-            Z,
-        )
-        loss = _weighted_loss(loo, Y, weights, log_prior, "sigmoid")
-        if best is None or loss < best[0] - 1e-9:
-            best = (loss, strength, loo)
-    loss, strength, loo = best
-    n_labels = Y.shape[1]
-    on = ratio(hits, positives, alarms, negatives, strength, np.ones(n_labels))
-    off = ratio(hits, positives, alarms, negatives, strength, np.zeros(n_labels))
+    loo = np.stack(
+        [
+            ratio(
+                hits - live * Y * Z,
+                positives - live * Y,
+                alarms - live * (1 - Y) * Z,
+                negatives - live * (1 - Y),
+                strength,
+                Z,
+            )
+            for strength in _STRENGTHS
+        ]
+    )
+    losses = [_weighted_loss(one, Y, weights, log_prior, "sigmoid") for one in loo]
+    shares = softmax(-np.array(losses) * weights.sum())
+    loo = np.tensordot(shares, loo, 1)
+    on, off = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
+    for share, strength in zip(shares, _STRENGTHS, strict=True):
+        counts = (hits, positives, alarms, negatives, strength)
+        on += share * ratio(*counts, np.ones(len(on)))
+        off += share * ratio(*counts, np.zeros(len(on)))
+    loss = _weighted_loss(loo, Y, weights, log_prior, "sigmoid")
     full = np.where(Z > 0, on, off)
     return Evidence("vote", np.diag(on - off), off, np.where(live > 0, loo, full), loss)
 
 
-def _fit_scaling(Z, answered, mapping, Y, weights, folds, log_prior, family):
+def _fit_scaling(Z, mapping, Y, weights, folds, log_prior, family):
     """Scaling of soft scores: a temperature and a bias per class, cross-fitted.
 
     Softmax scores get a full matrix drawn towards ``temperature * identity`` (Dirichlet
@@ -225,7 +239,6 @@ def _fit_scaling(Z, answered, mapping, Y, weights, folds, log_prior, family):
             evidence[:, k] = np.einsum("nd,nd->n", A, W[:, folds, 0].T)
             coef[k, k], bias[k] = W[0, -1, 0], W[1, -1, 0]
         loss = _weighted_loss(evidence, Y, weights, log_prior, family)
-    evidence = evidence * answered[:, None]
     return Evidence("score", coef, bias, evidence, loss)
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from sklfusion.fusion._anchored import beats, fit_trust
+from sklfusion.fusion._cut import apply_cut, choose_cut
 from sklfusion.fusion._evidence import fit_evidence
 from sklfusion.fusion._folds import assign_folds
 from sklfusion.fusion._linear import row_losses, smoothed_log_prior
@@ -257,7 +259,8 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
         if guard:
             logits["concat"] = trainer.held_out(folds, {"anchor": False})
     losses = {name: row_losses(value, Y, family) for name, value in logits.items()}
-    chosen = choose(losses, weights)
+    right = {name: _share_right(value, Y, weights, family) for name, value in logits.items()}
+    chosen = choose(losses, right, weights)
     net = _build(chosen, trainer, sources, trusts, trust, shape)
     kept = trusts.get(chosen, trust)
     source_losses = {
@@ -275,27 +278,36 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     )
 
 
-#: From simple to complex; see `choose`.
-_PARTS = ("llm", "encoder")
-_COMPLEX = ("anchored+residual", "concat")
+#: Paired standard errors by which a challenger must win, 1 unless named here.
+_MARGINS = {"anchored+residual": 2.0, "concat": 2.0}
 
 
-def choose(losses, weights):
+def choose(losses, right, weights):
     """Name of the candidate to use, from out-of-fold losses per row.
 
-    Anchored fusion holds its place against a single source unless the source has the lower
-    loss, and against an MLP unless the MLP is better by more than a paired standard error.
+    Anchored fusion is the incumbent: its few trusts are drawn towards their prior and contain
+    each single source as a special case. A source alone takes its place only with a loss lower
+    by more than one paired standard error, an MLP by more than two, and only if no smaller
+    share of rows is ``right`` (class or label set); among such, the lowest loss wins.
     """
-    total = weights.sum()
-    mean = {name: weights @ value / total for name, value in losses.items()}
-    chosen = "anchored"
-    for name in _PARTS:
-        if name in losses and mean[name] < mean[chosen]:
-            chosen = name
-    for name in _COMPLEX:
-        if name in losses and beats(losses[name], losses[chosen], weights):
-            chosen = name
-    return chosen
+    better = [
+        name
+        for name, loss in losses.items()
+        if name != "anchored"
+        and right[name] >= right["anchored"]
+        and beats(loss, losses["anchored"], weights, _MARGINS.get(name, 1.0))
+    ]
+    return min(better, key=lambda name: weights @ losses[name], default="anchored")
+
+
+def _share_right(logits, Y, weights, family):
+    """Weighted share of rows whose class or label set is right at the cut in use."""
+    if family == "softmax" or (Y.sum(axis=1) == 1).all():
+        right = Y[np.arange(len(Y)), logits.argmax(axis=1)] > 0
+    else:
+        proba = expit(logits)
+        right = (apply_cut(proba, *choose_cut(proba, Y, weights)) == Y).all(axis=1)
+    return weights @ right / weights.sum()
 
 
 def _build(chosen, trainer, sources, trusts, trust, shape):

@@ -8,7 +8,7 @@ from sklfusion.fusion._folds import fold_masks
 from sklfusion.fusion._linear import fit_grouped, row_losses
 
 #: Gaussian precisions tried, from rigid to free; features have mean squared row norm 1.
-PENALTIES = tuple(10.0 ** np.arange(2.0, -2.51, -0.5))
+PENALTIES = tuple(10.0 ** np.arange(0.0, -2.51, -0.5))
 
 
 @dataclass
