@@ -1,0 +1,291 @@
+"""Learning from LLM labels: SiDyP beside plain training and four other ways.
+
+Run as ``python -m benchmarks.quality.noise_sidyp``. Nobody sees a gold label but the last line of
+each run, which scores test rows. What a method can choose (regularisation, strength of smoothing)
+is chosen by accuracy on the *noisy* labels of validation rows, a tenth of the training rows, the
+same for all. Draws that are in the results file are not made again; ``--fresh`` forgets them.
+"""
+
+import argparse
+import json
+import time
+import warnings
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.model_selection import train_test_split
+
+from benchmarks._common import RESULTS, print_table, save_figure, write_json
+from benchmarks.quality import _noise_sets
+from sklfusion import (
+    KNNLabelPrior,
+    MLPTrajectoryEncoder,
+    NoisyLabelKNNClassifier,
+    SiDyPClassifier,
+    TrainingDynamicsNoiseDetector,
+)
+
+NAME = "noise_sidyp"
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0)
+SEEDS = 5
+METHODS = (
+    "plain", "label smoothing", "CleanLearning", "kNN baseline", "kNN + transition", "encoder",
+    "SiDyP",
+)  # fmt: skip
+
+
+def logistic(C):
+    return LogisticRegression(C=C, max_iter=1000)
+
+
+def smoothed_logistic(X, codes, n_classes, C, smoothing):
+    """Logistic regression on smoothed labels: each row once per class, with weights."""
+    target = np.full((len(codes), n_classes), smoothing / n_classes)
+    target[np.arange(len(codes)), codes] += 1 - smoothing
+    rows, labels = np.nonzero(target)
+    return logistic(C).fit(X[rows], labels, sample_weight=target[rows, labels])
+
+
+def candidates(name, X, codes, seed):
+    """Yield (setting, fit function) for the settings a method may choose from."""
+    from cleanlab.classification import CleanLearning
+
+    k = int(codes.max()) + 1
+    if name == "plain":
+        for C in GRID:
+            yield {"C": C}, lambda C=C: logistic(C).fit(X, codes)
+    elif name == "label smoothing":
+        for C in GRID[1:4]:
+            for s in (0.1, 0.3):
+                yield (
+                    {"C": C, "smoothing": s},
+                    lambda C=C, s=s: smoothed_logistic(X, codes, k, C, s),
+                )
+    elif name == "CleanLearning":
+        for C in GRID[1:4]:
+            yield (
+                {"C": C},
+                lambda C=C: CleanLearning(logistic(C), cv_n_folds=3, seed=seed).fit(X, codes),
+            )
+    else:
+        prior, detector = KNNLabelPrior(), None
+        if name == "kNN baseline":
+            prior, detector = None, TrainingDynamicsNoiseDetector(random_state=seed)
+        for C in GRID[1:4]:
+            yield (
+                {"C": C},
+                lambda C=C: NoisyLabelKNNClassifier(
+                    logistic(C), prior=prior, detector=detector
+                ).fit(X, codes),
+            )
+
+
+def fit_baseline(name, data, seed):
+    """Choose on noisy validation labels; return test predictions and the choice."""
+    known = np.flatnonzero(data.noisy >= 0)
+    train, val = train_test_split(
+        known, test_size=0.1, random_state=seed, stratify=data.noisy[known]
+    )
+    best = None
+    for setting, fit in candidates(name, data.X[train], data.noisy[train], seed):
+        model = fit()
+        score = np.mean(model.predict(data.X[val]) == data.noisy[val])
+        if best is None or score > best[0]:
+            best = score, setting, model
+    return best[2].predict(data.X_test), best[1]
+
+
+def fit_sidyp(data, seed, **params):
+    """Fit SiDyP around the encoder that noisy validation labels prefer."""
+    known = np.flatnonzero(data.noisy >= 0)
+    train, val = train_test_split(
+        known, test_size=0.1, random_state=seed, stratify=data.noisy[known]
+    )
+    encoders = [MLPTrajectoryEncoder(dropout=d, random_state=seed) for d in (0.1, 0.5)]
+    scores = []
+    for encoder in encoders:
+        encoder.fit(
+            data.X[train], data.noisy[train], n_classes=int(data.noisy.max()) + 1,
+            X_val=data.X[val], codes_val=data.noisy[val],
+        )  # fmt: skip
+        scores.append(max(encoder.val_scores_))
+    encoder = encoders[int(np.argmax(scores))]
+    if params.get("legacy"):
+        encoder = encoder.set_params(legacy=True)
+    return SiDyPClassifier(encoder, random_state=seed, **params).fit(data.X, data.noisy)
+
+
+def score(predicted, data):
+    """Accuracy and macro-F1 against gold test labels."""
+    return {
+        "accuracy": float(np.mean(predicted == data.y_test)),
+        "macro_f1": float(f1_score(data.y_test, predicted, average="macro")),
+    }
+
+
+def run_draw(name, seed):
+    """All methods on one draw of one set."""
+    data = _noise_sets.load(name, seed)
+    out = {
+        "n": len(data.noisy), "n_test": len(data.y_test),
+        "label_accuracy": float(np.mean(data.noisy == data.gold)),
+    }  # fmt: skip
+    for method in METHODS[:-2]:
+        predicted, setting = fit_baseline(method, data, seed)
+        out[method] = score(predicted, data) | {"setting": setting}
+    start = time.perf_counter()
+    model = fit_sidyp(data, seed)
+    seconds = time.perf_counter() - start
+    out["encoder"] = score(model.classes_[model.encoder_proba(data.X_test).argmax(axis=1)], data)
+    out["SiDyP"] = score(model.predict(data.X_test), data) | {"seconds": seconds}
+    refined = model.refined_labels_
+    out["refined_accuracy"] = float(np.mean(refined == data.gold))
+    return out
+
+
+#: What is changed in each row of the ablation, on SemEval.
+ABLATION = {
+    "SiDyP": {},
+    "fixed prior": {"n_resample": 0},
+    "sharpening from the warm-up on": {"resample_start": 0.2},
+    "marked rows left out (30 %)": {"noise_ratio": 0.3},
+    "no correction of the prior": {"correction": None, "n_neighbors": 10},
+    "no correction, 30 % marked": {"correction": None, "n_neighbors": 10, "noise_ratio": 0.3},
+    "no agreement terms": {"alpha_coreg": 0.0, "lambda_coreg": 0.0},
+    "one-hot read-out, one chain": {"readout": "onehot", "n_chains": 1},
+    "as the reference (legacy)": {
+        "legacy": True, "noise_ratio": 0.3, "diffusion_epochs": 10, "warmup": 0.2,
+    },
+}  # fmt: skip
+VIEWS = ("text", "entities marked", "marked and entities")
+
+
+def ablation_draw(seed):
+    """Variants of SiDyP on SemEval, one seed."""
+    data = _noise_sets.load("SemEval/Mixtral", seed)
+    out = {}
+    for variant, params in ABLATION.items():
+        out[variant] = score(fit_sidyp(data, seed, **params).predict(data.X_test), data)
+    for view in VIEWS:
+        seen = _noise_sets.load("SemEval/Mixtral", seed, view=view)
+        model = fit_sidyp(seen, seed)
+        encoder = model.classes_[model.encoder_proba(seen.X_test).argmax(axis=1)]
+        out[f"embedding: {view}"] = score(model.predict(seen.X_test), seen)
+        out[f"embedding: {view}, encoder alone"] = score(encoder, seen)
+    return out
+
+
+def summarise(draws):
+    """Per set: means, standard deviations and the paired gain of SiDyP over its encoder."""
+    out = {}
+    for name, seeds in draws.items():
+        runs = list(seeds.values())
+        row = {
+            "n_seeds": len(runs),
+            "label_accuracy": np.mean([r["label_accuracy"] for r in runs]),
+        }
+        for method in METHODS:
+            values = [r[method]["accuracy"] for r in runs]
+            row[method] = float(np.mean(values))
+            row[f"{method} sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        gain = [r["SiDyP"]["accuracy"] - r["encoder"]["accuracy"] for r in runs]
+        p, n = row["encoder"], runs[0]["n_test"]
+        row["gain"] = float(np.mean(gain))
+        # the error of a test set of this size, which all seeds share
+        row["test_se"] = float(np.sqrt(p * (1 - p) / n))
+        out[name] = row
+    return out
+
+
+def report(results):
+    """Print the tables."""
+    summary = results["summary"]
+    print_table(
+        ["set", "labels", *METHODS, "gain", "test SE", "seeds"],
+        [
+            [name, f"{100 * row['label_accuracy']:.1f}"]
+            + [f"{100 * row[m]:.1f} ± {100 * row[f'{m} sd']:.1f}" for m in METHODS]
+            + [f"{100 * row['gain']:+.1f}", f"{100 * row['test_se']:.1f}", row["n_seeds"]]
+            for name, row in summary.items()
+        ],
+    )
+    if results.get("ablation"):
+        print("\nSemEval/Mixtral, variants")
+        runs = list(results["ablation"].values())
+        print_table(
+            ["variant", "accuracy", "macro-F1"],
+            [
+                [v, *(_percent([r[v][m] for r in runs]) for m in ("accuracy", "macro_f1"))]
+                for v in runs[0]
+            ],
+        )
+
+
+def _percent(values):
+    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return f"{100 * np.mean(values):.1f} ± {100 * spread:.1f}"
+
+
+def draw_figure(summary):
+    """Gain of every method over plain training."""
+    import matplotlib.pyplot as plt
+
+    names = list(summary)
+    figure, ax = plt.subplots(figsize=(8, 0.3 * len(names) + 1.5), layout="constrained")
+    for method, marker in zip(METHODS[1:], "sDv^ox", strict=True):
+        gains = [100 * (summary[n][method] - summary[n]["plain"]) for n in names]
+        ax.plot(gains, range(len(names)), marker, label=method, alpha=0.8)
+    ax.axvline(0, color="grey", lw=1)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set_xlabel("points of accuracy above plain training on the noisy labels")
+    ax.legend(fontsize=8)
+    save_figure(figure, NAME)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="two sets, one seed, nothing written")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier draws")
+    parser.add_argument("--sets", nargs="*", help="only these sets")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--no-ablation", action="store_true")
+    parser.add_argument("--only-ablation", action="store_true")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
+    path = RESULTS / f"{NAME}.json"
+    stored = json.loads(path.read_text()) if path.exists() and not args.fresh else {}
+    draws, ablation = stored.get("draws", {}), stored.get("ablation", {})
+    names = args.sets or (
+        ["SemEval/Mixtral", "TREC/asymmetric"] if args.quick else _noise_sets.names()
+    )
+    if args.quick:
+        draws, ablation = {}, {}
+
+    def save():
+        if args.quick:
+            return {"draws": draws, "ablation": ablation, "summary": summarise(draws)}
+        ordered = {n: draws[n] for n in _noise_sets.names() if n in draws}
+        results = {"draws": ordered, "ablation": ablation, "summary": summarise(ordered)}
+        write_json(NAME, results)
+        return results
+
+    for name in [] if args.only_ablation else names:
+        for seed in map(str, range(1 if args.quick else args.seeds)):
+            if seed not in draws.setdefault(name, {}):
+                draws[name][seed] = run_draw(name, int(seed))
+                save()
+    if not args.quick and not args.no_ablation:
+        for seed in map(str, range(min(args.seeds, 3))):
+            if seed not in ablation:
+                ablation[seed] = ablation_draw(int(seed))
+                save()
+    results = save()
+    report(results)
+    if not args.quick:
+        draw_figure(results["summary"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,437 @@
+"""`LabelRepairClassifier`: spend a small budget on the labels most likely to hurt."""
+
+import math
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, check_random_state, indexable
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
+
+from sklfusion.exceptions import DataWarning
+from sklfusion.noise import _selectors
+from sklfusion.noise._labels import as_annotations, codes_for, missing_mask, noisy_target
+
+_SELECTORS = {"entropy", "disagreement", "student", "error_model", "random"}
+
+
+class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Train a student on LLM labels after repairing the most doubtful ones.
+
+    A selector ranks the rows by doubt, an action does something about the first of them, within a
+    budget; then the student is trained on the result [1]_.
+
+    Parameters
+    ----------
+    estimator : estimator, optional
+        The student; ``LogisticRegression`` by default.
+    selector : str or callable, default="entropy"
+        - ``"entropy"``: of the LLM's class probabilities (``llm_proba``), else of the shares of
+          repeated answers (``llm_repeats``), else of an out-of-fold student.
+        - ``"disagreement"``: one minus the largest share among ``llm_repeats``.
+        - ``"student"``: one minus the out-of-fold probability of the row's own label. Needs
+          nothing but the labels and finds the most errors.
+        - ``"error_model"``: half of the budget is spent on random rows, from which a model learns
+          where the LLM errs; it spends the other half.
+        - ``"random"``: the control. Any gain must be measured against it.
+        - a callable ``(X, codes, proba) -> scores`` with codes -1 for refused rows and ``proba``
+          the LLM's probabilities or None.
+    budget : float or int, default=0.05
+        Rows to act on: a share in [0, 1], rounded up, or a count.
+    action : {"gold", "drop", "soft", "weight"}, default="gold"
+        Replace the label by gold (needs ``gold``); drop the row; train on the LLM's (or the
+        student's) distribution instead of its label; weight the row by ``1 - H / ln K``.
+    n_members : int, default=1
+        Students with different seeds whose answers are averaged: the direct cure for
+        instability.
+    vote : {"soft", "hard"}, default="soft"
+        Average probabilities or count votes.
+    cv : int, default=5
+        Folds of the out-of-fold student.
+    missing_label : scalar or None, default=-1
+        Label of a text that the LLM refused; None and NaN always are. Such rows are the most
+        doubtful of all; those that get no gold label are not trained on.
+    random_state : int, RandomState or None, default=None
+        Seed of the students, folds and random choices.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The students.
+    queried_ : ndarray of int
+        Rows acted on, most doubtful first.
+    budget_used_ : int
+        How many gold labels were read (0 for other actions).
+    n_changed_ : int
+        How many of those differed from the LLM's label.
+    doubt_ : ndarray of shape (n,)
+        The selector's scores; infinite for refused rows.
+    classes_ : ndarray of shape (K,)
+        Classes among the labels trained on.
+
+    Notes
+    -----
+    Gold labels are read on the selected rows only. ``compare_with_random`` gives the control at
+    equal budget; without it a gain cannot be told from "more gold". Cost: ``cv`` trainings for
+    the selectors that use a student, plus ``n_members``.
+
+    References
+    ----------
+    .. [1] Feeding LLM annotations to BERT classifiers at your own risk, arXiv 2504.15432.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklfusion import LabelRepairClassifier
+    >>> X, gold = make_blobs(200, centers=2, n_features=4, random_state=0)
+    >>> llm = gold.copy()
+    >>> llm[:20] = 1 - llm[:20]
+    >>> repair = LabelRepairClassifier(selector="student", budget=0.1, random_state=0)
+    >>> repair.fit(X, gold, noisy=llm).n_changed_  # gold is read for 20 selected rows only
+    20
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "selector": [StrOptions(_SELECTORS), callable],
+        "budget": [
+            Interval(Integral, 0, None, closed="left"),
+            Interval(Real, 0, 1, closed="both"),
+        ],
+        "action": [StrOptions({"gold", "drop", "soft", "weight"})],
+        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "vote": [StrOptions({"soft", "hard"})],
+        "cv": [Interval(Integral, 2, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        selector="entropy",
+        budget=0.05,
+        action="gold",
+        n_members=1,
+        vote="soft",
+        cv=5,
+        missing_label=-1,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.selector = selector
+        self.budget = budget
+        self.action = action
+        self.n_members = n_members
+        self.vote = vote
+        self.cv = cv
+        self.missing_label = missing_label
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, noisy=None, gold=None, llm_proba=None, llm_repeats=None):
+        """Select, repair, train.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Features, or whatever the student takes.
+        y : array-like of shape (n,) or Annotations
+            The LLM's labels; or gold labels when ``noisy`` is passed.
+        noisy : array-like of shape (n,) or Annotations, optional
+            The LLM's labels, as routable metadata.
+        gold : array-like of shape (n,) or callable, optional
+            Human labels, missing where unknown; or ``ask(indices) -> labels``. By default ``y``
+            when ``noisy`` is passed.
+        llm_proba : array-like of shape (n, K), optional
+            The LLM's class probabilities, columns in sorted class order. Taken from annotations
+            if they hold some.
+        llm_repeats : array-like of shape (n, R), optional
+            Labels from R repeated questions. Taken from annotations if they hold some.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        codes, classes, known_gold = noisy_target(
+            y, noisy, missing_label=self.missing_label, caller=type(self).__name__
+        )
+        (X,) = indexable(X)
+        check_consistent_length(X, codes)
+        gold = known_gold if gold is None else gold
+        if self.action == "gold" and gold is None:
+            raise ValueError(
+                f'{type(self).__name__} got no gold labels; action="gold" needs gold=, an array '
+                "or a callable that asks a human. Or use another action."
+            )
+        self._seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
+        source = as_annotations(noisy if noisy is not None else y)
+        shares, proba = self._evidence(source, classes, llm_proba, llm_repeats, len(codes))
+        budget = self._n_budget(len(codes))
+        asker = _Asker(gold, classes, self.missing_label)
+        self.doubt_, proba = self._doubt(X, codes, classes, proba, shares, budget, asker)
+        self.queried_ = self._pick(budget, asker)
+        self._act(X, codes, classes, proba, asker)
+        return self
+
+    def _n_budget(self, n):
+        if isinstance(self.budget, Integral) and not isinstance(self.budget, bool):
+            return min(int(self.budget), n)
+        return math.ceil(round(self.budget * n, 9))
+
+    def _evidence(self, source, classes, llm_proba, llm_repeats, n):
+        """Return vote shares and probabilities, (n, K) each or None."""
+        shares = proba = None
+        if source is not None:
+            columns = codes_for(classes, np.array(source.classes), missing_label=None)
+            if source.probs is not None and llm_proba is None:
+                proba = source.scores("probs")[:, columns]
+            if source.repeats is not None and llm_repeats is None:
+                shares = source.scores("repeats")[:, columns]
+        if llm_proba is not None:
+            proba = np.asarray(llm_proba, dtype=float)
+            if proba.shape != (n, len(classes)):
+                raise ValueError(
+                    f"llm_proba has shape {proba.shape}; with the classes {classes.tolist()} it "
+                    f"needs ({n}, {len(classes)})."
+                )
+        if llm_repeats is not None:
+            repeats = np.asarray(llm_repeats)
+            if repeats.ndim != 2 or len(repeats) != n:
+                raise ValueError(f"llm_repeats has shape {repeats.shape}; it needs ({n}, R).")
+            codes = codes_for(repeats.ravel(), classes, missing_label=self.missing_label)
+            shares = _selectors.vote_shares(codes.reshape(repeats.shape), len(classes))
+        return shares, proba
+
+    def _doubt(self, X, codes, classes, proba, shares, budget, asker):
+        """Return the scores, and the distribution that soft targets and weights use."""
+        said = proba if proba is not None else shares
+        student = None
+        needs_student = self.selector in ("student", "error_model") or (
+            said is None and (self.selector == "entropy" or self.action in ("soft", "weight"))
+        )
+        if needs_student:
+            student = _selectors.out_of_fold_proba(
+                self._student(self._seeds[0]), X, codes, len(classes), cv=self.cv,
+                seed=int(self._seeds[1]),
+            )  # fmt: skip
+        rng = np.random.default_rng(self._seeds[2])
+        if callable(self.selector):
+            scores = np.asarray(self.selector(X, codes, said), dtype=float)
+        elif self.selector == "random":
+            return rng.random(len(codes)), said if said is not None else student
+        elif self.selector == "disagreement":
+            if shares is None:
+                raise ValueError(
+                    'selector="disagreement" needs llm_repeats, or annotations with repeats.'
+                )
+            scores = _selectors.disagreement(shares)
+        elif self.selector == "student":
+            scores = _selectors.self_doubt(student, codes)
+        elif self.selector == "error_model":
+            first = rng.permutation(len(codes))[: max(1, budget // 2)] if budget else []
+            scores = self._error_model(X, codes, student, np.asarray(first, dtype=int), asker)
+        else:
+            scores = _selectors.row_entropy(said if said is not None else student)
+        if scores.shape != (len(codes),):
+            raise ValueError(
+                f"The selector gave scores of shape {scores.shape}; it needs ({len(codes)},)."
+            )
+        scores = np.where((codes < 0) | np.isnan(scores), np.inf, scores)
+        return scores, said if said is not None else student
+
+    def _error_model(self, X, codes, student, first, asker):
+        """Ask about some random rows, learn from the answers, and put those rows first."""
+        if asker.gold is None:
+            raise ValueError('selector="error_model" needs gold= to learn from.')
+        answers = asker.ask(first)
+        usable = (answers >= 0) & (codes[first] >= 0)
+        checked = first[usable]
+        features = student
+        if getattr(X, "ndim", 0) == 2 and np.asarray(X).dtype.kind in "fiu":
+            features = np.hstack([np.asarray(X, dtype=float), student])
+        scores = _selectors.error_model_scores(
+            features, codes, checked, answers[usable] != codes[checked]
+        )
+        scores[first] = 2.0  # already paid for
+        return scores
+
+    def _pick(self, budget, asker):
+        # a stable order of equal scores: the row number would favour the start of the data
+        tie = np.random.default_rng(self._seeds[2] + 1).random(len(self.doubt_))
+        order = np.lexsort((tie, -self.doubt_))
+        return order[:budget]
+
+    def _act(self, X, codes, classes, proba, asker):
+        rows, labels, weights = np.arange(len(codes)), codes.copy(), np.ones(len(codes))
+        picked, weighted = self.queried_, self.action in ("soft", "weight") and len(self.queried_)
+        self.budget_used_ = self.n_changed_ = 0
+        if self.action == "gold":
+            answers = asker.ask(picked)
+            got = answers >= 0
+            self.budget_used_ = int(got.sum())
+            self.n_changed_ = int((answers[got] != codes[picked[got]]).sum())
+            if not got.all():
+                warnings.warn(
+                    f"{int((~got).sum())} of {len(picked)} selected rows have no gold label and "
+                    "keep the LLM's.",
+                    DataWarning,
+                )
+            labels[picked[got]] = answers[got]
+        elif self.action == "drop":
+            labels[picked] = -1
+        elif self.action == "weight":
+            entropy = np.nan_to_num(
+                _selectors.row_entropy(proba[picked]), nan=np.log(len(classes))
+            )
+            weights[picked] = np.clip(1 - entropy / np.log(len(classes)), 1e-3, 1)
+        elif len(picked):
+            rows, labels, weights = _soften(codes, proba, picked)
+        keep = labels >= 0
+        self._train(
+            X, rows[keep], asker.names()[labels[keep]], weights[keep] if weighted else None
+        )
+
+    def _train(self, X, rows, labels, weights):
+        if len(np.unique(labels)) < 2:
+            raise ValueError(
+                f"{type(self).__name__} has {len(rows)} rows of fewer than two classes left after "
+                "repair; lower the budget."
+            )
+        self.estimators_ = []
+        # the first two states are spent on folds and choices
+        seeds = np.random.RandomState(self._seeds[0]).randint(2**31 - 1, size=self.n_members)
+        inputs = _safe_indexing(X, rows)
+        for seed in seeds:
+            student = self._student(seed)
+            student.fit(inputs, labels, **_weight_kwargs(student, weights))
+            self.estimators_.append(student)
+        self.classes_ = self.estimators_[0].classes_
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.estimators_[0], name):
+                setattr(self, name, getattr(self.estimators_[0], name))
+
+    def _student(self, seed):
+        student = clone(self.estimator) if self.estimator is not None else LogisticRegression()
+        params = student.get_params(deep=True)
+        names = [k for k in params if k == "random_state" or k.endswith("__random_state")]
+        return student.set_params(**{k: int(seed) for k in names})
+
+    def predict_proba(self, X):
+        """Return class probabilities of shape (n, K): the students' mean, or vote shares."""
+        check_is_fitted(self)
+        if self.vote == "soft":
+            return np.mean([e.predict_proba(X) for e in self.estimators_], axis=0)
+        votes = np.stack([e.predict(X) for e in self.estimators_])
+        return np.stack([(votes == c).mean(axis=0) for c in self.classes_], axis=1)
+
+    def predict(self, X):
+        """Return the most probable class per row."""
+        check_is_fitted(self)
+        if len(self.estimators_) == 1:
+            return self.estimators_[0].predict(X)
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def compare_with_random(self, X, y=None, *, X_test, y_test, n_random=5, **fit_params):
+        """Score this selector beside the control: random rows at the same budget.
+
+        Parameters
+        ----------
+        X, y, **fit_params
+            As in :meth:`fit`.
+        X_test, y_test : array-like
+            Test rows with gold labels.
+        n_random : int, default=5
+            Draws of the control.
+
+        Returns
+        -------
+        dict
+            ``"selector"``, ``"none"`` (no repair) and ``"random"`` with ``"random_std"``:
+            accuracies on the test rows; ``"gain_over_random"``.
+        """
+
+        def accuracy(**params):
+            model = clone(self).set_params(**params).fit(X, y, **fit_params)
+            return float(np.mean(model.predict(X_test) == np.asarray(y_test)))
+
+        base = check_random_state(self.random_state).randint(2**31 - 1, size=n_random)
+        random = [accuracy(selector="random", random_state=int(s)) for s in base]
+        chosen = accuracy()
+        return {
+            "selector": chosen,
+            "none": accuracy(budget=0),
+            "random": float(np.mean(random)),
+            "random_std": float(np.std(random, ddof=1)) if n_random > 1 else 0.0,
+            "gain_over_random": chosen - float(np.mean(random)),
+        }
+
+    def __sklearn_tags__(self):
+        from sklearn.utils import get_tags
+
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator if self.estimator is not None else LogisticRegression())
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
+        return tags
+
+
+class _Asker:
+    """Reads gold labels, selected rows only, each at most once."""
+
+    def __init__(self, gold, classes, missing_label):
+        self.gold = gold
+        self.missing_label = missing_label
+        self._names = classes.tolist()
+        self._answers = {}
+
+    def ask(self, indices):
+        """Return codes of the gold labels of these rows, -1 where unknown."""
+        new = [i for i in indices.tolist() if i not in self._answers]
+        if new:
+            said = self.gold(np.array(new)) if callable(self.gold) else np.asarray(self.gold)[new]
+            said = np.asarray(said)
+            if len(said) != len(new):
+                raise ValueError(f"gold gave {len(said)} labels for {len(new)} rows.")
+            missing = missing_mask(said, self.missing_label)
+            for i, label, gone in zip(new, said.tolist(), missing, strict=True):
+                if not gone and label not in self._names:
+                    self._names.append(label)  # a class that the LLM never used
+                self._answers[i] = -1 if gone else self._names.index(label)
+        return np.array([self._answers[i] for i in indices.tolist()], dtype=int)
+
+    def names(self):
+        """All classes seen so far, in the order of the codes."""
+        return np.array(self._names)
+
+
+def _soften(codes, proba, picked):
+    """Replace each picked row by one copy per class, weighted by its probability."""
+    k = proba.shape[1]
+    proba = np.where(np.isnan(proba), 1 / k, proba)
+    hard = np.setdiff1d(np.arange(len(codes)), picked)
+    rows = np.r_[hard, np.repeat(picked, k)]
+    labels = np.r_[codes[hard], np.tile(np.arange(k), len(picked))]
+    weights = np.r_[np.ones(len(hard)), proba[picked].ravel()]
+    keep = weights > 1e-6
+    return rows[keep], labels[keep], weights[keep]
+
+
+def _weight_kwargs(student, weights):
+    if weights is None:
+        return {}
+    if isinstance(student, Pipeline):
+        name, last = student.steps[-1]
+        if has_fit_parameter(last, "sample_weight"):
+            return {f"{name}__sample_weight": weights}
+    elif has_fit_parameter(student, "sample_weight"):
+        return {"sample_weight": weights}
+    raise ValueError(
+        f'{type(student).__name__} takes no sample_weight, which action="soft" and '
+        'action="weight" need. Use another student or action="drop".'
+    )
