@@ -16,10 +16,13 @@ from sklfusion.prompts import (
     Task,
     check_finish,
     label_logprobs,
+    pack_ids,
     parse_label,
     parse_label_set,
+    parse_pack,
     parse_scores,
     render,
+    render_pack,
     schema,
     step_probabilities,
     yes_no_logits,
@@ -200,6 +203,31 @@ class TestLabels:
     def test_bad_sets(self, said, cause):
         """Anything else is a failed reply."""
         assert cause_of(parse_label_set, said, LABELS) == cause
+
+
+class TestPacks:
+    """Several texts in one request."""
+
+    @given(st.lists(texts, min_size=1, max_size=8, unique=True))
+    def test_texts_are_one_json_object(self, batch):
+        """Every text decodes to itself under its own id."""
+        ids = pack_ids(batch)
+        messages = render_pack(TASK, dict(zip(ids, batch, strict=True)))
+        assert list(json.loads(messages[-1][1]).values()) == batch
+        assert len(messages) == 2
+
+    def test_only_good_answers_by_id(self):
+        """Doubled, foreign and wrong ones are left out."""
+        said = '{"1": "Sports", "2": "World", "2": "World", "3": "Food", "9": "World"}'
+        assert parse_pack(said, ["3", "2", "1"], LABELS) == {"1": 1}
+        assert cause_of(parse_pack, '{"9": "World"}', ["1"], LABELS) == "missing_label"
+        sets = parse_pack('{"1": ["World"], "2": [], "3": [1]}', "123", LABELS, multilabel=True)
+        assert sets == {"1": {0}, "2": set()}
+
+    @pytest.mark.parametrize("said", ["", "World", "{", '{"1": "World"', "{" * 10_000])
+    def test_no_object(self, said):
+        """Anything else is a bad reply."""
+        assert cause_of(parse_pack, said, ["1"], LABELS) == "bad_json"
 
 
 class TestScores:

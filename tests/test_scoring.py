@@ -23,6 +23,7 @@ from sklfusion.exceptions import (
     ScoringFailedError,
     ScoringWarning,
 )
+from sklfusion.prompts import pack_ids
 from sklfusion.replies import open_store
 from sklfusion.testing import expected_label, expected_labels
 
@@ -351,6 +352,39 @@ class TestPaying:
         err = capsys.readouterr().err
         assert "24 texts, 24 paid requests, 0 cached" in err
         assert "cost 0.00" in err
+
+
+class TestPacks:
+    """Several texts in one request, by choice."""
+
+    def test_answers_by_id_and_the_rest_alone(self, fault_server, scorer, tmp_path):
+        """Reordered, missing, doubled and unknown ids: only good answers count."""
+        texts = [f"text {i} about money" for i in range(5)]
+        a, b, c, d, e = pack_ids(texts)
+        said = f'{{"{e}": "Sport", "{a}": "world", "{b}": "x", "{c}": "world", "{c}": "sport"}}'
+        fault_server.script({"fault": {"kind": "content", "content": said}, "contains": d})
+        made = scorer(texts_per_request=5, memory=tmp_path, output="proba").fit(texts)
+        assert made.estimate(texts)["requests"] == 1
+        labels = [CLASSES[i] for i in made.transform(texts).argmax(axis=1)]
+        assert labels == ["world", "money", "money", "money", "sport"]
+        assert fault_server.ledger().received == 1 + 3
+        again = scorer(texts_per_request=2, memory=tmp_path, output="proba").fit(texts)
+        assert again.estimate(texts)["requests"] == 0
+        np.testing.assert_array_equal(again.transform(texts[::-1]), made.transform(texts)[::-1])
+        assert fault_server.ledger().received == 1 + 3
+
+    def test_a_useless_pack_costs_nothing_but_itself(self, fault_server, scorer):
+        """If the endpoint cannot do it, every text is asked about alone."""
+        fault_server.script({"contains": "{", "fault": {"kind": "content", "content": "world"}})
+        made = scorer(texts_per_request=4, strategy="label").fit(TEXTS)
+        scores = made.transform(TEXTS[:4])
+        assert [CLASSES[i] for i in scores.argmax(axis=1)] == LABELS[:4]
+
+    def test_not_with_examples_or_scores(self, scorer):
+        """Other strategies and examples need a request per text."""
+        for params in ({"strategy": "logprobs"}, {"examples": [("a", "world")]}):
+            with pytest.raises(ValueError, match="texts_per_request"):
+                scorer(texts_per_request=2, **params).fit(TEXTS)
 
 
 class TestEstimator:

@@ -4,6 +4,7 @@ Nothing here talks to a model. ``_templates`` holds the words, ``_render`` puts 
 ``_parse`` reads answers, ``_tokens`` reads log-probabilities.
 """
 
+from sklfusion.prompts._packs import pack_ids, parse_pack, render_pack
 from sklfusion.prompts._parse import (
     PARSER_VERSION,
     ReplyError,
@@ -24,10 +25,13 @@ __all__ = [
     "Task",
     "check_finish",
     "label_logprobs",
+    "pack_ids",
     "parse_label",
     "parse_label_set",
+    "parse_pack",
     "parse_scores",
     "render",
+    "render_pack",
     "schema",
     "step_probabilities",
     "yes_no_logits",

@@ -116,10 +116,17 @@ class BaseLLMEstimator(BaseEstimator):
             raise ValueError(
                 f"calibrate={self.calibrate!r}; use 'auto', True, False, 'prior' or 'contextual'."
             )
-        for name in ("timeout", "deadline", "max_concurrency", "n_votes"):
+        for name in ("timeout", "deadline", "max_concurrency", "n_votes", "texts_per_request"):
             value = getattr(self, name)
             if isinstance(value, bool) or not value > 0:
                 raise ValueError(f"{caller} got {name}={value!r}; it needs a number above 0.")
+        if self.texts_per_request > 1 and (
+            self.strategy not in ("auto", "label") or self.n_shots or self.examples
+        ):
+            raise ValueError(
+                f"texts_per_request={self.texts_per_request} serves strategy='label' without "
+                "examples; set texts_per_request=1 for anything else."
+            )
         self._check_budget(caller)
         find_price(self.model, self.prices, local=self._is_local())
         self._resolve()
@@ -314,6 +321,7 @@ class BaseLLMEstimator(BaseEstimator):
             workers=1 if local else int(self.max_concurrency),
             cache_only=self.cache_only,
             progress=progress.update if progress is not None else lambda done, total: None,
+            pack_size=int(self.texts_per_request),
         )
 
     def _budget(self):
@@ -359,7 +367,9 @@ class BaseLLMEstimator(BaseEstimator):
         modes = getattr(self, "_modes", None) or [self.strategy]
         if modes == ["auto"]:
             modes = list(_AUTO)
-            if local:
+            if self.texts_per_request > 1:
+                modes = ["label"]
+            elif local:
                 modes = ["unary" if self.multilabel else "logprobs"]
             elif is_reasoning(name):
                 modes = modes[1:]

@@ -84,6 +84,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         tokens_per_minute=None,
         request_params=None,
         shot_embedder=None,
+        texts_per_request=1,
     ):
         self.model = model
         self.classes = classes
@@ -120,6 +121,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         self.tokens_per_minute = tokens_per_minute
         self.request_params = request_params
         self.shot_embedder = shot_embedder
+        self.texts_per_request = texts_per_request
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -100,6 +100,10 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         Further fields of every request; None removes a field.
     shot_embedder : transformer, optional
         For "nearest" and "diverse"; by default the embedded encoder, else TF-IDF.
+    texts_per_request : int, default=1
+        Above 1, that many texts share a request (``strategy="label"``, no examples): cheaper,
+        but a hostile text then stands beside others. Answers are taken by id; what is missing
+        is asked for alone.
 
     Attributes
     ----------
@@ -167,6 +171,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         tokens_per_minute=None,
         request_params=None,
         shot_embedder=None,
+        texts_per_request=1,
     ):
         self.model = model
         self.classes = classes
@@ -202,6 +207,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         self.tokens_per_minute = tokens_per_minute
         self.request_params = request_params
         self.shot_embedder = shot_embedder
+        self.texts_per_request = texts_per_request
 
     def fit(self, X, y=None):
         """Learn the classes, the examples to choose from, and the score calibration.

@@ -22,6 +22,7 @@ from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
 from sklfusion.replies import request_key
+from sklfusion.scoring._packed import Packer, ask_packed
 from sklfusion.scoring._plan import Plan, Row
 
 _STATUS = {"refusal": "refused", "content_filter": "refused", "empty_text": "missing"}
@@ -75,6 +76,8 @@ class Session:
         Answers of this object so far.
     meter : Meter
         Counts.
+    pack_size : int
+        Texts per request.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class Session:
         workers: int,
         cache_only: bool,
         progress: Callable[[int, int], None],
+        pack_size: int = 1,
     ) -> None:
+        self._pack_size = pack_size
         self._plans = list(plans)
         self._backend = backend
         self._store = store
@@ -132,6 +137,10 @@ class Session:
             ask.jobs = self.plan.jobs(ask.text, ask.examples)
         probed = {job.first_key for ask in open_asks for job in ask.jobs} & self._probed
         self._meter.add(cached=-len(probed))  # these were answered a moment ago
+        if self._pack_size > 1:
+            packer = Packer(self.plan, self._pack_size)
+            ask_packed(packer, open_asks, self._store, self._memo, self._meter, self._execute)
+            return
         self._execute([job for ask in open_asks for job in ask.jobs])
         extra = []
         for ask in open_asks:
@@ -204,6 +213,11 @@ class Session:
         if self._store is not None:
             stored = self._store.get_many(list(jobs))
         missing = [job for key, job in jobs.items() if key not in known and key not in stored]
+        cached = len(jobs) - len(missing)
+        if self._pack_size > 1:
+            packer = Packer(plan, self._pack_size)
+            missing, texts = packer.missing(asks, self._store, self._memo)
+            cached = len(jobs) - texts
         scale, answer = _learn(jobs, stored)
         prompt = completion = 0
         for job in missing:
@@ -215,7 +229,7 @@ class Session:
         return {
             "strategy": plan.mode,
             "distinct_requests": len(jobs),
-            "cached": len(jobs) - len(missing),
+            "cached": cached,
             "requests": len(missing),
             "prompt_tokens": prompt,
             "completion_tokens": completion,
