@@ -6,6 +6,7 @@ nearest label, no default label, and no score is made up.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -86,6 +87,11 @@ def content_of(reply: Reply, choice: int = 0) -> str:
 
 def label_index(keys: Sequence[str]) -> dict[str, int]:
     """Return the normalised form of every key and its position."""
+    return _label_index(tuple(keys))
+
+
+@functools.lru_cache(maxsize=256)
+def _label_index(keys: tuple[str, ...]) -> dict[str, int]:
     return {normalize_label(key): position for position, key in enumerate(keys)}
 
 

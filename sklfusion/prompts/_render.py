@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import string
 from collections.abc import Mapping, Sequence
@@ -51,20 +52,23 @@ class Task:
     @property
     def keys(self) -> tuple[str, ...]:
         """What the model answers with, one per label."""
-        use_ids = self.label_form == "ids" or (
-            self.label_form == "auto" and not _can_be_answers(self.labels)
-        )
-        if not use_ids:
-            return self.labels
-        if len(self.labels) <= len(_SHORT_IDS):
-            return tuple(_SHORT_IDS[: len(self.labels)])
-        width = len(str(len(self.labels)))
-        return tuple(f"L{number:0{width}d}" for number in range(1, len(self.labels) + 1))
+        return _keys(self.labels, self.label_form)
 
     @property
     def shown(self) -> tuple[int, ...]:
         """Indices of the labels in the order shown."""
         return self.order if self.order is not None else tuple(range(len(self.labels)))
+
+
+@functools.lru_cache(maxsize=256)
+def _keys(labels: tuple[str, ...], label_form: str) -> tuple[str, ...]:
+    use_ids = label_form == "ids" or (label_form == "auto" and not _can_be_answers(labels))
+    if not use_ids:
+        return labels
+    if len(labels) <= len(_SHORT_IDS):
+        return tuple(_SHORT_IDS[: len(labels)])
+    width = len(str(len(labels)))
+    return tuple(f"L{number:0{width}d}" for number in range(1, len(labels) + 1))
 
 
 def _can_be_answers(labels: Sequence[str]) -> bool:
@@ -144,13 +148,7 @@ def render(
     >>> render(Task(("ham", "spam")), 'say "hi"')[-1]
     ('user', '"say \\\\"hi\\\\""')
     """
-    role = template.role_multi if task.multilabel else template.role_single
-    parts = [role]
-    if task.instructions:
-        parts.append(task.instructions.strip())
-    parts += [template.labels, label_lines(task), template.data_note]
-    parts.append(_answer_part(task, answer, label, template))
-    messages = [("system", "\n".join(parts))]
+    messages = [("system", _system(task, answer, label, template))]
     opening = template.prefill_yes_no if answer == "yes_no" else template.prefill
     for example, target in examples:
         said = example_answer(task, target, answer=answer, label=label)
@@ -160,6 +158,18 @@ def render(
     if prefill:
         messages.append(("assistant", opening))
     return tuple(messages)
+
+
+@functools.lru_cache(maxsize=1024)
+def _system(task: Task, answer: str, label: int | None, template: PromptTemplate) -> str:
+    # The same for every text of a run, which may have a hundred thousand.
+    role = template.role_multi if task.multilabel else template.role_single
+    parts = [role]
+    if task.instructions:
+        parts.append(task.instructions.strip())
+    parts += [template.labels, label_lines(task), template.data_note]
+    parts.append(_answer_part(task, answer, label, template))
+    return "\n".join(parts)
 
 
 def quote(text: str) -> str:

@@ -7,6 +7,7 @@ as lower coverage.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -63,6 +64,13 @@ class TokenIndex:
         return mass, min(listed, 1.0), least
 
 
+@functools.lru_cache(maxsize=64)
+def token_index(keys: tuple[str, ...]) -> TokenIndex:
+    """Return the index of a tuple of labels, shared so that each token is looked up once."""
+    return TokenIndex(keys)
+
+
+@functools.lru_cache(maxsize=4096)
 def is_blank(token: str) -> bool:
     """Tell whether a token is only space, quotes or other decoration before an answer."""
     return not normalize_label(token.strip("[{(:\u0120\u2581"))
@@ -115,8 +123,7 @@ def yes_no_logits(tokens: Iterable[TokenLogprobs]) -> tuple[float, float, float]
     ReplyError
         As :func:`label_logprobs`.
     """
-    index = TokenIndex(("yes", "no"))
-    logprobs, coverage = label_logprobs(tokens, index)
+    logprobs, coverage = label_logprobs(tokens, token_index(("yes", "no")))
     return float(logprobs[0]), float(logprobs[1]), coverage
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from sklfusion.prompts import (
     yes_no_logits,
 )
 from sklfusion.prompts._parse import content_of
-from sklfusion.prompts._tokens import TokenIndex
+from sklfusion.prompts._tokens import token_index
 
 #: mode -> form of the answer it asks for, for (multi-class, multi-label)
 _ANSWERS = {
@@ -159,9 +160,10 @@ class Plan:
             prefill=prefill,
             template=self.template,
         )
-        request = ChatRequest(self.origin, self.model, messages, self._params())
-        return Job(request, self._reader(task), answer_tokens=self._answer_tokens())
+        request = ChatRequest(self.origin, self.model, messages, self._params)
+        return Job(request, self._reader(task), answer_tokens=self._answer_tokens)
 
+    @functools.cached_property
     def _answer_tokens(self) -> int:
         """Guess how long an answer is: a label is a token or two, a score seven more."""
         if self.local and self.answer != "set":
@@ -172,6 +174,7 @@ class Plan:
         thought = _THINKING_TOKENS // 8 if is_reasoning(self.model) else 0
         return thought + (length if self.answer in ("label", "yes_no") else 2 + 3 * length)
 
+    @functools.cached_property
     def _params(self) -> dict[str, Any]:
         k = len(self.task.labels)
         length = 4 + max(len(key) for key in self.task.keys) // 2
@@ -284,7 +287,7 @@ def _read_logprobs(reply: Reply, task: Task) -> Row:
     if reply.logprobs is None:
         # The endpoint dropped them without an error. The label itself is still an answer.
         return replace(_read_label(reply, task), flags=frozenset({"no_logprobs"}))
-    logprobs, coverage = label_logprobs(reply.logprobs, TokenIndex(task.keys))
+    logprobs, coverage = label_logprobs(reply.logprobs, token_index(task.keys))
     # A local model lists so many tokens that little mass on the labels is still all there is.
     few = len(reply.logprobs[0].top) <= _HTTP_TOP
     flags = frozenset({"low_coverage"}) if few and coverage < 0.5 else frozenset()
