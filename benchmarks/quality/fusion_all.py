@@ -1,0 +1,383 @@
+"""Fusion against its parts on every data set with real LLM outputs and gold labels.
+
+    python -m benchmarks.quality.fusion_all [--quick] [--jobs N]
+
+For each data set, LLM and number of labelled rows: the LLM alone (its answer as given), the
+encoder alone (frozen MiniLM embedding and a logistic regression whose C is tuned by
+cross-validation), and `FusionClassifier` with its defaults. Every model is fitted on the same
+labelled rows and judged on the same other rows: half of the data (Reuters: the paper's test
+rows), in several draws. Multi-label data are judged by exact match. The *best part* is the one
+that did better on the test rows, known only in hindsight, so the bar is higher than what anyone
+could choose beforehand.
+"""
+
+import argparse
+import os
+import warnings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the jobs are the parallelism
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, train_test_split
+
+from benchmarks._common import data_dir, embed, print_table, save_figure, write_json
+from benchmarks.quality._llm_sets import load
+from sklfusion import FusionClassifier
+
+SIZES = (20, 50, 100, 200, 500, None)  # None: all rows that are not for testing
+_C_GRID = np.logspace(-1, 3, 5)
+
+
+def n_draws(size):
+    """Draws of training and test rows: more where few training rows make results noisy."""
+    return 5 if size is not None and size <= 200 else 3
+
+
+def split(data, size, draw):
+    """Training and test rows of one draw."""
+    n = len(data.y)
+    strata = None if data.multilabel else data.y
+    if data.test is not None:
+        pool, test = np.flatnonzero(~data.test), np.flatnonzero(data.test)
+    else:
+        pool, test = train_test_split(
+            np.arange(n), test_size=0.5, stratify=strata, random_state=draw
+        )
+    if size is not None:
+        picked = None if strata is None or size < 2 * len(data.classes) else strata[pool]
+        pool, _ = train_test_split(pool, train_size=size, stratify=picked, random_state=draw)
+    return pool, test
+
+
+class EncoderAlone:
+    """Logistic regression on the embedding with C tuned by cross-validated log-loss."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def fit(self, E, y):
+        """Fit one model, or one per label with a common C."""
+        self.multilabel = y.ndim == 2
+        losses = [self._cv_loss(E, y, c) for c in _C_GRID]
+        self.C = _C_GRID[int(np.argmin(losses))]
+        self.models = self._fit(E, y, self.C)
+        self.fill = self.multilabel and bool(y.any(axis=1).all())
+        self.n_classes = y.shape[1] if self.multilabel else None
+        return self
+
+    def _cv_loss(self, E, y, c):
+        total = 0.0
+        for train, test in KFold(5, shuffle=True, random_state=self.seed).split(E):
+            models = self._fit(E[train], y[train], c)
+            if self.multilabel:
+                P = np.clip(self._proba(models, E[test]), 1e-4, 1 - 1e-4)
+                total -= (y[test] * np.log(P) + (1 - y[test]) * np.log(1 - P)).sum()
+            else:
+                model = models[0]
+                known = {label: i for i, label in enumerate(model.classes_)}
+                P = model.predict_proba(E[test])
+                p = [P[i, known[v]] if v in known else 1e-4 for i, v in enumerate(y[test])]
+                total -= np.log(np.maximum(p, 1e-4)).sum()
+        return total
+
+    @staticmethod
+    def _fit(E, y, c):
+        targets = [y] if y.ndim == 1 else list(y.T)
+        models = []
+        for target in targets:
+            constant = len(np.unique(target)) == 1
+            model = DummyClassifier() if constant else LogisticRegression(C=c, max_iter=300)
+            models.append(model.fit(E, target))
+        return models
+
+    @staticmethod
+    def _proba(models, E):
+        return np.column_stack(
+            [
+                m.predict_proba(E)[:, 1]
+                if len(m.classes_) == 2
+                else np.full(len(E), m.classes_[0])
+                for m in models
+            ]
+        )
+
+    def predict_proba(self, E):
+        """Probabilities, columns in the order of ``models[0].classes_`` or of the labels."""
+        return self._proba(self.models, E) if self.multilabel else self.models[0].predict_proba(E)
+
+    def predict(self, E):
+        """Labels; empty label sets get their likeliest label if no training row was empty."""
+        if not self.multilabel:
+            return self.models[0].predict(E)
+        P = self.predict_proba(E)
+        labels = (P >= 0.5).astype(int)
+        empty = ~labels.any(axis=1)
+        if self.fill:
+            labels[empty, P[empty].argmax(axis=1)] = 1
+        return labels
+
+
+def llm_alone(votes, train_y, multilabel):
+    """The answer as given; rows without one get the commonest class of the training rows."""
+    if multilabel:
+        return (votes > 0.5).astype(int)
+    labels = votes.argmax(axis=1)
+    silent = np.ptp(votes, axis=1) < 1e-9
+    labels[silent] = np.bincount(train_y).argmax()
+    return labels
+
+
+def hits(predicted, y):
+    """Whether each row is right: the class, or the whole label set."""
+    same = predicted == y
+    return (same.all(axis=1) if same.ndim == 2 else same).astype(float)
+
+
+def calibration_error(P, y, n_bins=10):
+    """Expected calibration error of the likeliest class (or of every label), equal-mass bins."""
+    if y.ndim == 2:
+        sure, right = np.maximum(P, 1 - P).ravel(), ((P >= 0.5) == y).ravel()
+    else:
+        sure, right = P.max(axis=1), P.argmax(axis=1) == y
+    bins = np.array_split(np.argsort(sure, kind="stable"), n_bins)
+    gaps = [len(b) * abs(sure[b].mean() - right[b].mean()) for b in bins if len(b)]
+    return sum(gaps) / len(sure)
+
+
+def encoder_result(E, y, n_classes, train, test, seed):
+    """Hits and calibration error of the encoder alone."""
+    model = EncoderAlone(seed).fit(E[train], y[train])
+    P = model.predict_proba(E[test])
+    if y.ndim == 1:
+        wide = np.zeros((len(test), n_classes))
+        wide[:, model.models[0].classes_] = P
+        P = wide
+    return hits(model.predict(E[test]), y[test]), calibration_error(P, y[test])
+
+
+def fit_fusion(data, E, train, seed, **options):
+    """`FusionClassifier` with its defaults on the embedding and all score blocks."""
+    width = len(data.classes)
+    known = None if data.multilabel else list(range(width))
+    X = np.hstack([E, *data.votes])
+    clf = FusionClassifier(
+        score_columns=slice(E.shape[1], X.shape[1]),
+        score_classes=known,
+        classes=known,
+        random_state=seed,
+        **options,
+    )
+    return clf.fit(X[train], data.y[train]), X
+
+
+def compare(data, E, encoder, size, draw, **options):
+    """One draw: share of hits of the best LLM, the encoder and the fusion on the test rows."""
+    train, test = split(data, size, draw)
+    y = data.y
+    clf, X = fit_fusion(data, E, train, draw, **options)
+    each = [hits(llm_alone(v[test], y[train], data.multilabel), y[test]) for v in data.votes]
+    llm = max(each, key=np.mean)
+    right, encoder_ece = encoder
+    fused = hits(clf.predict(X[test]), y[test])
+    gain = fused - (llm if llm.mean() > right.mean() else right)
+    return {
+        "llm": llm.mean(),
+        "encoder": right.mean(),
+        "fusion": fused.mean(),
+        "gain": gain.mean(),
+        "variance": gain.var() / len(gain),
+        "fusion_ece": calibration_error(clf.predict_proba(X[test]), y[test]),
+        "encoder_ece": encoder_ece,
+        "chosen": clf.chosen_,
+        "trust": clf.source_weights_,
+        "n_train": len(train),
+    }
+
+
+def summarise(data, size, draws):
+    """Means over draws, and the standard error of the gain over the best part.
+
+    The error has two parts: the test rows of one draw, and the spread between draws.
+    """
+    mean = {
+        key: float(np.mean([d[key] for d in draws]))
+        for key in ("llm", "encoder", "fusion", "variance", "fusion_ece", "encoder_ece")
+    }
+    gains = np.array([d["gain"] for d in draws])
+    spread = gains.var(ddof=1) / len(gains) if len(gains) > 1 else 0.0
+    best = max(mean["llm"], mean["encoder"])
+    return {
+        "data": data.name,
+        "llm_name": data.llm,
+        "size": "all" if size is None else size,
+        "n_train": draws[0]["n_train"],
+        **mean,
+        "gain": mean["fusion"] - best,
+        "error": float(np.sqrt(mean["variance"] + spread)),
+        "draws": draws,
+    }
+
+
+def margin(rows, seed=0):
+    """Mean gain over the best part and its 95 % bootstrap interval over data sets."""
+    names = sorted({row["data"] for row in rows})
+    per_set = np.array([np.mean([r["gain"] for r in rows if r["data"] == n]) for n in names])
+    rng = np.random.default_rng(seed)
+    means = rng.choice(per_set, size=(10_000, len(per_set))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"mean": float(per_set.mean()), "low": float(low), "high": float(high)}
+
+
+def _quiet(function, *args):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a part that cannot be fitted well is a result here
+        return function(*args)
+
+
+def _encoder_job(data, E, size, draw):
+    train, test = split(data, size, draw)
+    return encoder_result(E, data.y, len(data.classes), train, test, draw)
+
+
+def _cells(sets, quick):
+    """Pairs (data set, size) that there are rows for."""
+    for data in sets:
+        pool = len(data.y) // 2 if data.test is None else int((~data.test).sum())
+        for size in (50,) if quick else SIZES:
+            if size is None or size < pool:
+                yield data, size
+
+
+def run(quick, jobs):
+    """All cells of the table, as a list of dicts."""
+    sets = list(load(data_dir()))
+    if quick:
+        sets = [s for s in sets if len(s.y) <= 500]
+    vectors = {data.name: None for data in sets}
+    for data in sets:
+        if vectors[data.name] is None:
+            vectors[data.name] = embed(data.texts)
+    cells = list(_cells(sets, quick))
+    seen, encoder_jobs = set(), []
+    for data, size in cells:
+        for draw in range(n_draws(size)):
+            if (data.name, size, draw) not in seen:
+                seen.add((data.name, size, draw))
+                encoder_jobs.append(((data.name, size, draw), data))
+    with Parallel(n_jobs=jobs) as pool:
+        found = pool(
+            delayed(_quiet)(_encoder_job, data, vectors[key[0]], key[1], key[2])
+            for key, data in encoder_jobs
+        )
+        encoders = dict(zip([key for key, _ in encoder_jobs], found, strict=True))
+        tasks = [(d, size, draw) for d, size in cells for draw in range(n_draws(size))]
+        draws = pool(
+            delayed(_quiet)(compare, d, vectors[d.name], encoders[d.name, size, draw], size, draw)
+            for d, size, draw in tasks
+        )
+    rows, start = [], 0
+    for data, size in cells:
+        rows.append(summarise(data, size, draws[start : start + n_draws(size)]))
+        start += n_draws(size)
+    return rows
+
+
+def overview(rows):
+    """Per number of labelled rows: margins, cells below the best part, calibration."""
+    table = []
+    for size in dict.fromkeys(row["size"] for row in rows):
+        part = [row for row in rows if row["size"] == size]
+        table.append(
+            {
+                "size": size,
+                "cells": len(part),
+                **{key: float(np.mean([r[key] for r in part])) for key in ("llm", "encoder")},
+                **{
+                    key: float(np.mean([r[key] for r in part]))
+                    for key in ("fusion", "fusion_ece", "encoder_ece")
+                },
+                "margin": margin(part),
+                "below": [
+                    f"{r['data']} ({r['llm_name']})" for r in part if r["gain"] < -r["error"]
+                ],
+            }
+        )
+    return table
+
+
+def plot(table):
+    """Mean score of the fusion and its parts by number of labelled rows, and the margin."""
+    from matplotlib import pyplot as plt
+
+    from sklfusion.plotting import METHOD_COLORS
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    place = np.arange(len(table))
+    for key, name in (("llm", "LLM alone"), ("encoder", "encoder alone"), ("fusion", "fusion")):
+        left.plot(place, [r[key] for r in table], "o-", label=name, color=METHOD_COLORS[name])
+    left.set(xlabel="labelled rows", ylabel="mean accuracy or exact match")
+    left.legend(frameon=False)
+    mean = np.array([100 * r["margin"]["mean"] for r in table])
+    low = np.array([100 * r["margin"]["low"] for r in table])
+    high = np.array([100 * r["margin"]["high"] for r in table])
+    color = METHOD_COLORS["fusion"]
+    right.errorbar(place, mean, [mean - low, high - mean], fmt="o", capsize=4, color=color)
+    right.axhline(0, color="grey", linewidth=1)
+    right.set(xlabel="labelled rows", ylabel="points above the better part (95 % interval)")
+    for axis in (left, right):
+        axis.set_xticks(place, [str(r["size"]) for r in table])
+    return figure
+
+
+def main():
+    """Run the comparison and print its tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small data sets, 50 rows only")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    options = parser.parse_args()
+    rows = run(options.quick, options.jobs)
+    print_table(
+        ["data", "LLM", "rows", "LLM alone", "encoder alone", "fusion", "gain ± error"],
+        [
+            [r["data"], r["llm_name"], r["size"]]
+            + [f"{r[key]:.3f}" for key in ("llm", "encoder", "fusion")]
+            + [f"{r['gain']:+.3f} ± {r['error']:.3f}"]
+            for r in rows
+        ],
+    )
+    print()
+    table = overview(rows)
+    print_table(
+        [
+            "rows",
+            "cells",
+            "LLM alone",
+            "encoder alone",
+            "fusion",
+            "margin (95 %)",
+            "below by > 1 SE",
+        ],
+        [
+            [t["size"], t["cells"]]
+            + [f"{t[key]:.3f}" for key in ("llm", "encoder", "fusion")]
+            + ["{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**t["margin"])]
+            + ["; ".join(t["below"]) or "none"]
+            for t in table
+        ],
+    )
+    overall = margin(rows)
+    print(
+        "\nmean margin over the better part: {mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(
+            **overall
+        )
+    )
+    if not options.quick:
+        write_json("fusion_all", {"overview": table, "margin": overall, "cells": rows})
+        save_figure(plot(table), "fusion_all")
+
+
+if __name__ == "__main__":
+    main()
