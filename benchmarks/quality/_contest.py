@@ -1,0 +1,257 @@
+"""What the experiment programs share: contestants, draws, tables and a dot plot."""
+
+import argparse
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, train_test_split
+from sklearn.multiclass import OneVsRestClassifier
+from threadpoolctl import threadpool_limits
+
+from benchmarks._common import data_dir, embed, print_table, save_figure, write_json
+from benchmarks.quality import _llm_sets
+from sklfusion import FusionClassifier, MultiLabelThresholds
+
+C_GRID = np.logspace(-1, 3, 5)
+
+
+# -- data ----------------------------------------------------------------------------------
+
+
+def load_sets(*wanted):
+    """Return the data sets named by (name, llm) pairs, in that order."""
+    found = {(s.name, s.llm): s for s in _llm_sets.load(data_dir()) if (s.name, s.llm) in wanted}
+    return [found[key] for key in wanted]
+
+
+def head(data, n_rows):
+    """Return the data set with a random ``n_rows`` of its rows, for quick runs."""
+    n_rows = min(n_rows, len(data.y))
+    rows = np.random.default_rng(0).permutation(len(data.y))[:n_rows]
+    return _llm_sets.LLMSet(
+        data.name,
+        data.llm,
+        [data.texts[i] for i in rows],
+        data.y[rows],
+        [votes[rows] for votes in data.votes],
+        data.classes,
+        None if data.test is None else data.test[rows],
+    )
+
+
+def features(data):
+    """Return (n, d + m K): frozen embeddings, then the scores of each LLM."""
+    return np.hstack([embed(data.texts), *data.votes])
+
+
+def splits(data, size, n_draws):
+    """Yield training rows, test rows and the number of each draw.
+
+    Half of the rows are for testing, or the data set's own test rows. ``size`` counts every row
+    whose label is used, for the encoder's head, for the fusion and for choosing settings alike.
+    """
+    for draw in range(n_draws):
+        if data.test is not None:
+            pool, test = np.flatnonzero(~data.test), np.flatnonzero(data.test)
+        else:
+            strata = None if data.multilabel else data.y
+            pool, test = train_test_split(
+                np.arange(len(data.y)), test_size=0.5, stratify=strata, random_state=draw
+            )
+        yield take(data, pool, size, draw), test, draw
+
+
+def take(data, pool, size, seed):
+    """Return ``size`` of the rows ``pool``, classes in proportion where there is room."""
+    if size is None or size >= len(pool):
+        return pool
+    roomy = not data.multilabel and size >= 2 * len(data.classes)
+    roomy = roomy and len(pool) - size >= len(data.classes)
+    strata = data.y[pool] if roomy and np.bincount(data.y[pool]).min() > 1 else None
+    return train_test_split(pool, train_size=size, stratify=strata, random_state=seed)[0]
+
+
+# -- contestants ---------------------------------------------------------------------------
+
+
+def llm_alone(votes, y_train):
+    """Return the LLM's answers as given; rows without one get the commonest training class."""
+    if y_train.ndim == 2:
+        return (votes > 0.5).astype(int)
+    labels = votes.argmax(axis=1)
+    labels[np.ptp(votes, axis=1) < 1e-9] = np.bincount(y_train).argmax()
+    return labels
+
+
+def tuned_logistic(y, seed=0):
+    """Logistic regression whose C is chosen by cross-validated log-loss on the same rows."""
+    if np.ndim(y) == 2:
+        return _tuned_one_vs_rest(y, seed)
+    smallest = np.unique(y, return_counts=True)[1].min()
+    if smallest < 2:
+        return LogisticRegression(C=10.0, max_iter=1000)
+    folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=seed)
+    return GridSearchCV(
+        LogisticRegression(max_iter=1000), {"C": C_GRID}, scoring="neg_log_loss", cv=folds
+    )
+
+
+def _tuned_one_vs_rest(y, seed):
+    one_vs_rest = OneVsRestClassifier(LogisticRegression(max_iter=300))
+    return GridSearchCV(
+        one_vs_rest,
+        {"estimator__C": C_GRID},
+        scoring=_indicator_log_loss,
+        cv=KFold(5, shuffle=True, random_state=seed),
+    )
+
+
+def _indicator_log_loss(model, X, y):
+    p = np.clip(model.predict_proba(X), 1e-4, 1 - 1e-4)
+    return float((y * np.log(p) + (1 - y) * np.log(1 - p)).sum(axis=1).mean())
+
+
+def fit_encoder(E, y, seed):
+    """Fit the encoder alone at its best; for several labels its thresholds are tuned too."""
+    with _one_sided_labels():
+        model = tuned_logistic(y, seed).fit(E, y)
+        if y.ndim == 1:
+            return model
+        best = model.best_estimator_
+        always = bool(y.any(axis=1).all())
+        return MultiLabelThresholds(
+            best, scoring="exact_match", per_label=False, at_least_one=always, cv=5
+        ).fit(E, y)
+
+
+@contextmanager
+def _one_sided_labels():
+    """Silence the warnings about labels that a small draw never or always shows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def fusion(data, seed, *, n_embedding=None, **params):
+    """Return an unfitted FusionClassifier that knows which columns are scores."""
+    n_embedding = embedding_width(data) if n_embedding is None else n_embedding
+    width = len(data.classes) * len(data.votes)
+    known = None if data.multilabel else list(range(len(data.classes)))
+    return FusionClassifier(
+        score_columns=slice(n_embedding, n_embedding + width),
+        score_classes=known,
+        classes=known,
+        random_state=seed,
+        **params,
+    )
+
+
+def embedding_width(data):
+    """Return the width of the embedded encoder's output."""
+    return embed(data.texts[:1]).shape[1]
+
+
+def hits(predicted, y):
+    """Return per row whether the class, or the whole label set, is right."""
+    same = np.asarray(predicted) == y
+    return (same.all(axis=1) if same.ndim == 2 else same).astype(float)
+
+
+# -- running and showing -------------------------------------------------------------------
+
+
+def paired(differences):
+    """Return the mean of paired differences over draws and its standard error."""
+    d = np.asarray(differences, dtype=float)
+    error = d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else float("nan")
+    return float(d.mean()), float(error)
+
+
+def paired_cell(differences):
+    """Format :func:`paired`."""
+    mean, error = paired(differences)
+    return f"{mean:+.3f} (SE {error:.3f})"
+
+
+def program(name, run, table, draw):
+    """Run one experiment from the command line: table, JSON and picture, or only the table.
+
+    Parameters
+    ----------
+    name : str
+        Of the files.
+    run : callable
+        ``run(quick)`` returns the results, a dict that JSON can hold.
+    table : callable
+        ``table(results)`` returns header and rows.
+    draw : callable
+        ``draw(results)`` returns a figure.
+    """
+    parser = argparse.ArgumentParser(description=run.__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="few rows, table only; nothing is written"
+    )
+    quick = parser.parse_args().quick
+    execute(name, run, table, draw, quick)
+
+
+def execute(name, run, table, draw, quick=False):
+    """Run one experiment, print its table, and unless ``quick`` write its files."""
+    with threadpool_limits(1):  # many small fits: more threads would only wait for each other
+        results = run(quick)
+    print_table(*table(results))
+    import matplotlib
+
+    with matplotlib.rc_context({"backend": "agg"}):
+        figure = draw(results)
+        if not quick:
+            write_json(name, results)
+            save_figure(figure, name)
+        import matplotlib.pyplot as plt
+
+        plt.close(figure)
+    return results
+
+
+def dot_plot(groups, *, xlabel="accuracy"):
+    """Draw mean and spread of several draws as dots, one panel per group.
+
+    Parameters
+    ----------
+    groups : dict of str to dict of str to sequence of float
+        Panel title to row name to the scores of the draws.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    import matplotlib.pyplot as plt
+
+    from sklfusion.plotting import METHOD_COLORS
+
+    longest = max(len(rows) for rows in groups.values())
+    figure, axes = plt.subplots(
+        1,
+        len(groups),
+        figsize=(1.6 + 2.9 * len(groups), 1.1 + 0.27 * longest),
+        layout="constrained",
+        squeeze=False,
+        sharey=len({tuple(rows) for rows in groups.values()}) == 1,
+    )
+    for ax, (title, rows) in zip(axes[0], groups.items(), strict=True):
+        for position, (name, draws) in enumerate(rows.items()):
+            color = METHOD_COLORS.get(name, "#0072B2")
+            ax.errorbar(
+                np.mean(draws), position, xerr=np.std(draws), fmt="o", ms=5, color=color, lw=1.4
+            )
+        ax.set_yticks(range(len(rows)), list(rows))
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel(xlabel)
+        ax.grid(axis="x", color="#dddddd", linewidth=0.8)
+        ax.set_axisbelow(True)
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+    return figure

@@ -1,0 +1,136 @@
+"""Do LLM answers on unlabelled texts help when labels are few?
+
+`VoteStudent` learns from the answers on the other training texts, whose labels nobody looks at;
+`FusionClassifier(features="both")` weighs it beside the embedding and the LLM. Against the same
+fusion without it, on the same labelled rows and the same test rows; gains are paired by draw.
+
+python -m benchmarks.quality.semi_supervised [--quick]
+"""
+
+import numpy as np
+
+from benchmarks._common import mean_spread
+from benchmarks.quality import _contest
+from sklfusion.semisupervised import VoteStudent
+
+SETS = (
+    ("AG News", "gpt-5-nano"),
+    ("FPB", "chatgpt"),
+    ("FPB", "h2o"),
+    ("SemEval", "mixtral-8x22b"),
+    ("MR", "chatgpt"),
+    ("BABE", "gpt_4"),
+)
+SIZES = (8, 20, 50, 100)
+N_DRAWS = 10
+MAX_UNLABELED = 600
+
+
+def compare(data, X, train, test, unlabeled, seed):
+    """Scores of one draw: accuracy and log-loss of the fusion without and with the student."""
+    width = len(data.classes)
+    E, votes = X[:, :-width], X[:, -width:]
+    student = VoteStudent(random_state=seed).fit(
+        E[train],
+        data.y[train],
+        scores=votes[train],
+        X_unlabeled=E[unlabeled],
+        scores_unlabeled=votes[unlabeled],
+        classes=np.arange(width),
+    )
+    taught = np.hstack([student.transform(E), votes])
+    plain = _contest.fusion(data, seed, n_embedding=E.shape[1]).fit(X[train], data.y[train])
+    started = _contest.fusion(data, seed, n_embedding=E.shape[1] + width, features="both")
+    started.fit(taught[train], data.y[train])
+    y = data.y[test]
+    llm = _contest.llm_alone(votes[test], data.y[train])
+    out = {"LLM alone": (_contest.hits(llm, y).mean(), None)}
+    alone = student.predict_proba(E[test])
+    for name, proba in (
+        ("student alone", alone),
+        ("fusion", plain.predict_proba(X[test])),
+        ("fusion, semi-supervised", started.predict_proba(taught[test])),
+    ):
+        right = np.clip(proba[np.arange(len(y)), y], 1e-4, 1)
+        out[name] = (_contest.hits(proba.argmax(axis=1), y).mean(), float(-np.log(right).mean()))
+    return out
+
+
+def run(quick=False):
+    """Measure the semi-supervised start at few labels."""
+    sets, sizes, n_draws = SETS, SIZES, N_DRAWS
+    if quick:
+        sets, sizes, n_draws = SETS[:1], (20,), 1
+    results = {"sizes": sizes, "draws": n_draws, "max_unlabeled": MAX_UNLABELED, "sets": {}}
+    for data in _contest.load_sets(*sets):
+        data = _contest.head(data, 160) if quick else data
+        X = _contest.features(data)
+        cells = []
+        for size in sizes:
+            draws = []
+            for pool, test, seed in _contest.splits(data, None, n_draws):
+                train = _contest.take(data, pool, size, seed)
+                if len(np.unique(data.y[train])) < 2:
+                    continue
+                rest = np.setdiff1d(pool, train)
+                rest = np.random.default_rng(seed).permutation(rest)[:MAX_UNLABELED]
+                draws.append(compare(data, X, train, test[:1000], rest, seed))
+            cells.append(_collect(draws))
+        results["sets"][f"{data.name}, {data.llm}"] = cells
+        print(f"{data.name}, {data.llm}: done", flush=True)
+    return results
+
+
+def _collect(draws):
+    names = list(draws[0])
+    return {
+        "accuracy": {name: [float(d[name][0]) for d in draws] for name in names},
+        "log_loss": {name: [d[name][1] for d in draws] for name in names if name != "LLM alone"},
+    }
+
+
+def _gain(cell, kind):
+    scores = cell[kind]
+    return np.array(scores["fusion, semi-supervised"]) - np.array(scores["fusion"])
+
+
+def table(results):
+    """One row per data set and size, and a mean over data sets per size."""
+    rows = []
+    for name, cells in results["sets"].items():
+        for size, cell in zip(results["sizes"], cells, strict=True):
+            rows.append(
+                [
+                    name,
+                    size,
+                    *(mean_spread(v) for v in cell["accuracy"].values()),
+                    _contest.paired_cell(_gain(cell, "accuracy")),
+                    _contest.paired_cell(_gain(cell, "log_loss")),
+                ]
+            )
+    for column, size in enumerate(results["sizes"]):
+        means = {
+            kind: [_gain(cells[column], kind).mean() for cells in results["sets"].values()]
+            for kind in ("accuracy", "log_loss")
+        }
+        cells = [_contest.paired_cell(means[kind]) for kind in means]
+        rows.append(["mean over sets", size, "", "", "", "", *cells])
+    header = ["data, LLM", "labels", "LLM alone", "student alone", "fusion", "with student"]
+    return [*header, "gain in accuracy", "change of log-loss"], rows
+
+
+def draw(results):
+    """Gain in accuracy at every size, one panel per size."""
+    return _contest.dot_plot(
+        {
+            f"{size} labels": {
+                name: _gain(cells[column], "accuracy") for name, cells in results["sets"].items()
+            }
+            for column, size in enumerate(results["sizes"])
+        },
+        xlabel="gain in accuracy",
+    )
+
+
+if __name__ == "__main__":
+    _contest.program("semi_supervised", run, table, draw)
