@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sklfusion.prompts import Task, render, schema
+from sklfusion.prompts import Task, render, render_pack, schema
 from sklfusion.testing import (
     FaultServer,
     expected_billed,
@@ -85,6 +85,17 @@ def test_several_labels_get_the_expected_answer():
             messages = render(task, text, answer="yes_no", label=index)
             body = {"messages": [{"role": r, "content": c} for r, c in messages]}
             assert answer(read_question(body)) == ("yes" if label in wanted else "no")
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_several_texts_are_answered_by_id(multilabel):
+    """A message with several texts gets the answer of each."""
+    texts = {"id1": "sport and food", "id2": "nothing"}
+    messages = render_pack(Task(LABELS, multilabel=multilabel), texts)
+    body = {"messages": [{"role": r, "content": c} for r, c in messages]}
+    expected = expected_labels if multilabel else expected_label
+    said = json.loads(answer(read_question(body)))
+    assert said == {name: expected(text, LABELS) for name, text in texts.items()}
 
 
 def test_labels_of_other_prompts_are_found():

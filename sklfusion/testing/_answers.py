@@ -13,6 +13,9 @@ The rule
 4. A label that applies has probability 0.9 (shared evenly where one label must be chosen by the
    rest), and for several labels per text one that does not has 0.05.
 
+A user message that is a JSON object of texts is answered by a JSON object with the same ids; the
+ledger knows it by the message as a whole.
+
 The *form* of the answer follows the schema, else the words of the system message: ``JSON object``
 (scores), ``JSON list`` (label set), ``yes or no`` (one label), else the label alone.
 """
@@ -23,7 +26,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 HIGH = 0.9
@@ -56,6 +59,8 @@ class Question:
         Key of the label that a yes-or-no question is about.
     field : str or None
         Name of the property that a schema wants the answer in.
+    pack : dict of {str: str} or None
+        Id and text, where several texts are asked about at once.
     """
 
     text: str
@@ -65,6 +70,7 @@ class Question:
     multilabel: bool
     asked: str | None = None
     field: str | None = None
+    pack: dict[str, str] | None = None
 
 
 def expected_label(text: str, names: list[str] | tuple[str, ...]) -> str:
@@ -109,7 +115,8 @@ def read_question(body: dict[str, Any]) -> Question:
     text = _text(user[-1] if user else "")
     schema = _schema(body)
     pairs = _listed(system) or _from_schema(schema) or _bracketed(messages)
-    form, field = _form(schema, system)
+    pack = _pack(user[-1] if user else "")
+    form, field = ("pack", None) if pack else _form(schema, system)
     asked = _ASKED_LABEL.search(system)
     return Question(
         text=text,
@@ -121,6 +128,7 @@ def read_question(body: dict[str, Any]) -> Question:
         or "Several labels" in system,
         asked=asked[1] if asked and form == "yes_no" else None,
         field=field,
+        pack=pack,
     )
 
 
@@ -131,6 +139,22 @@ def decode_text(content: str) -> str:
     except ValueError:
         return content
     return value if isinstance(value, str) else content
+
+
+def is_data(content: str) -> bool:
+    """Tell whether a user message is nothing but texts as JSON strings."""
+    return decode_text(content) is not content or _pack(content) is not None
+
+
+def _pack(content: str) -> dict[str, str] | None:
+    """Return the texts of a message that holds several, by id."""
+    try:
+        value = json.loads(content) if content.startswith("{") else None
+    except ValueError:
+        return None
+    if isinstance(value, dict) and value and all(isinstance(t, str) for t in value.values()):
+        return value
+    return None
 
 
 def _text(content: str) -> str:
@@ -231,6 +255,14 @@ def scores(question: Question) -> list[float]:
 
 def answer(question: Question) -> str:
     """Return the content of the message that answers a question."""
+    if question.pack is not None:
+        form = "set" if question.multilabel else "label"
+        one = {
+            name: answer(replace(question, text=text, pack=None, form=form))
+            for name, text in question.pack.items()
+        }
+        said = {name: json.loads(a) for name, a in one.items()} if form == "set" else one
+        return json.dumps(said, ensure_ascii=False)
     values = scores(question)
     chosen = [key for key, value in zip(question.keys, values, strict=True) if value >= 0.5]
     if question.form == "yes_no":

@@ -305,7 +305,7 @@ def stands_outside(marker: str, body: dict[str, Any]) -> bool:
         content = message.get("content")
         if not isinstance(content, str) or marker not in content:
             continue
-        if message.get("role") != "user" or _answers.decode_text(content) == content:
+        if message.get("role") != "user" or not _answers.is_data(content):
             return True
     return False
 

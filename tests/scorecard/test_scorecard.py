@@ -12,8 +12,6 @@ from benchmarks.load.rows._base import execute
 
 # Not there yet, with the reason. An entry here that gets a function makes its test fail.
 MISSING = {
-    "R19": "requests with several texts are not offered",
-    "S08": "requests with several texts are not offered",
     "L22": "the cascade has no row yet",
     "E08": "needs environments with other versions",
     "E09": "needs another machine",

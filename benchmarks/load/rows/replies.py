@@ -289,6 +289,30 @@ def _(c):
     return f"labels {a.labels()[:4].tolist()}, flags {flags}"
 
 
+@row(
+    "R19",
+    "packed request: an item missing, reordered, an id twice, a foreign id",
+    "by id; only those asked again",
+)
+def _(c):
+    from sklfusion.prompts import pack_ids
+
+    X = texts(10)
+    ids = pack_ids(X)
+    pairs = [f'"{one}": "sport"' for one in ids]
+    pairs[3] = pairs[4].replace("sport", "food")  # id 3 is missing, id 4 is there twice
+    pairs[6] = pairs[6].replace("sport", "politics")
+    content = "{" + ", ".join([*pairs[::-1], '"ffffffff": "food"']) + "}"
+    rule = c.fault("content", content=content, contains=ids[0], usable=True)
+    c.server.reset(script=[rule], keep_bodies=True)
+    _, a, _ = c.run(X, texts_per_request=10)
+    bodies = c.server.ledger(events=True).bodies
+    alone = sorted(json.loads(b["messages"][-1]["content"]) for b in bodies[1:])
+    assert c.right(a, X) == 10
+    assert alone == sorted(X[n] for n in (3, 4, 6)), alone
+    return f"1 packed request, {len(alone)} alone"
+
+
 @row("R20", "usage missing or negative", "cost told as a guess, budget uses the guess")
 def _(c):
     prices = {"input": 1.0, "output": 1.0}
