@@ -28,6 +28,7 @@ _EXPORTS = {
     ],
     "noise._display": ["StabilityDisplay"],
     "noise._encoder": ["MLPTrajectoryEncoder"],
+    "noise._fine_tuned_encoder": ["FineTunedTrajectoryEncoder"],
     "noise.diffusion": ["SimplexDiffusionClassifier"],
     "noise.dynamics": ["TrainingDynamicsNoiseDetector"],
     "noise.prior": ["KNNLabelPrior", "NoisyLabelKNNClassifier"],

@@ -308,3 +308,25 @@ def test_two_thousand_texts_in_time_and_memory():
     SiDyPClassifier(random_state=0).fit(X, noisy).predict_proba(X)
     assert time.perf_counter() - start < 120
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 1024**2  # KiB
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_fine_tuned_transformer_as_encoder(tmp_path):
+    """A transformer fine-tuned on texts stands in for stage I, and pickles."""
+    import pickle
+
+    from sklfusion import FineTunedTrajectoryEncoder, RobertaEmbedder
+
+    rng = np.random.default_rng(0)
+    words = [["goal", "match", "team", "win"], ["bank", "stock", "rate", "loan"]]
+    y = np.repeat([0, 1], 15)
+    texts = [" ".join(rng.choice(words[c], 4)) for c in y]
+    encoder = FineTunedTrajectoryEncoder(n_branches=2, n_epochs=2, batch_size=8, random_state=0)
+    model = SiDyPClassifier(
+        encoder, embedder=RobertaEmbedder(), diffusion_epochs=30, hidden_dim=16, random_state=0
+    ).fit(texts, y)
+    assert model.score(texts, y) > 0.9
+    assert model.encoder_.transform_epochs(texts).shape == (2, 2, 30, 384)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.allclose(again.predict_proba(texts[:3]), model.predict_proba(texts[:3]))
