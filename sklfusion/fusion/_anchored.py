@@ -16,7 +16,7 @@ from sklfusion.fusion._linear import row_losses
 
 ENCODER_TRUST = 0.5
 LLM_TRUST = 1.0
-_TRUST_PRECISION = 16.0
+_TRUST_PRECISION = 8.0
 _BIAS_PRECISION = 16.0
 #: Precisions of the mixing matrix, None for no matrix at all.
 _MIX_PENALTIES = (None, 30.0, 10.0, 3.0, 1.0, 0.3)
