@@ -7,13 +7,16 @@ A block stands between ``<!-- figures: NAME -->`` and ``<!-- /figures -->``; NAM
 below. So no figure in the documentation is typed by hand.
 """
 
+import importlib
 import io
 import json
 import re
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 
 from benchmarks._common import RESULTS, ROOT, print_table
+from benchmarks.quality.experiments import PROGRAMS as EXPERIMENTS
 
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
@@ -37,7 +40,25 @@ def demo():
     return _table(["labelled rows", *results["scores"]], table_rows(results))
 
 
-BLOCKS = {"demo": demo}
+def _experiment(name):
+    """The table of one program of ``benchmarks.quality.experiments``."""
+    program = importlib.import_module(f"benchmarks.quality.{name}")
+    return _table(*program.table(_load(name)))
+
+
+def noise_ablation():
+    """Variants of SiDyP."""
+    from benchmarks.quality.noise_sidyp import ablation_table
+
+    return _table(*ablation_table(_load("noise_sidyp")))
+
+
+NOISE = ("noise_repair", "noise_sidyp")
+BLOCKS = {
+    "demo": demo,
+    "noise_ablation": noise_ablation,
+    **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE)},
+}
 
 
 def pages():
