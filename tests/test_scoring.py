@@ -387,6 +387,71 @@ class TestPacks:
                 scorer(texts_per_request=2, **params).fit(TEXTS)
 
 
+class TestBatchService:
+    """The provider's Batch API."""
+
+    @pytest.fixture
+    def batched(self, scorer, tmp_path):
+        """Make a scorer that uses it."""
+        return lambda **params: scorer(
+            **{"service": "batch", "strategy": "label", "memory": tmp_path, **params}
+        ).fit(TEXTS)
+
+    def test_the_same_answers_at_half_the_price(self, fault_server, scorer, batched):
+        """Results come in any order; each row has its own, and a second run asks nothing."""
+        plain = scorer(strategy="label", prices=(2.0, 4.0)).fit(TEXTS)
+        wanted = plain.transform(TEXTS)
+        fault_server.reset()
+        made = batched(prices=(2.0, 4.0))
+        np.testing.assert_array_equal(made.transform(TEXTS), wanted)
+        assert made.usage_.cost == pytest.approx(plain.usage_.cost / 2)
+        assert fault_server.ledger().billed == len(TEXTS)
+        np.testing.assert_array_equal(batched(cache_only=True).transform(TEXTS), wanted)
+
+    def test_failed_lines_abstain(self, fault_server, batched):
+        """An error of one line is that row's; the others count."""
+        fault_server.script({"contains": "note 3:", "fault": {"kind": "status", "status": 400}})
+        with pytest.warns(ScoringWarning, match="http_400: 1"):
+            annotations = batched().annotate(TEXTS)
+        assert annotations.ok.sum() == len(TEXTS) - 1
+
+    def test_expired_batches_are_continued(self, fault_server, batched):
+        """What an expired batch did not do goes into the next one; nothing is paid twice."""
+        fault_server.reset(batch={"status": "expired"})
+        with pytest.warns(ScoringWarning, match="batch_expired: 12"):
+            batched().transform(TEXTS)
+        fault_server.reset()
+        batched().transform(TEXTS)
+        assert fault_server.ledger().billed == 12
+
+    def test_an_interrupted_wait_finds_its_batch(self, fault_server, batched, monkeypatch):
+        """The id is in the store, so the second process waits for the first one's batch."""
+        from sklfusion.llm import _batch_run
+
+        def interrupt(self, batch_id, keys):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_batch_run.BatchRun, "_wait", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                batched().transform(TEXTS)
+        assert batched().transform(TEXTS).shape == (len(TEXTS), 3)
+        assert fault_server.ledger().billed == len(TEXTS)
+
+    def test_a_failed_batch_is_an_error(self, fault_server, batched):
+        """A batch that fails as a whole says so, and the next run starts a new one."""
+        fault_server.reset(batch={"status": "failed"})
+        with pytest.raises(EndpointError, match="failed as a whole"):
+            batched().transform(TEXTS)
+        fault_server.reset()
+
+    def test_what_it_needs(self, scorer, batched):
+        """A store, a strategy, an endpoint."""
+        for params in ({"memory": None}, {"strategy": "auto"}, {"service": "slow"}):
+            with pytest.raises(ValueError, match=r"service="):
+                batched(**params)
+
+
 class TestEstimator:
     """What scikit-learn expects."""
 

@@ -12,7 +12,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.llm.endpoints import Endpoint, is_loopback, read_key
 
 MAX_BODY_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 30
 # We ask for plain bodies; an endpoint that compresses all the same cannot blow up to more
 # than about 60 times this.
 MAX_COMPRESSED_BYTES = 1 << 16
@@ -85,12 +86,8 @@ class OpenAIBackend:
 
     def _send(self, request: ChatRequest, deadline: float) -> bytes | Fault:
         """Return the body of the reply, or why there is none."""
-        key = read_key(self.endpoint)
-        client = self._get_client()
-        headers = {"Authorization": f"Bearer {key or 'none'}", "Accept-Encoding": "identity"}
+        client, headers = self._prepare(request.model, deadline, MAX_BODY_BYTES)
         left = max(deadline - time.monotonic(), 0.001)
-        self._call.deadline = deadline
-        self._call.model = request.model
         try:
             response = client.post(
                 "/chat/completions",
@@ -99,6 +96,58 @@ class OpenAIBackend:
                 options={"timeout": min(self.timeout, left), "headers": headers},
             )
             return response.content  # type: ignore[no-any-return]
+        except Exception as error:
+            return _fault_from_exception(error, self.endpoint.origin, self.timeout)
+
+    def _prepare(self, model: str, deadline: float, limit: int) -> tuple[Any, dict[str, str]]:
+        """Return the client and the headers, and tell this thread's hook what holds."""
+        key = read_key(self.endpoint)
+        self._call.deadline, self._call.model, self._call.limit = deadline, model, limit
+        headers = {"Authorization": f"Bearer {key or 'none'}", "Accept-Encoding": "identity"}
+        return self._get_client(), headers
+
+    # ----------------------------------------------------------------- the provider's Batch API
+
+    def upload(self, lines: bytes) -> str:
+        """Upload a JSONL file of requests and return its id."""
+        file = ("requests.jsonl", lines)
+        return str(
+            self._side(lambda c, h: c.files.create(file=file, purpose="batch", extra_headers=h).id)
+        )
+
+    def create_batch(self, file_id: str) -> str:
+        """Start a batch of chat requests and return its id."""
+        asked = {
+            "input_file_id": file_id,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+        }
+        return str(self._side(lambda c, h: c.batches.create(**asked, extra_headers=h).id))
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """Return the state of a batch."""
+        return self._side(  # type: ignore[no-any-return]
+            lambda c, h: c.batches.retrieve(batch_id, extra_headers=h).to_dict()
+        )
+
+    def download(self, file_id: str) -> bytes:
+        """Return the content of a file."""
+        return self._side(  # type: ignore[no-any-return]
+            lambda c, h: c.files.content(file_id, extra_headers=h).content
+        )
+
+    def _side(self, action: Callable[[Any, dict[str, str]], Any]) -> Any:
+        """Return ``action(client, headers)``; raises CallError as :meth:`complete` does."""
+        result = self._try(action)
+        if isinstance(result, Fault):
+            raise CallError(result)
+        return result
+
+    def _try(self, action: Callable[[Any, dict[str, str]], Any]) -> Any:
+        deadline = time.monotonic() + 10 * self.timeout
+        client, headers = self._prepare("batch", deadline, MAX_FILE_BYTES)
+        try:
+            return action(client, headers)
         except Exception as error:
             return _fault_from_exception(error, self.endpoint.origin, self.timeout)
 
@@ -138,7 +187,7 @@ class OpenAIBackend:
     def _on_response(self, response: Any) -> None:
         """Bound the body, and end here every reply that is not 200."""
         compressed = response.headers.get("content-encoding", "identity") != "identity"
-        limit = MAX_COMPRESSED_BYTES if compressed else MAX_BODY_BYTES
+        limit = MAX_COMPRESSED_BYTES if compressed else self._call.limit
         response.stream = self._stream_class(response.stream, limit, self._call.deadline)
         if response.status_code == 200:
             return

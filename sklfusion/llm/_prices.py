@@ -42,6 +42,11 @@ class Price:
     cached: float | None = None
     source: str = "prices="
 
+    def halved(self) -> Price:
+        """Return the price of the Batch API, which is half of this."""
+        cached = None if self.cached is None else self.cached / 2
+        return Price(self.input / 2, self.output / 2, cached, f"half of {self.source}")
+
     def cost(self, usage: Usage) -> float | None:
         """Return the price of one reply, None if the endpoint did not count its tokens."""
         if usage.prompt_tokens is None or usage.completion_tokens is None:

@@ -56,6 +56,8 @@ class Run:
         Whether a missing reply is an error instead of a request.
     progress : callable
         Called with (answered, total) from the calling thread, several times a second.
+    batch : bool
+        Whether what is missing goes through the provider's Batch API.
     """
 
     def __init__(
@@ -70,7 +72,10 @@ class Run:
         workers: int,
         cache_only: bool = False,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        batch: bool = False,
     ) -> None:
+        self._backend = backend
+        self._batch = batch
         self._store = store
         self._memo = memo
         self._meter = meter
@@ -110,7 +115,11 @@ class Run:
             )
         self._total = len(distinct)
         self._left = len(pending)
-        if pending:
+        if pending and self._batch:
+            from sklfusion.llm._batch_run import BatchRun
+
+            BatchRun(self._backend, self._store, self._meter, self._progress).execute(pending)
+        elif pending:
             self._queue.extend(pending)
             self._ask()
         self._progress(self._total, self._total)

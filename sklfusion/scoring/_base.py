@@ -127,9 +127,30 @@ class BaseLLMEstimator(BaseEstimator):
                 f"texts_per_request={self.texts_per_request} serves strategy='label' without "
                 "examples; set texts_per_request=1 for anything else."
             )
+        self._check_service(caller)
         self._check_budget(caller)
         find_price(self.model, self.prices, local=self._is_local())
         self._resolve()
+
+    def _check_service(self, caller):
+        if self.service not in ("realtime", "batch"):
+            raise ValueError(f"service={self.service!r}; use 'realtime' or 'batch'.")
+        if self.service == "realtime":
+            return
+        if self._is_local() or self.memory is None:
+            raise ValueError(
+                f"{caller} got service='batch'; it needs a remote endpoint, and memory= so that "
+                "a job that takes hours can be found again."
+            )
+        if self.strategy == "auto":
+            raise ValueError(
+                "service='batch' cannot probe the endpoint; choose the strategy, for example "
+                "'probabilities'."
+            )
+
+    def _price(self):
+        price = find_price(self.model, self.prices, local=self._is_local())
+        return price.halved() if price is not None and self.service == "batch" else price
 
     def _check_budget(self, caller):
         if self.budget is None:
@@ -261,7 +282,7 @@ class BaseLLMEstimator(BaseEstimator):
         asks, _ = self._asks(texts)
         forecast = self._session().forecast(asks)
         usage = forecast.pop("usage")
-        price = find_price(self.model, self.prices, local=self._is_local())
+        price = self._price()
         return {
             "texts": len(texts),
             **forecast,
@@ -306,7 +327,6 @@ class BaseLLMEstimator(BaseEstimator):
         from sklfusion.replies import open_store
 
         local = self._is_local()
-        price = find_price(self.model, self.prices, local=local)
         if not hasattr(self, "_memo"):
             self._memo = {}
         return Session(
@@ -314,7 +334,7 @@ class BaseLLMEstimator(BaseEstimator):
             self._backend(),
             open_store(self.memory),
             self._memo,
-            Meter(self.usage_, price, self._budget()),
+            Meter(self.usage_, self._price(), self._budget()),
             # A local model would only repeat itself.
             policy=RetryPolicy(deadline=self.deadline, max_reparse=0 if local else 1),
             gate=lambda: Gate(self.requests_per_minute, self.tokens_per_minute),
@@ -322,6 +342,7 @@ class BaseLLMEstimator(BaseEstimator):
             cache_only=self.cache_only,
             progress=progress.update if progress is not None else lambda done, total: None,
             pack_size=int(self.texts_per_request),
+            batch=self.service == "batch",
         )
 
     def _budget(self):

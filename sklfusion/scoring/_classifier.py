@@ -85,6 +85,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         request_params=None,
         shot_embedder=None,
         texts_per_request=1,
+        service="realtime",
     ):
         self.model = model
         self.classes = classes
@@ -122,6 +123,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         self.request_params = request_params
         self.shot_embedder = shot_embedder
         self.texts_per_request = texts_per_request
+        self.service = service
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

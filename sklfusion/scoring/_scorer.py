@@ -104,6 +104,10 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         Above 1, that many texts share a request (``strategy="label"``, no examples): cheaper,
         but a hostile text then stands beside others. Answers are taken by id; what is missing
         is asked for alone.
+    service : {"realtime", "batch"}, default="realtime"
+        "batch" sends what is missing through the provider's Batch API: about half the price,
+        within a day. ``transform`` waits for it; when interrupted, the same call finds the
+        batch again. Needs ``memory`` and an explicit ``strategy``.
 
     Attributes
     ----------
@@ -172,6 +176,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         request_params=None,
         shot_embedder=None,
         texts_per_request=1,
+        service="realtime",
     ):
         self.model = model
         self.classes = classes
@@ -208,6 +213,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         self.request_params = request_params
         self.shot_embedder = shot_embedder
         self.texts_per_request = texts_per_request
+        self.service = service
 
     def fit(self, X, y=None):
         """Learn the classes, the examples to choose from, and the score calibration.

@@ -78,6 +78,8 @@ class Session:
         Counts.
     pack_size : int
         Texts per request.
+    batch : bool
+        Whether to use the provider's Batch API.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class Session:
         cache_only: bool,
         progress: Callable[[int, int], None],
         pack_size: int = 1,
+        batch: bool = False,
     ) -> None:
+        self._batch = batch
         self._pack_size = pack_size
         self._plans = list(plans)
         self._backend = backend
@@ -124,6 +128,7 @@ class Session:
             workers=self._workers,
             cache_only=self._cache_only,
             progress=(lambda done, total: None) if quiet else self._progress,
+            batch=self._batch,
         )
         run.execute(jobs)
 
