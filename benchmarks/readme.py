@@ -53,10 +53,36 @@ def noise_ablation():
     return _table(*ablation_table(_load("noise_sidyp")))
 
 
+def paper_reuters_full():
+    """Reuters, the paper's model outputs, at every training fraction."""
+    from benchmarks.quality.paper_replay import reuters_table
+
+    return _table(*reuters_table(_load("paper_replay")))
+
+
+def paper_reuters():
+    """The same at seven of the fractions."""
+    from benchmarks.quality.paper_replay import reuters_table
+
+    header, rows = reuters_table(_load("paper_replay"))
+    shown = [f"{fraction} %" for fraction in (1, 5, 20, 40, 60, 80, 100)]
+    return _table(header, [row for row in rows if row[0] in shown])
+
+
+def paper_agnews():
+    """AG News by number of labelled rows."""
+    from benchmarks.quality.paper_replay import agnews_table
+
+    return _table(*agnews_table(_load("paper_replay")))
+
+
 NOISE = ("noise_repair", "noise_sidyp")
 BLOCKS = {
     "demo": demo,
     "noise_ablation": noise_ablation,
+    "paper_agnews": paper_agnews,
+    "paper_reuters": paper_reuters,
+    "paper_reuters_full": paper_reuters_full,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE)},
 }
 
