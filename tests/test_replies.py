@@ -89,6 +89,17 @@ def test_key_distinguishes_unicode_forms():
     assert len(keys) == 5
 
 
+@given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), texts), max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_key_is_the_digest_of_what_is_sent(messages):
+    """However it is computed, the key is the digest of the canonical text."""
+    from hashlib import sha256
+
+    request = ChatRequest("o", "m", tuple(messages), {"n": 1, "response_format": {"a": ["b"]}})
+    text = f"sklfusion-reply-1\n5\n{request.canonical()}"
+    assert request_key(request, sample=5) == sha256(text.encode()).hexdigest()
+
+
 def test_key_is_the_same_in_another_process(tmp_path):
     """Neither hash randomisation nor the process is in the key."""
     code = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklfusion.exceptions import CacheError
 from sklfusion.llm._types import Reply
-from sklfusion.replies._codec import decode_reply, encode_reply
+from sklfusion.replies._codec import encode_reply, reply_from_value
 from sklfusion.replies._keys import KEY_VERSION, check_key
 from sklfusion.replies._rows import sound
 
@@ -161,9 +161,8 @@ def _is_header(line: bytes) -> bool:
 def _parse_line(line: bytes) -> tuple[str, str] | None:
     try:
         row = json.loads(line)
-        text = json.dumps(row["reply"], separators=(",", ":"))
         # Written anew, so that the store holds only what the codec writes.
-        return check_key(row["key"]), encode_reply(decode_reply(text))
+        return check_key(row["key"]), encode_reply(reply_from_value(row["reply"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
+from json.encoder import encode_basestring_ascii
+from typing import Any
 
 from sklfusion.llm._types import ChatRequest
 
@@ -42,8 +45,65 @@ def request_key(request: ChatRequest, sample: int = 0) -> str:
     >>> request_key(request) == request_key(request, sample=1)
     False
     """
-    text = f"sklfusion-reply-{KEY_VERSION}\n{int(sample)}\n{request.canonical()}"
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    messages = request.messages
+    place = next((i for i in range(len(messages) - 1, -1, -1) if messages[i][0] == "user"), None)
+    if place is None:
+        return _digest(sample, request.canonical())
+    # The requests of a run differ in one message; all before it is hashed once.
+    begun, end = _around(
+        int(sample),
+        request.origin,
+        request.model,
+        messages[:place],
+        messages[place + 1 :],
+        _Params(request.params),
+    )
+    digest = begun.copy()
+    digest.update(encode_basestring_ascii(messages[place][1]).encode("ascii"))
+    digest.update(end)
+    key: str = digest.hexdigest()
+    return key
+
+
+def _digest(sample: int, canonical: str) -> str:
+    return hashlib.sha256(_head(sample) + canonical.encode("ascii")).hexdigest()
+
+
+def _head(sample: int) -> bytes:
+    return f"sklfusion-reply-{KEY_VERSION}\n{int(sample)}\n".encode("ascii")
+
+
+class _Params:
+    """Parameters of a request as a key of the cache: equal if they are written alike."""
+
+    def __init__(self, params: Any) -> None:
+        self.params = params
+        self.written = repr(params)
+
+    def __hash__(self) -> int:
+        return hash(self.written)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Params) and self.written == other.written
+
+
+@functools.lru_cache(maxsize=64)
+def _around(
+    sample: int,
+    origin: str,
+    model: str,
+    before: tuple[tuple[str, str], ...],
+    after: tuple[tuple[str, str], ...],
+    params: _Params,
+) -> tuple[Any, bytes]:
+    """Return the hash of the canonical text up to a user message, and what follows it."""
+    rest = repr((before, after, params.written)).encode("utf-8", "replace")
+    mark = hashlib.sha256(rest).hexdigest()  # cannot be in what it is the digest of
+    request = ChatRequest(origin, model, (*before, ("user", mark), *after), params.params)
+    start, found, end = request.canonical().partition(f'"{mark}"')
+    assert found
+    assert mark not in end
+    return hashlib.sha256(_head(sample) + start.encode("ascii")), end.encode("ascii")
 
 
 def check_key(key: object) -> str:
