@@ -25,15 +25,15 @@ SETTINGS = {
         "lr": 1e-4,
         "max_epochs": 2,
         "max_length": 96,
-        "freeze_layers": 3,
+        "freeze_layers": 4,
         "train_batch_size": 16,
     },
     "reuters": {
         "rows": 5821,
         "lr": 2e-4,
         "max_epochs": 3,
-        "max_length": 96,
-        "freeze_layers": 3,
+        "max_length": 80,
+        "freeze_layers": 4,
         "train_batch_size": 16,
     },
 }
