@@ -35,6 +35,7 @@ _EXPORTS = {
     "noise.repair": ["LabelRepairClassifier"],
     "noise.sidyp": ["SiDyPClassifier"],
     "noise.stability": ["StabilityReport"],
+    "semisupervised": ["VoteStudent"],
     "scoring": ["LLMScorer", "LLMClassifier", "RecordedScorer"],
     "exceptions": [
         "SklFusionError",
