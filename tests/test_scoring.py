@@ -530,6 +530,7 @@ class TestClassifier:
         """Labels that are numbers come back as numbers."""
         clf = scorer(LLMClassifier, classes=None).fit(["a 10", "b 20"], [10, 20])
         assert clf.predict(["has 20", "has 10"]).tolist() == [20, 10]
+        assert clf.annotate(["has 20"]).labels().tolist() == [20]
 
     def test_multilabel(self, scorer):
         """An indicator matrix, cut at the threshold."""

@@ -93,6 +93,7 @@ class BaseLLMEstimator(BaseEstimator):
         self.classes_[:] = checked
         if len({type(c) for c in checked}) == 1:
             self.classes_ = np.array(checked)
+        self._declared = tuple(self.classes_.tolist())  # plain values, in the declared order
         self._task = self._make_task(checked)
         self._memo = {}
         self.usage_ = UsageReport()
@@ -302,7 +303,7 @@ class BaseLLMEstimator(BaseEstimator):
         session = self._session(progress)
         with progress:
             session.ask(asks)
-        annotations = session.annotations(asks, rows)
+        annotations = session.annotations(asks, rows, self._declared)
         self._modes = [session.plan.mode]
         self._warn_other_model(annotations)
         progress.summary()

@@ -243,7 +243,9 @@ class Session:
 
     # ----------------------------------------------------------------------------- what came of it
 
-    def annotations(self, asks: Sequence[Ask], rows: Sequence[int]) -> Annotations:
+    def annotations(
+        self, asks: Sequence[Ask], rows: Sequence[int], classes: Sequence[Any]
+    ) -> Annotations:
         """Return annotations of ``len(rows)`` texts; ``rows`` maps each to its ask."""
         task = self.plan.task
         done: list[Row | None] = [
@@ -276,7 +278,7 @@ class Session:
                 np.zeros((0, k + 1)) if r is None or r.steps is None else r.steps for r in steps
             ]
         return Annotations(
-            task.labels,
+            tuple(classes),
             multilabel=task.multilabel,
             meta=self._meta(asks, done),
             **arrays,
