@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from _fusion_data import make_labels, make_rows
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import log_loss
@@ -15,29 +16,6 @@ from sklfusion import FusionClassifier
 from sklfusion.exceptions import DataWarning, TrainingDivergedError
 
 CLASSES = np.array(["news", "spam", "sport"])
-
-
-def make_rows(n=120, accuracy=0.8, signal=1.0, seed=0, n_llm=1, d=20, k=3):
-    """Embedding with a class signal, votes right with ``accuracy``; returns X, y (codes)."""
-    rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) % k)
-    centers = np.random.default_rng(99).normal(size=(k, d))
-    embedding = rng.normal(size=(n, d)) + signal * centers[y]
-    blocks = [embedding]
-    for _ in range(n_llm):
-        vote = np.where(rng.random(n) < accuracy, y, rng.integers(k, size=n))
-        blocks.append(np.eye(k)[vote])
-    return np.hstack(blocks), y
-
-
-def make_labels(n=200, seed=0, d=20, k=5, accuracy=0.9, signal=1.0):
-    """Multi-label rows: embedding, votes per label; returns X, Y."""
-    rng = np.random.default_rng(seed)
-    Y = (rng.random((n, k)) < np.linspace(0.5, 0.1, k)).astype(int)
-    Y[Y.sum(axis=1) == 0, 0] = 1
-    centers = np.random.default_rng(99).normal(size=(k, d))
-    votes = np.where(rng.random(Y.shape) < accuracy, Y, 1 - Y)
-    return np.hstack([rng.normal(size=(n, d)) + signal * Y @ centers, votes]), Y
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ _OPTIONS = {
     "features": ("auto", "embedding", "proba", "both"),
     "activation": ("relu", "gelu", "tanh", "silu"),
 }
-_MLP_FROM = 500  # rows from which residual="auto" tries the MLPs
+_MLP_FROM = 1000  # rows from which residual="auto" tries the MLPs
 
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):
@@ -65,7 +65,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Its dropout rate.
     residual : bool or "auto", default="auto"
         Whether anchored fusion tries a residual MLP; it is kept only if it lowers the
-        out-of-fold log-loss by more than two standard errors. ``"auto"`` tries from 500 rows on.
+        out-of-fold log-loss by more than two standard errors. ``"auto"`` tries from 1,000 rows on.
     guard : bool, default=True
         Whether the LLMs alone, the encoder alone and (where the residual is tried) the plain MLP
         compete with anchored fusion on out-of-fold log-loss. Anchored fusion stays unless a

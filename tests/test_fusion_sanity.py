@@ -1,0 +1,136 @@
+"""Lines that fusion must hold: no leak, no loss to a part that knows nothing less."""
+
+import numpy as np
+import pytest
+from _fusion_data import make_labels, make_rows
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import cross_val_score
+
+from sklfusion import FusionClassifier
+
+TRAIN = 300
+
+
+@pytest.fixture(scope="module")
+def rows():
+    X, y = make_rows(4000, accuracy=0.8, signal=0.45, d=30)
+    return X, y
+
+
+def shuffled(block, seed=0):
+    """The same rows in another order."""
+    return np.random.default_rng(seed).permutation(block)
+
+
+def fit_score(X, y, **params):
+    """Accuracy on the rows after TRAIN."""
+    clf = FusionClassifier(random_state=0, score_columns=slice(30, 33), **params)
+    return clf.fit(X[:TRAIN], y[:TRAIN]).score(X[TRAIN:], y[TRAIN:])
+
+
+def test_shuffled_votes_cost_less_than_a_point(rows):
+    """With votes of other rows the fusion is as good as the encoder alone."""
+    X, y = rows
+    grid = LogisticRegressionCV(
+        Cs=np.logspace(-3, 2, 6),
+        scoring="neg_log_loss",
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
+    )
+    encoder = grid.fit(X[:TRAIN, :30], y[:TRAIN])
+    alone = (encoder.predict(X[TRAIN:, :30]) == y[TRAIN:]).mean()
+    fused = fit_score(np.hstack([X[:, :30], shuffled(X[:, 30:])]), y)
+    assert fused >= alone - 0.01
+
+
+def test_shuffled_embeddings_cost_less_than_a_point(rows):
+    """With embeddings of other rows the fusion is as good as the LLM alone."""
+    X, y = rows
+    alone = (X[TRAIN:, 30:].argmax(axis=1) == y[TRAIN:]).mean()
+    fused = fit_score(np.hstack([shuffled(X[:, :30]), X[:, 30:]]), y)
+    assert fused >= alone - 0.01
+
+
+@pytest.mark.parametrize("fusion", ["anchored", "concat"])
+def test_random_labels_stay_at_chance(fusion):
+    """Cross-validated accuracy on random labels is chance: nothing leaks."""
+    X, _ = make_rows(600, d=30)
+    y = np.random.default_rng(5).integers(3, size=600)
+    clf = FusionClassifier(fusion=fusion, random_state=0, max_epochs=20, residual=False)
+    scores = cross_val_score(clf, X, y, cv=5)
+    assert abs(scores.mean() - 1 / 3) < 3 * np.sqrt(2 / 9 / 600)
+
+
+@pytest.mark.parametrize("n", [12, 60, 300])
+def test_votes_equal_to_gold_give_everything(n):
+    """An LLM that is always right is always followed."""
+    X, y = make_rows(1000, accuracy=1.1, signal=0.3)
+    clf = FusionClassifier(random_state=0).fit(X[:n], y[:n])
+    assert clf.score(X[n:], y[n:]) == 1.0
+
+
+def test_multilabel_votes_equal_to_gold_give_everything():
+    """The same for label sets."""
+    X, Y = make_labels(600, accuracy=1.1, signal=0.3)
+    clf = FusionClassifier(random_state=0).fit(X[:200], Y[:200])
+    assert clf.score(X[200:], Y[200:]) == 1.0
+
+
+def test_always_wrong_votes_are_turned_round():
+    """A binary LLM that is wrong nine times in ten is as useful as its opposite."""
+    X, y = make_rows(800, k=2, accuracy=0.8, signal=0.0)
+    X[:, 20:] = X[:, :-3:-1]
+    params = {"score_columns": [20, 21], "score_classes": [0, 1], "random_state": 0}
+    clf = FusionClassifier(**params).fit(X[:400], y[:400])
+    assert clf.score(X[400:], y[400:]) > 0.85
+
+
+def expected_calibration_error(P, y):
+    """Equal-mass bins of the likeliest class."""
+    sure, right = P.max(axis=1), P.argmax(axis=1) == y
+    bins = np.array_split(np.argsort(sure), 10)
+    return sum(len(b) * abs(sure[b].mean() - right[b].mean()) for b in bins) / len(y)
+
+
+def test_fused_probabilities_are_calibrated(rows):
+    """The calibration error of the fusion is not above that of the encoder's own probe."""
+    X, y = rows
+    clf = FusionClassifier(random_state=0).fit(X[:TRAIN], y[:TRAIN])
+    encoder = LogisticRegressionCV(
+        Cs=np.logspace(-3, 2, 6),
+        scoring="neg_log_loss",
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
+    ).fit(X[:TRAIN, :30], y[:TRAIN])
+    fused = expected_calibration_error(clf.predict_proba(X[TRAIN:]), y[TRAIN:])
+    alone = expected_calibration_error(encoder.predict_proba(X[TRAIN:, :30]), y[TRAIN:])
+    assert fused <= alone + 0.01
+    assert fused < 0.05
+
+
+def test_one_good_llm_among_bad_ones_is_found():
+    """With three LLMs, the trust goes to the one that knows."""
+    X, y = make_rows(600, n_llm=3, accuracy=0.85, signal=0.1)
+    bad = np.random.default_rng(1).permutation(600)
+    X[:, 20:26] = X[bad, 20:26]
+    clf = FusionClassifier(random_state=0, residual=False).fit(X[:300], y[:300])
+    assert list(clf.source_weights_) == ["encoder", "llm_1", "llm_2", "llm_3"]
+    effect = {name: np.abs(part).mean() for name, part in clf.contributions(X).items()}
+    assert effect["llm_3"] > 3 * max(effect["llm_1"], effect["llm_2"])
+    assert clf.score(X[300:], y[300:]) > 0.8
+
+
+def test_guard_takes_the_plain_mlp_where_only_it_can_see():
+    """A class that is a product of embedding columns is beyond linear evidence."""
+    rng = np.random.default_rng(0)
+    E = rng.normal(size=(1100, 3))
+    y = (E[:, 0] * E[:, 1] > 0).astype(int)
+    votes = np.eye(2)[np.where(rng.random(1100) < 0.6, y, 1 - y)]
+    params = {"random_state": 0, "lr": 1e-2, "max_epochs": 40}
+    X = np.hstack([E, votes])
+    clf = FusionClassifier(residual=True, **params).fit(X[:600], y[:600])
+    assert clf.chosen_ in ("concat", "anchored+residual")
+    assert clf.score(X[600:], y[600:]) > 0.8
+    anchored = FusionClassifier(guard=False, residual=False, **params).fit(X[:600], y[:600])
+    assert anchored.score(X[600:], y[600:]) < 0.7
+    assert clf.oof_scores_[clf.chosen_] < clf.oof_scores_["anchored"]
