@@ -20,7 +20,7 @@ SETS = (
 )
 INPUTS = ("embedding only", "scores only", "both")
 KINDS = {"concatenation": "concat", "fusion": "anchored"}
-SIZE, N_DRAWS = 200, 5
+SIZE, N_DRAWS = 200, 4
 
 
 def columns(data, X, inputs):

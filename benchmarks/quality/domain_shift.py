@@ -51,7 +51,7 @@ def run(quick=False):
         rng = np.random.default_rng(seed)
         seen = np.isin(where, rng.choice(names, min(N_TRAIN_DOMAINS, len(names) - 1), False))
         train = rng.permutation(np.flatnonzero(seen))[:train_rows]
-        scorer = llm_scorer().fit(texts[train].tolist(), y[train])
+        scorer = llm_scorer().fit(texts[train].tolist())
         told = answers(scorer.transform(texts.tolist()), E, y, train, seed)
         rest = np.setdiff1d(np.flatnonzero(seen), train)
         for method, predicted in told.items():

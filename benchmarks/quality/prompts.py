@@ -69,7 +69,10 @@ def compare_prompts(scorers, texts, y, *, train_rows, n_draws, embeddings=None, 
     classes = np.unique(y)
     splits = StratifiedShuffleSplit(n_draws, train_size=train_rows, random_state=seed)
     splits = list(splits.split(texts, y))
-    encoder = [_contest.fit_encoder(E[tr], y[tr], seed).score(E[te], y[te]) for tr, te in splits]
+    encoder = []
+    for train, test in splits:
+        predicted = _contest.fit_encoder(E[train], y[train], seed).predict(E[test])
+        encoder.append(float(np.mean(predicted == y[test])))
     results = {}
     for name, scorer in scorers.items():
         results[name] = {"LLM alone": [], "encoder alone": encoder, "fusion": []}
