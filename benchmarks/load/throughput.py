@@ -1,0 +1,418 @@
+"""Load figures: what is lost, paid twice and how fast, against the loopback endpoint.
+
+::
+
+    python -m benchmarks.load.throughput                # CI size: X3-X8, X11-X13, warm cache
+    python -m benchmarks.load.throughput --nightly      # X1, X2, X10 as well
+    python -m benchmarks.load.throughput -k X7 --quick  # some, small, no files
+
+*Invariants* (lost, paid twice, requests in a forbidden time) fail the program anywhere; *speeds*
+fail it only below half of the line, since they depend on the machine. Speeds are ratios to a peer
+in the same run where there is one.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import joblib
+import psutil
+
+from benchmarks._common import ROOT, print_table, write_json
+from benchmarks.load.rows._base import CLASSES, texts
+from benchmarks.load.rows.cache import RUN
+from benchmarks.load.rows.estimators import SEARCH
+from sklfusion import LLMScorer
+from sklfusion.llm._reply import reply_from_bytes
+from sklfusion.llm._types import Reply, Usage
+from sklfusion.prompts import Task, parse_scores, render
+from sklfusion.replies import encode_reply, open_store
+from sklfusion.testing import FaultServer, expected_billed, text_digest
+
+WORKERS = 64
+SEED = 7
+
+
+class Load:
+    """One server, one folder, and the figures that were measured with them."""
+
+    def __init__(self, server, folder, size):
+        self.server = server
+        self.folder = folder
+        self.size = size
+        self.figures = {}
+
+    def params(self, name, **params):
+        return {
+            "model": "loopback",
+            "classes": list(CLASSES),
+            "strategy": "label",
+            "base_url": self.server.base_url,
+            "memory": f"{self.folder}/{name}",
+            "max_concurrency": WORKERS,
+            "timeout": 20.0,
+            "deadline": 120.0,
+            **params,
+        }
+
+    def run(self, X, name, **params):
+        """Annotate; return (annotations, seconds, CPU seconds of this process)."""
+        scorer = LLMScorer(**self.params(name, **params)).fit(["any"])
+        start, cpu = time.perf_counter(), time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            annotations = scorer.annotate(X)
+        return annotations, time.perf_counter() - start, time.process_time() - cpu
+
+
+def wrong(annotations, X):
+    """Number of rows that have no or another label than the endpoint's rule gives."""
+    return sum(label != "sport" for label in annotations.labels()) + abs(len(X) - len(annotations))
+
+
+def faulty_run(load, name, n):
+    """X1 and X3: 20 % mixed faults."""
+    X = texts(n)
+    load.server.reset(seed=SEED, profile="mixed20", latency_ms=50)
+    process = psutil.Process()
+    annotations, seconds, _ = load.run(X, name)
+    ledger = load.server.ledger()
+    attempts, billed, injected = expected_billed("mixed20", SEED, [text_digest(x) for x in X])
+    lost = wrong(annotations, X)
+    ok = (
+        lost == 0
+        and ledger.avoidable == 0
+        and (ledger.billed, ledger.injected_billed) == (billed, injected)
+        and ledger.peak_in_flight <= WORKERS
+    )
+    load.figures[f"{name} seconds"] = seconds
+    got = (
+        f"lost {lost}, avoidable {ledger.avoidable}, billed {ledger.billed} (expected {billed}), "
+        f"unavoidable {ledger.unavoidable} (injected {injected}), attempts {ledger.received} "
+        f"({attempts}), peak {ledger.peak_in_flight}, {process.memory_info().rss >> 20} MB, "
+        f"{seconds:.1f} s, {n / seconds:.0f}/s"
+    )
+    return ok, seconds, got
+
+
+def x3(load):
+    n = load.size(5000)
+    ok, seconds, got = faulty_run(load, "X3", n)
+    return ok, 40 * n / 5000 / seconds, got
+
+
+def child(load, name, X, **params):
+    arguments = json.dumps(load.params(name, **params)), json.dumps(X)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", RUN, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process.stdout.readline()
+    return process
+
+
+def go(process):
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def x4(load):
+    n = load.size(2000)
+    X = texts(n)
+    load.server.reset(seed=SEED, profile="mixed20", latency_ms=50)
+    for share in (0.1, 0.5, 0.9):
+        process = child(load, "X4", X)
+        go(process)
+        while load.server.ledger().billed < share * n and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+    annotations, _, _ = load.run(X, "X4")
+    ledger = load.server.ledger()
+    injected = expected_billed("mixed20", SEED, [text_digest(x) for x in X])[2]
+    lost = wrong(annotations, X)
+    limit = n + injected + 3 * WORKERS
+    got = f"3 kills: lost {lost}, billed {ledger.billed} (at most {limit})"
+    return lost == 0 and ledger.billed <= limit, None, got
+
+
+def x5(load):
+    n = load.size(2000)
+    X = texts(n)
+    times = []
+    for count in (1, 2):
+        load.server.reset(seed=SEED, profile="mixed20", latency_ms=50)
+        processes = [child(load, f"X5-{count}", X) for _ in range(count)]
+        start = time.perf_counter()
+        for process in processes:
+            go(process)
+        outputs = [process.communicate()[0] for process in processes]
+        times.append(time.perf_counter() - start)
+    ledger = load.server.ledger()
+    billed = expected_billed("mixed20", SEED, [text_digest(x) for x in X])[1]
+    right = all(json.loads(out) == ["sport"] * n for out in outputs)
+    got = (
+        f"2 processes: billed {ledger.billed} (expected {billed}), wall {times[1]:.1f} s, "
+        f"one process {times[0]:.1f} s ({times[1] / times[0]:.2f} x)"
+    )
+    return right and ledger.billed == billed, 1.2 * times[0] / times[1], got
+
+
+def bare(load, X):
+    """The openai client with threads and nothing else; return (seconds, CPU seconds)."""
+    import openai
+
+    client = openai.OpenAI(base_url=load.server.base_url, api_key="none", max_retries=0)
+    task = Task(CLASSES)
+
+    def ask(text):
+        messages = [{"role": r, "content": c} for r, c in render(task, text)]
+        reply = client.chat.completions.create(
+            model="loopback", messages=messages, temperature=0.0, max_tokens=8
+        )
+        return reply.choices[0].message.content
+
+    start, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        labels = list(pool.map(ask, X))
+    seconds, used = time.perf_counter() - start, time.process_time() - cpu
+    client.close()
+    assert labels == ["sport"] * len(X)
+    return seconds, used
+
+
+def against_bare(load):
+    """Measure ours and the bare client in turns, so that a busy machine hits both."""
+    if "bare" not in load.figures:
+        n = load.size(2000)
+        ours, theirs = [], []
+        for turn in range(3):
+            load.server.reset(latency_ms=50)
+            theirs.append(bare(load, texts(n)))
+            load.server.reset(latency_ms=50)
+            _, seconds, cpu = load.run(texts(n), f"X7-{turn}")
+            ours.append((seconds, cpu))
+        load.figures["bare"] = n, min(ours), min(theirs), ours, theirs
+    return load.figures["bare"]
+
+
+def x6(load):
+    n, _, _, ours, theirs = against_bare(load)
+    mine, other = min(cpu for _, cpu in ours), min(cpu for _, cpu in theirs)
+    added = (mine - other) / n * 1e3
+    got = f"CPU per text {mine / n * 1e3:.2f} ms, bare {other / n * 1e3:.2f} ms: {added:+.2f} ms"
+    return True, 0.6 / max(added, 1e-3), got
+
+
+def x7(load):
+    n, (seconds, _), (other, _), _, _ = against_bare(load)
+    share = other / seconds
+    load.figures["X7 rate"] = n / seconds
+    got = f"{n / seconds:.0f}/s, bare client {n / other:.0f}/s: {share:.0%}"
+    return True, share / 0.8, got
+
+
+def x8(load):
+    n = load.size(5000)
+    load.server.reset(latency_ms=50)
+    annotations, seconds, _ = load.run(texts(n), "X8", texts_per_request=10)
+    against_bare(load)
+    x7(load)
+    ratio = n / seconds / load.figures["X7 rate"]
+    received = load.server.ledger().received
+    got = f"{n / seconds:.0f} texts/s in {received} requests: {ratio:.1f} x X7"
+    return wrong(annotations, texts(n)) == 0, ratio / 5, got
+
+
+def x11(load):
+    n = load.size(600)
+    X = texts(n)
+    storms = [{"after": n // 6, "seconds": 5}, {"after": n // 2, "seconds": 5}]
+    storms.append({"after": n * 4 // 5, "seconds": 5})
+    load.server.reset(latency_ms=50, storms=storms)
+    annotations, seconds, _ = load.run(X, "X11")
+    events = load.server.ledger(events=True).events
+    hits = sorted(e["started"] for e in events if e["fault"] == "storm")
+    starts = hits[:1] + [b for a, b in pairwise(hits) if b - a > 2]
+    # What was on its way when the first 429 came back does not count.
+    inside = [
+        e["started"]
+        for e in events
+        if any(start + 0.25 < e["started"] < start + 4.99 for start in starts)
+    ]
+    got = (
+        f"{len(starts)} storms, {len(inside)} requests inside a window, drained in {seconds:.1f} s"
+    )
+    calm = n / 250
+    return (
+        wrong(annotations, X) == 0 and len(starts) == 3 and len(inside) == 0,
+        (16.5 + calm) / seconds,
+        got,
+    )
+
+
+def x12(load):
+    body = json.dumps(
+        {
+            "model": "m",
+            "choices": [
+                {
+                    "message": {"content": '{"sport": 0.8, "food": 0.2}'},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": 50, "completion_tokens": 9},
+        }
+    ).encode()
+    n, best = 5000, 1e9
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(n):
+            parse_scores(reply_from_bytes(body).contents[0], list(CLASSES))
+        best = min(best, time.perf_counter() - start)
+    return True, n / best / 20_000, f"{n / best:.0f} replies/s"
+
+
+def x13(load):
+    load.server.reset(latency_ms=20)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SEARCH, json.dumps(load.params("X13"))],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+        check=True,
+    )
+    ledger = load.server.ledger()
+    assert done.stdout.strip() == "1.0"
+    got = f"billed {ledger.billed} for 200 texts; without a store 4,200 (21 passes)"
+    return ledger.billed == ledger.distinct == 200, None, got
+
+
+def _joblib_reply(text):
+    return {"contents": ["sport"], "model": "m", "usage": [50, 1], "created": 1.0}
+
+
+def warm(load):
+    """100,000 stored texts, beside one joblib.Memory call each (a sample of them, scaled)."""
+    n, sample = load.size(100_000), 2000
+    X = [f"note {k} about sport, with some words more as texts have them" for k in range(n)]
+    scorer = LLMScorer(**load.params("warm")).fit(["any"])
+    plan = scorer._session().plan
+    store = open_store(f"{load.folder}/warm")
+    value = encode_reply(Reply(("sport",), ("stop",), "loopback", Usage(50, 1), created=1.0))
+    keys = [plan.jobs(text)[0].key for text in X]
+    store.insert((key, value) for key in keys)
+    load.server.reset()
+    start = time.perf_counter()
+    found = store.get_many(keys)
+    reading = (time.perf_counter() - start) / n
+    annotations, seconds, _ = load.run(X, "warm")
+    cached = joblib.Memory(f"{load.folder}/joblib", verbose=0).cache(_joblib_reply)
+    for text in X[:sample]:
+        cached(text)
+    start = time.perf_counter()
+    for text in X[:sample]:
+        cached(text)
+    call = (time.perf_counter() - start) / sample
+    requests = load.server.ledger().received
+    ok = requests == 0 and len(found) == n and wrong(annotations, X) == 0
+    got = (
+        f"{n:,} texts: {requests} requests, {seconds:.1f} s whole transform "
+        f"({call / (seconds / n):.1f} x joblib.Memory, {call * 1e6:.0f} us a call); store alone "
+        f"{reading * 1e6:.0f} us a reply ({call / reading:.0f} x joblib.Memory)"
+    )
+    return ok, min(10 * n / 100_000 / seconds, call / reading / 20), got
+
+
+def x1(load):
+    n = load.size(100_000)
+    ok, seconds, got = faulty_run(load, "X1", n)
+    return ok, 600 * n / 100_000 / seconds, got
+
+
+def x2(load):
+    n = load.size(100_000)
+    load.server.reset()
+    annotations, seconds, _ = load.run(texts(n), "X1")
+    requests = load.server.ledger().received
+    got = f"{requests} requests, {seconds:.1f} s"
+    return requests == 0 and wrong(annotations, texts(n)) == 0, 10 / seconds, got
+
+
+def x10(load):
+    from benchmarks.load.rows import ROWS
+    from benchmarks.load.rows._base import Context
+
+    return True, None, ROWS["C20"].run(Context(load.server, load.folder))
+
+
+# id -> (what, line, function, nightly)
+FIGURES = {
+    "X3": ("5,000 texts, 64 in flight, 20 % faults", "exact totals, 40 s", x3, False),
+    "X4": ("the same with kill -9 at three points", "N + injected + 3 x 64", x4, False),
+    "X5": ("two processes at once", "billed once, wall 1.2 x", x5, False),
+    "X6": ("CPU beside the bare client", "+0.6 ms per text", x6, False),
+    "X7": ("throughput beside the bare client", "80 %", x7, False),
+    "X8": ("ten texts per request", "5 x X7", x8, False),
+    "X11": ("three Retry-After storms of 5 s", "none inside, 16.5 s and the work", x11, False),
+    "X12": ("parser", "20,000 replies/s", x12, False),
+    "X13": ("grid search, 4 x 5, 2 processes", "billed = distinct", x13, False),
+    "warm": ("100,000 stored texts", "10 s; store 20 x joblib.Memory", warm, False),
+    "X1": ("100,000 texts, 20 % faults", "exact totals, 10 min", x1, True),
+    "X2": ("the same again", "0 requests, 10 s", x2, True),
+    "X10": ("1,000,000 replies", "open 100 ms, get 50 us", x10, True),
+}
+
+
+def main():
+    """Run the program."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.throughput")
+    parser.add_argument("--nightly", action="store_true", help="the long figures as well")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size, no files")
+    parser.add_argument("-k", action="append", default=[], help="only these ids")
+    arguments = parser.parse_args()
+
+    def size(n):
+        return n // 10 if arguments.quick else n
+
+    results, failed = [], 0
+    with FaultServer() as server, tempfile.TemporaryDirectory() as folder:
+        load = Load(server, folder, size)
+        for id, (what, line, function, nightly) in FIGURES.items():
+            if (arguments.k and id not in arguments.k) or (
+                nightly and not arguments.nightly and not arguments.k
+            ):
+                continue
+            ok, speed, got = function(load)
+            # Speeds depend on the machine: below half of the line is a failure, above a note.
+            verdict = "FAIL" if not ok or (speed or 1) < 0.5 else "pass"
+            if verdict == "pass" and speed is not None and speed < 1:
+                verdict = "slow"
+            failed += verdict == "FAIL"
+            results.append([id, what, line, got, verdict])
+            print(f"{id:4}  {verdict}  {what}: {got}", flush=True)
+    machine = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {platform.machine()}"
+    print(f"\nmachine: {machine}\n")
+    print_table(["id", "run", "line", "got", ""], results)
+    if not arguments.quick and not arguments.k:
+        names = ("id", "run", "line", "got", "verdict")
+        rows = [dict(zip(names, result, strict=True)) for result in results]
+        write_json("throughput", {"machine": machine, "rows": rows})
+    print(f"{len(results) - failed} passed, {failed} failed")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
