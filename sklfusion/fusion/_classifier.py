@@ -1,30 +1,18 @@
 """`FusionClassifier`: fuse encoder features and LLM scores, multi-class and multi-label."""
 
-import numbers
-
 import numpy as np
 from scipy import sparse
 from scipy.special import expit, log_expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklfusion._validation import check_class_target, check_indicator, is_multilabel
+from sklfusion._validation import is_multilabel
+from sklfusion.fusion._checks import check_fit_data, check_options, check_two_classes, row_weights
 from sklfusion.fusion._columns import find_columns
 from sklfusion.fusion._cut import apply_cut, choose_cut
 from sklfusion.fusion._inputs import Inputs, split_encoder
 
-_OPTIONS = {
-    "fusion": ("anchored", "concat"),
-    "loss": ("auto", "cross_entropy", "binary_cross_entropy"),
-    "features": ("auto", "embedding", "proba", "both"),
-    "activation": ("relu", "gelu", "tanh", "silu"),
-}
 _MLP_FROM = 1000  # rows from which residual="auto" tries the MLPs
 
 
@@ -238,103 +226,18 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         TrainingDivergedError
             If the loss of the MLP is not finite.
         """
-        self._check_options()
-        X, Y = self._check_fit_data(X, y)
-        weights = self._row_weights(X, Y, sample_weight)
+        check_options(self)
+        X, Y = check_fit_data(self, X, y)
+        weights = row_weights(self, X, Y, sample_weight)
         live = weights > 0
         X, Y, weights = X[live], Y[live], weights[live]
-        self._check_two_classes(Y)
+        check_two_classes(self, Y)
         rng = check_random_state(self.random_state)
         self._resolve_columns(X, Y)
         inputs = self.inputs_.transform(X)
         self._fit_net(X, inputs, Y, weights, rng)
         self._fit_cut(Y, weights)
         return self
-
-    def _check_options(self):
-        name = type(self).__name__
-        for option, allowed in _OPTIONS.items():
-            if getattr(self, option) not in allowed:
-                raise ValueError(
-                    f"{name} got {option}={getattr(self, option)!r}; it must be one of {allowed}."
-                )
-        for option, low in (("max_epochs", 1), ("n_iter_no_change", 1), ("n_folds", 2)):
-            value = getattr(self, option)
-            if not isinstance(value, numbers.Integral) or value < low:
-                raise ValueError(f"{name} got {option}={value!r}; it needs an integer >= {low}.")
-        for option in ("lr", "validation_fraction"):
-            if not getattr(self, option) > 0:
-                raise ValueError(
-                    f"{name} got {option}={getattr(self, option)!r}; it must be positive."
-                )
-        if self.threshold != "auto" and not (
-            isinstance(self.threshold, numbers.Real) and 0 <= self.threshold <= 1
-        ):
-            raise ValueError(
-                f"{name} got threshold={self.threshold!r}; it needs 'auto' or a number in [0, 1]."
-            )
-
-    def _check_fit_data(self, X, y, classes=None, reset=True):
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        names = [str(c) for c in y.columns] if hasattr(y, "columns") else None
-        multilabel = is_multilabel(y)
-        if multilabel:
-            Y = check_indicator(y, caller=type(self).__name__).astype(np.float64)
-            multilabel = Y.shape[1] > 1
-            y = Y if multilabel else Y.ravel()
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            multi_output=multilabel,
-        )
-        X = X.toarray() if sparse.issparse(X) else X
-        if multilabel:
-            if self.loss == "cross_entropy":
-                raise ValueError(
-                    f"loss='cross_entropy' needs one class per row, but y is a label indicator of "
-                    f"shape {y.shape}. Use loss='binary_cross_entropy' or 'auto'."
-                )
-            if reset:
-                self.classes_ = np.arange(y.shape[1]) if names is None else np.asarray(names)
-                self.multilabel_ = True
-            return X, y
-        check_class_target(y, caller=type(self).__name__)
-        if reset:
-            classes = self.classes if classes is None else classes
-            self.classes_ = np.unique(y if classes is None else np.asarray(classes))
-            self.multilabel_ = False
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"y has the classes {unknown.tolist()}, which are not in classes.")
-        return X, np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)]
-
-    def _row_weights(self, X, Y, sample_weight):
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
-        if not weights.sum() > 0:
-            raise ValueError("Sample weights must contain at least one non-zero number.")
-        if self.class_weight is not None:
-            y = Y if self.multilabel_ else self.classes_[Y.argmax(axis=1)]
-            weights = weights * compute_sample_weight(self.class_weight, y)
-        return weights
-
-    def _check_two_classes(self, Y):
-        if self.multilabel_:
-            return
-        present = self.classes_[Y.any(axis=0)]
-        if len(present) < 2:
-            raise ValueError(
-                f"{type(self).__name__} got {len(present)} class in y ({present.tolist()}); it "
-                "needs at least 2 classes with positive weight."
-            )
 
     @property
     def _family(self):
@@ -432,9 +335,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         first = not hasattr(self, "net_")
         if first and (classes is None or is_multilabel(y)):
             return self.fit(X, y, sample_weight)
-        self._check_options()
-        X, Y = self._check_fit_data(X, y, classes, reset=first)
-        weights = self._row_weights(X, Y, sample_weight)
+        check_options(self)
+        X, Y = check_fit_data(self, X, y, classes, reset=first)
+        weights = row_weights(self, X, Y, sample_weight)
         live = weights > 0
         X, Y, weights = X[live], Y[live], weights[live]
         rng = check_random_state(self.random_state)

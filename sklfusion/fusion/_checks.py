@@ -1,0 +1,106 @@
+"""Checks of parameters and training data of `FusionClassifier`."""
+
+import numbers
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from sklfusion._validation import check_class_target, check_indicator, is_multilabel
+
+_OPTIONS = {
+    "fusion": ("anchored", "concat"),
+    "loss": ("auto", "cross_entropy", "binary_cross_entropy"),
+    "features": ("auto", "embedding", "proba", "both"),
+    "activation": ("relu", "gelu", "tanh", "silu"),
+}
+
+
+def check_options(est):
+    """Check the parameters that only take certain values."""
+    name = type(est).__name__
+    for option, allowed in _OPTIONS.items():
+        if getattr(est, option) not in allowed:
+            raise ValueError(
+                f"{name} got {option}={getattr(est, option)!r}; it must be one of {allowed}."
+            )
+    for option, low in (("max_epochs", 1), ("n_iter_no_change", 1), ("n_folds", 2)):
+        value = getattr(est, option)
+        if not isinstance(value, numbers.Integral) or value < low:
+            raise ValueError(f"{name} got {option}={value!r}; it needs an integer >= {low}.")
+    for option in ("lr", "validation_fraction"):
+        if not getattr(est, option) > 0:
+            raise ValueError(f"{name} got {option}={getattr(est, option)!r}; it must be positive.")
+    if est.threshold != "auto" and not (
+        isinstance(est.threshold, numbers.Real) and 0 <= est.threshold <= 1
+    ):
+        raise ValueError(
+            f"{name} got threshold={est.threshold!r}; it needs 'auto' or a number in [0, 1]."
+        )
+
+
+def check_fit_data(est, X, y, classes=None, reset=True):
+    """Return X as an array and the target as (n, K); set ``classes_`` and ``multilabel_``."""
+    if y is None:
+        raise ValueError(
+            f"{type(est).__name__} requires y to be passed, but the target y is None."
+        )
+    names = [str(c) for c in y.columns] if hasattr(y, "columns") else None
+    multilabel = is_multilabel(y)
+    if multilabel:
+        Y = check_indicator(y, caller=type(est).__name__).astype(np.float64)
+        multilabel = Y.shape[1] > 1
+        y = Y if multilabel else Y.ravel()
+    X, y = validate_data(
+        est,
+        X,
+        y,
+        reset=reset,
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        multi_output=multilabel,
+    )
+    X = X.toarray() if sparse.issparse(X) else X
+    if multilabel:
+        if est.loss == "cross_entropy":
+            raise ValueError(
+                f"loss='cross_entropy' needs one class per row, but y is a label indicator of "
+                f"shape {y.shape}. Use loss='binary_cross_entropy' or 'auto'."
+            )
+        if reset:
+            est.classes_ = np.arange(y.shape[1]) if names is None else np.asarray(names)
+            est.multilabel_ = True
+        return X, y
+    check_class_target(y, caller=type(est).__name__)
+    if reset:
+        classes = est.classes if classes is None else classes
+        est.classes_ = np.unique(y if classes is None else np.asarray(classes))
+        est.multilabel_ = False
+    unknown = np.setdiff1d(y, est.classes_)
+    if len(unknown):
+        raise ValueError(f"y has the classes {unknown.tolist()}, which are not in classes.")
+    return X, np.eye(len(est.classes_))[np.searchsorted(est.classes_, y)]
+
+
+def row_weights(est, X, Y, sample_weight):
+    """Sample weights times class weights, shape (n,)."""
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weights.sum() > 0:
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    if est.class_weight is not None:
+        y = Y if est.multilabel_ else est.classes_[Y.argmax(axis=1)]
+        weights = weights * compute_sample_weight(est.class_weight, y)
+    return weights
+
+
+def check_two_classes(est, Y):
+    """Refuse a multi-class target in which only one class has weight."""
+    if est.multilabel_:
+        return
+    present = est.classes_[Y.any(axis=0)]
+    if len(present) < 2:
+        raise ValueError(
+            f"{type(est).__name__} got {len(present)} class in y ({present.tolist()}); it "
+            "needs at least 2 classes with positive weight."
+        )
