@@ -134,11 +134,19 @@ class Run:
         for job in jobs:
             if job.first_key in self._memo:
                 job.answer, job.model = self._memo[job.first_key]
-                self._meter.add(cached=1)
             else:
                 pending.append(job)
-        if self._store is None:
-            return pending
+        missing = self._from_store(pending) if self._store is not None else pending
+        self._meter.add(cached=len(jobs) - len(missing))
+        if self._cache_only:
+            # An unusable answer that was never followed by another is what this text has.
+            for job in missing:
+                if job.attempts.bad:
+                    job.fault = Fault("bad_reply", job.attempts.cause)
+            missing = [job for job in missing if job.ok]
+        return missing
+
+    def _from_store(self, pending: list[Job]) -> list[Job]:
         missing: list[Job] = []
         while pending:
             replies = self._store.get_many([job.key for job in pending])
@@ -147,17 +155,9 @@ class Run:
                 reply = replies.get(job.key)
                 if reply is None:
                     missing.append(job)
-                elif self._read(job, reply, fresh=False):
-                    self._meter.add(cached=1)
-                else:
+                elif not self._read(job, reply, fresh=False):
                     again.append(job)
             pending = again
-        if self._cache_only:
-            # An unusable answer that was never followed by another is what this text has.
-            for job in missing:
-                if job.attempts.bad:
-                    job.fault = Fault("bad_reply", job.attempts.cause)
-            missing = [job for job in missing if job.ok]
         return missing
 
     def _read(self, job: Job, reply: Reply, *, fresh: bool) -> bool:

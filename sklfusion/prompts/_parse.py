@@ -115,10 +115,9 @@ def parse_label(content: str, keys: Sequence[str]) -> int:
     known = label_index(keys)
     short = len(content) <= _MAX_LABEL_ANSWER
     if short:
-        for candidate in (content, _FIELD.sub("", content.strip())):
-            position = known.get(normalize_label(candidate))
-            if position is not None:
-                return position
+        position = _plain_label(content, tuple(keys))
+        if position is not None:
+            return position
     if "{" in content:
         value = find_object(content)
         if len(value) == 1:
@@ -132,6 +131,17 @@ def parse_label(content: str, keys: Sequence[str]) -> int:
         if sum(piece in known for piece in pieces) > 1:
             raise ReplyError("two_labels")
     raise ReplyError("unknown_label")
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain_label(content: str, keys: tuple[str, ...]) -> int | None:
+    # A hundred thousand answers are a handful of different ones.
+    known = label_index(keys)
+    for candidate in (content, _FIELD.sub("", content.strip())):
+        position = known.get(normalize_label(candidate))
+        if position is not None:
+            return position
+    return None
 
 
 def _position(label: str, known: Mapping[str, int]) -> int:

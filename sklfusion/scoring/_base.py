@@ -321,7 +321,9 @@ class BaseLLMEstimator(BaseEstimator):
             rows.append(distinct[text])
         shots = self._shots.select(list(distinct))
         for ask, examples in zip(asks, shots, strict=True):
-            ask.examples = [(shorten(t, self.max_text_tokens)[0], label) for t, label in examples]
+            if examples:
+                limit = self.max_text_tokens
+                ask.examples = [(shorten(t, limit)[0], label) for t, label in examples]
         return asks, rows
 
     def _session(self, progress=None):

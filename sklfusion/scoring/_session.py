@@ -248,11 +248,12 @@ class Session:
     ) -> Annotations:
         """Return annotations of ``len(rows)`` texts; ``rows`` maps each to its ask."""
         task = self.plan.task
-        done: list[Row | None] = [
-            None if ask.cause else self.plan.combine(ask.jobs) for ask in asks
-        ]
         causes = [ask.cause for ask in asks]
-        self._count(asks, done, rows)
+        done: list[Row | None] = [
+            None if cause else self.plan.combine(ask.jobs)
+            for ask, cause in zip(asks, causes, strict=True)
+        ]
+        self._count(asks, done, causes, rows)
         k = len(task.labels)
         nan = np.full(k, np.nan)
         repeats = [r.repeats for r in done if r is not None and r.repeats is not None]
@@ -280,27 +281,40 @@ class Session:
         return Annotations(
             tuple(classes),
             multilabel=task.multilabel,
-            meta=self._meta(asks, done),
+            meta=self._meta(asks, done, causes),
             **arrays,
         )
 
-    def _count(self, asks: Sequence[Ask], done: Sequence[Row | None], rows: Sequence[int]) -> None:
+    def _count(
+        self,
+        asks: Sequence[Ask],
+        done: Sequence[Row | None],
+        causes: Sequence[str | None],
+        rows: Sequence[int],
+    ) -> None:
         meter = self._meter
         times = Counter(rows)
         meter.add(texts=len(rows), duplicates=len(rows) - len(times))
         for number, (ask, row) in enumerate(zip(asks, done, strict=True)):
             if row is None:
-                meter.failure(ask.cause or "missing", times[number])
-                continue
-            for flag in ask.flags | row.flags:
-                meter.flag(flag, times[number])
+                meter.failure(causes[number] or "missing", times[number])
+            elif ask.flags or row.flags:
+                for flag in ask.flags | row.flags:
+                    meter.flag(flag, times[number])
 
-    def _meta(self, asks: Sequence[Ask], done: Sequence[Row | None]) -> dict[str, Any]:
+    def _meta(
+        self,
+        asks: Sequence[Ask],
+        done: Sequence[Row | None],
+        causes: Sequence[str | None],
+    ) -> dict[str, Any]:
         plan = self.plan
         answered = sorted({job.model for ask in asks for job in ask.jobs if job.model})
         flags: Counter[str] = Counter()
         for ask, row in zip(asks, done, strict=True):
-            flags.update(ask.flags | (row.flags if row is not None else frozenset()))
+            flags.update(ask.flags)
+            if row is not None:
+                flags.update(row.flags)
         return {
             "origin": plan.origin,
             "model": plan.model,
@@ -309,7 +323,7 @@ class Session:
             "prompt_version": plan.template.version,
             "parser_version": PARSER_VERSION,
             "label_form": "words" if plan.task.keys == plan.task.labels else "ids",
-            "causes": dict(Counter(ask.cause for ask in asks if ask.cause)),
+            "causes": dict(Counter(cause for cause in causes if cause)),
             "flags": dict(flags),
         }
 
