@@ -339,44 +339,44 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args()
     rows = run(options.quick, options.jobs)
-    print_table(
-        ["data", "LLM", "rows", "LLM alone", "encoder alone", "fusion", "gain ± error"],
-        [
-            [r["data"], r["llm_name"], r["size"]]
-            + [f"{r[key]:.3f}" for key in ("llm", "encoder", "fusion")]
-            + [f"{r['gain']:+.3f} ± {r['error']:.3f}"]
-            for r in rows
-        ],
-    )
+    results = {"overview": overview(rows), "margin": margin(rows), "cells": rows}
+    print_table(*cells_table(results))
     print()
-    table = overview(rows)
-    print_table(
-        [
-            "rows",
-            "cells",
-            "LLM alone",
-            "encoder alone",
-            "fusion",
-            "margin (95 %)",
-            "below by > 1 SE",
-        ],
-        [
-            [t["size"], t["cells"]]
-            + [f"{t[key]:.3f}" for key in ("llm", "encoder", "fusion")]
-            + ["{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**t["margin"])]
-            + ["; ".join(t["below"]) or "none"]
-            for t in table
-        ],
-    )
-    overall = margin(rows)
-    print(
-        "\nmean margin over the better part: {mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(
-            **overall
-        )
-    )
+    print_table(*table(results))
+    overall = "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**results["margin"])
+    print(f"\nmean margin over the better part: {overall}")
     if not options.quick:
-        write_json("fusion_all", {"overview": table, "margin": overall, "cells": rows})
-        save_figure(plot(table), "fusion_all")
+        write_json("fusion_all", results)
+        save_figure(plot(results["overview"]), "fusion_all")
+
+
+def cells_table(results):
+    """Header and rows: every data set, LLM and number of labelled rows."""
+    names = ("llm", "encoder", "fusion")
+    rows = [
+        [r["data"], r["llm_name"], r["size"]]
+        + [f"{r[key]:.3f}" for key in names]
+        + [f"{r['gain']:+.3f} ± {r['error']:.3f}"]
+        for r in results["cells"]
+    ]
+    header = ["data", "LLM", "rows", "LLM alone", "encoder alone", "fusion", "gain ± error"]
+    return header, rows
+
+
+def table(results):
+    """Header and rows: means by number of labelled rows."""
+    names = ("llm", "encoder", "fusion")
+    rows = [
+        [r["size"], r["cells"]]
+        + [f"{r[key]:.3f}" for key in names]
+        + ["{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**r["margin"])]
+        + [f"{r['fusion_ece']:.3f} / {r['encoder_ece']:.3f}"]
+        + ["; ".join(r["below"]) or "none"]
+        for r in results["overview"]
+    ]
+    header = ["labelled rows", "cells", "LLM alone", "encoder alone", "fusion"]
+    header += ["over the better part (95 %)", "calibration error, fusion / encoder"]
+    return [*header, "below it by more than one SE"], rows
 
 
 if __name__ == "__main__":
