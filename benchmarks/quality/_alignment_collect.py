@@ -17,11 +17,14 @@ from sklfusion import LabelDistributionCollector, LLMScorer
 SOURCES = {"goemotions": data.goemotions, "semeval": data.semeval}
 #: (pool, queries, texts), in the order in which they are collected.
 PLAN = [
-    ("test", ("list", "unary"), 200),
+    ("test", ("list", "unary"), 100),
+    ("train", ("list", "unary"), 60),
+    ("test", ("list", "unary"), 140),
     ("train", ("list", "unary"), 100),
-    ("test", ("pairs",), 60),
+    ("test", ("list", "unary"), 200),
+    ("test", ("pairs",), 20),
     ("train", ("list", "unary"), 200),
-    ("train", ("list", "unary"), 300),
+    ("test", ("pairs",), 60),
 ]
 
 

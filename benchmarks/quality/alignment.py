@@ -30,30 +30,31 @@ from sklfusion.alignment import (
 from sklfusion.exceptions import CacheMissError, DataWarning
 
 ZERO_SHOT = ("hard", "compare_to_none", "max", "unary", "binary")
-TRAIN_SIZES = (300, 200, 100)
-PAIR_TEXTS = 60
+# The largest of these that has been collected is used.
+TEST_SIZES = (200, 140, 100)
+TRAIN_SIZES = (200, 100, 60)
+PAIR_SIZES = (60, 20)
 
 
-def stored(source, pool, n, queries):
-    """Return stored annotations of the first n texts of a pool, or None."""
-    texts, y = source.draw(pool, n)
+def stored(source, pool, sizes, queries):
+    """Return texts, targets and stored annotations of as many texts of a pool as there are."""
     asker = asked.collector(source, queries).set_params(scorer__cache_only=True)
-    try:
-        return texts, y, asker.annotate(texts)
-    except CacheMissError:
-        return None
+    for n in sizes:
+        texts, y = source.draw(pool, n)
+        try:
+            return texts, y, asker.annotate(texts)
+        except CacheMissError:
+            continue
+    return None
 
 
 def llm_dataset(name):
     """One table of the embedded LLM: zero-shot methods, Platt, probes and fusion."""
     source = asked.SOURCES[name]()
-    test = stored(source, "test", 200, ["list", "unary"])
-    if test is None:
+    test = stored(source, "test", TEST_SIZES, ["list", "unary"])
+    train = stored(source, "train", TRAIN_SIZES, ["list", "unary"])
+    if test is None or train is None:
         raise SystemExit(f"Run python -m benchmarks.quality._alignment_collect {name} first.")
-    found = (stored(source, "train", n, ["list", "unary"]) for n in TRAIN_SIZES)
-    train = next((rows for rows in found if rows is not None), None)
-    if train is None:
-        raise SystemExit(f"No training texts of {name} are collected yet.")
     (texts, y, said), (texts_fit, y_fit, said_fit) = test, train
     k = len(source.labels)
     predictions, sets, costs = {}, {}, {}
@@ -129,7 +130,7 @@ def tuned_sets(said, said_fit, y_fit):
 
 def pair_table(source, k):
     """The pairwise queries, on fewer texts because they cost K (K + 1) / 2 calls each."""
-    found = stored(source, "test", PAIR_TEXTS, ["list", "unary", "pairs"])
+    found = stored(source, "test", PAIR_SIZES, ["list", "unary", "pairs"])
     if found is None:
         return None
     _, y, said = found
@@ -137,18 +138,15 @@ def pair_table(source, k):
         m: LabelDistributionEstimator(m).fit(said).predict_proba(said) for m in ZERO_SHOT
     }
     _, y_fit = source.draw("train", 200)
-    return alignment_table(
-        y,
-        predictions,
-        base_rates=y_fit.mean(axis=0),
-        costs={m: calls_per_text(m, k) for m in ZERO_SHOT},
-    )
+    costs = {m: calls_per_text(m, k) for m in ZERO_SHOT}
+    table = alignment_table(y, predictions, base_rates=y_fit.mean(axis=0), costs=costs)
+    return {"table": table, "n_test": len(y)}
 
 
 def crowd_dataset(load, quick):
     """Soft targets without an LLM: probes on rates, on majority labels, and the base rates."""
     names, texts_fit, y_fit, texts, y, _ = load()
-    n_fit, n = (200, 200) if quick else (1200, 800)
+    n_fit, n = (200, 200) if quick else (600, 400)
     order = np.random.default_rng(0).permutation
     rows_fit, rows = order(len(texts_fit))[:n_fit], order(len(texts))[:n]
     y_fit, y = y_fit[rows_fit], y[rows]
@@ -173,7 +171,7 @@ def crowd_dataset(load, quick):
 def babe_dataset(quick):
     """One label per text: votes of LLMs under prompts as a distribution over two classes."""
     texts, rates, votes, columns = data.babe()
-    rows = np.random.default_rng(0).permutation(len(texts))[: 300 if quick else 1200]
+    rows = np.random.default_rng(0).permutation(len(texts))[: 300 if quick else 600]
     y = np.column_stack([1 - rates, rates])[rows]
     votes, h = votes[rows], embed([texts[i] for i in rows])
     models = np.array([c.split("__")[0] for c in columns])
@@ -284,11 +282,10 @@ def show(name, result):
     """Print the tables of one data set."""
     print(f"\n**{name}**, {result['n_train']} rows to learn from, {result['n_test']} judged\n")
     header = ["method", "NLL", "L1", "JS", "F1", "F1 tuned", "calls"]
-    for key in ("table", "pairs"):
-        if not result.get(key):
-            continue
-        if key == "pairs":
-            print(f"\n{name} with pairwise queries, first {PAIR_TEXTS} texts\n")
+    pairs = result.get("pairs")
+    for table in [result["table"]] + ([pairs["table"]] if pairs else []):
+        if table is not result["table"]:
+            print(f"\n{name} with pairwise queries, first {pairs['n_test']} texts\n")
         rows = [
             [
                 method,
@@ -299,7 +296,7 @@ def show(name, result):
                 f"{row['f1_tuned']:.3f}" if "f1_tuned" in row else "",
                 "" if row["cost"] is None else f"{row['cost']:g}",
             ]
-            for method, row in result[key].items()
+            for method, row in table.items()
         ]
         print_table(header, rows)
 
@@ -307,17 +304,19 @@ def show(name, result):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows, no LLM, no files")
-    quick = parser.parse_args().quick
+    parser.add_argument("--crowd", action="store_true", help="leave the embedded LLM out")
+    options = parser.parse_args()
+    quick = options.quick
     results = {
         "unhealthy comments": crowd_dataset(data.unhealthy, quick),
         "kern tweets": crowd_dataset(data.kern, quick),
         "babe": babe_dataset(quick),
     }
-    if not quick:
+    if not (quick or options.crowd):
         results = {name: llm_dataset(name) for name in asked.SOURCES} | results
     for name, result in results.items():
         show(name, result)
-    if quick:
+    if quick or options.crowd:
         return
     lines = verdicts(results)
     for name, found in lines.items():

@@ -13,13 +13,13 @@ from sklearn.model_selection import train_test_split
 
 from benchmarks._common import print_table, save_figure, write_json
 from benchmarks.quality import _noise_sets
-from sklfusion import KNNLabelPrior, LabelRepairClassifier
+from sklfusion import LabelRepairClassifier
 from sklfusion.noise import _selectors
 
 NAME = "noise_repair"
 SETS = ("SemEval/Mixtral", "MR/ChatGPT", "BABE/mistral_7b", "TREC/asymmetric")
 BUDGETS = (0.05, 0.25, 0.5)
-SELECTORS = ("random", "entropy", "student", "error_model", "neighbours", "oracle")
+SELECTORS = ("random", "entropy", "student", "error_model", "neighbors", "oracle")
 SEEDS = 5
 
 
@@ -37,12 +37,6 @@ def choose_student(data, seed):
     return LogisticRegression(C=max((0.3, 1.0, 3.0, 10.0), key=noisy_accuracy), max_iter=1000)
 
 
-def prior_doubt(X, codes):
-    """One minus the weight of the own label among the candidates of a neighbour prior."""
-    prior = KNNLabelPrior(certain_threshold=1.0, dominant_threshold=1.0).fit(X, codes)
-    return _selectors.self_doubt(prior.prior_, codes)
-
-
 def run_draw(name, seed):
     """Accuracy for every selector and budget, and how many of the selected labels were wrong."""
     data = _noise_sets.load(name, seed)
@@ -55,7 +49,7 @@ def run_draw(name, seed):
         "entropy": lambda X, codes, _: _selectors.row_entropy(proba),
         "student": lambda X, codes, _: _selectors.self_doubt(proba, codes),
         "error_model": "error_model",
-        "neighbours": lambda X, codes, _: prior_doubt(X, codes),
+        "neighbors": "neighbors",
         "oracle": lambda X, codes, _: wrong,
     }
 
@@ -93,26 +87,34 @@ def summarise(draws):
     return out
 
 
-def report(summary):
-    """Print one table, and on how many sets each selector beats random."""
+def table(results):
+    """Header and rows; in brackets the share of wrong labels among the selected."""
     rows = []
-    for name, row in summary.items():
+    for name, row in results["summary"].items():
         for budget in BUDGETS:
             cells = [
                 f"{100 * row[f'{s} {budget:.0%}']['mean']:.1f}"
-                f" ({100 * row[f'{s} {budget:.0%} wrong']['mean']:.0f})"
+                f" ({100 * row[f'{s} {budget:.0%} wrong']['mean']:.0f} %)"
                 for s in SELECTORS
             ]
             ends = [f"{100 * row[e]['mean']:.1f}" for e in ("LLM labels", "gold labels")]
             rows.append([name, f"{budget:.0%}", ends[0], *cells, ends[1]])
-    print_table(["set", "budget", "LLM labels", *SELECTORS, "gold labels"], rows)
-    print("in brackets: share of wrong labels among the selected, in percent")
+    return ["set", "budget", "LLM labels", *SELECTORS, "gold labels"], rows
+
+
+def wins(summary, selector):
+    """On how many sets a selector beats random, per budget."""
+    return [
+        sum(r[f"{selector} {b:.0%}"]["gain over random"] > 0 for r in summary.values())
+        for b in BUDGETS
+    ]
+
+
+def report(summary):
+    """Print the table, and on how many sets each selector beats random."""
+    print_table(*table({"summary": summary}))
     for selector in SELECTORS[1:-1]:
-        wins = [
-            sum(r[f"{selector} {b:.0%}"]["gain over random"] > 0 for r in summary.values())
-            for b in BUDGETS
-        ]
-        print(f"{selector} beats random on {wins} of {len(summary)} sets at {list(BUDGETS)}")
+        print(f"{selector} beats random on {wins(summary, selector)} of {len(summary)} sets")
 
 
 def draw_figure(summary):

@@ -167,6 +167,7 @@ def ablation_draw(seed):
     out = {}
     for variant, params in ABLATION.items():
         out[variant] = score(fit_sidyp(data, seed, **params).predict(data.X_test), data)
+        print(seed, variant, out[variant], flush=True)
     for view in VIEWS:
         seen = _noise_sets.load("SemEval/Mixtral", seed, view=view)
         model = fit_sidyp(seen, seed)
@@ -198,28 +199,30 @@ def summarise(draws):
     return out
 
 
+def table(results):
+    """Header and rows of the main table."""
+    return ["set", "labels", *METHODS, "SiDyP - encoder", "test SE", "seeds"], [
+        [name, f"{100 * row['label_accuracy']:.1f}"]
+        + [f"{100 * row[m]:.1f} ± {100 * row[f'{m} sd']:.1f}" for m in METHODS]
+        + [f"{100 * row['gain']:+.1f}", f"{100 * row['test_se']:.1f}", row["n_seeds"]]
+        for name, row in results["summary"].items()
+    ]
+
+
+def ablation_table(results):
+    """Header and rows of the ablation."""
+    runs = list(results["ablation"].values())
+    return ["variant, SemEval/Mixtral", "accuracy", "macro-F1", "seeds"], [
+        [v, *(_percent([r[v][m] for r in runs]) for m in ("accuracy", "macro_f1")), len(runs)]
+        for v in (runs[0] if runs else ())
+    ]
+
+
 def report(results):
     """Print the tables."""
-    summary = results["summary"]
-    print_table(
-        ["set", "labels", *METHODS, "gain", "test SE", "seeds"],
-        [
-            [name, f"{100 * row['label_accuracy']:.1f}"]
-            + [f"{100 * row[m]:.1f} ± {100 * row[f'{m} sd']:.1f}" for m in METHODS]
-            + [f"{100 * row['gain']:+.1f}", f"{100 * row['test_se']:.1f}", row["n_seeds"]]
-            for name, row in summary.items()
-        ],
-    )
-    if results.get("ablation"):
-        print("\nSemEval/Mixtral, variants")
-        runs = list(results["ablation"].values())
-        print_table(
-            ["variant", "accuracy", "macro-F1"],
-            [
-                [v, *(_percent([r[v][m] for r in runs]) for m in ("accuracy", "macro_f1"))]
-                for v in runs[0]
-            ],
-        )
+    print_table(*table(results))
+    print()
+    print_table(*ablation_table(results))
 
 
 def _percent(values):
