@@ -34,15 +34,15 @@ ESTIMATORS = [
     (NoisyLabelKNNClassifier(missing_label=None), 50),
     (
         SimplexDiffusionClassifier(
-            n_branches=1, diffusion_epochs=12, hidden_dim=32, n_resample=1, n_chains=1,
-            random_state=0, missing_label=None,
+            n_branches=1, diffusion_epochs=4, diffusion_lr=5e-3, hidden_dim=24, n_resample=1,
+            n_chains=1, random_state=0, missing_label=None,
         ),
         50,
     ),
     (
         SiDyPClassifier(
-            LIGHT, diffusion_epochs=12, hidden_dim=32, n_resample=1, n_chains=1,
-            random_state=0, missing_label=None,
+            LIGHT, diffusion_epochs=4, diffusion_lr=5e-3, hidden_dim=24, n_resample=1,
+            n_chains=1, random_state=0, missing_label=None,
         ),
         50,
     ),
@@ -76,18 +76,22 @@ def test_constructor_only_stores(estimator, at_least):
 
 @pytest.fixture(scope="module")
 def data():
-    X, gold = make_blobs(240, centers=3, n_features=5, cluster_std=2.0, random_state=1)
+    X, gold = make_blobs(180, centers=3, n_features=5, cluster_std=2.0, random_state=1)
     return X, gold, add_label_noise(gold, "symmetric", 0.2, random_state=0)
 
 
+QUICK = {
+    "diffusion_epochs": 6, "diffusion_lr": 4e-3, "hidden_dim": 24, "n_resample": 1,
+    "n_chains": 1, "random_state": 0,
+}  # fmt: skip
 CLASSIFIERS = [
     (
         LabelRepairClassifier(selector="student", budget=0.2, action="drop", random_state=0),
         "noisy",
     ),
     (NoisyLabelKNNClassifier(), "noisy"),
-    (SimplexDiffusionClassifier(n_branches=1, diffusion_epochs=8, random_state=0), "noisy"),
-    (SiDyPClassifier(LIGHT, diffusion_epochs=8, hidden_dim=32, random_state=0), "noisy"),
+    (SimplexDiffusionClassifier(n_branches=1, **QUICK), "noisy"),
+    (SiDyPClassifier(LIGHT, **QUICK), "noisy"),
 ]
 
 
@@ -153,7 +157,7 @@ class TestClassifiers:
         with pytest.raises(ValueError, match="features"):
             model.predict(X[:, :2])
         with pytest.raises(ValueError, match="all of them missing"):
-            clone(estimator).fit(X, np.full(240, -1))
+            clone(estimator).fit(X, np.full(180, -1))
         with pytest.raises(ValueError, match=r"inconsistent|labels"):
             clone(estimator).fit(X, noisy[:100])
 

@@ -92,6 +92,16 @@ class TestSelectors:
         model.fit(X, gold, noisy=llm)
         assert model.n_changed_ > 0.8 * model.budget_used_
 
+    def test_neighbors_find_errors_of_a_pattern(self):
+        """Where the LLM calls most texts of a class something else, neighbours still tell."""
+        X, gold = make_blobs(600, centers=3, n_features=5, cluster_std=1.0, random_state=1)
+        rng = np.random.default_rng(0)
+        llm = np.where((gold == 2) & (rng.random(600) < 0.55), rng.integers(2, size=600), gold)
+        student = LogisticRegression(max_iter=1000)
+        model = LabelRepairClassifier(student, selector="neighbors", budget=0.15, random_state=0)
+        model.fit(X, gold, noisy=llm)
+        assert model.n_changed_ > 0.9 * model.budget_used_
+
     def test_entropy_uses_llm_probabilities(self, data):
         """With probabilities that tell, the entropy selector finds the errors."""
         X, gold, llm = data

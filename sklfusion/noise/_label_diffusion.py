@@ -16,6 +16,9 @@ from sklfusion.noise._simplex import (
     update_weights,
 )
 
+# rows; with fewer than 16 such batches an epoch goes through the rows again
+_SMALL_BATCH = 16
+
 
 @dataclass(frozen=True)
 class DiffusionSettings:
@@ -114,10 +117,13 @@ class LabelDiffusion:
     def _epoch_rows(self, certain, warm):
         """Row numbers per branch, (r, M); branches short of certain rows repeat theirs."""
         s, n = self.settings, certain.shape[1]
+        # it is the number of steps that makes a denoiser: small sets are gone through repeatedly
+        least = 0 if s.legacy else 16 * _SMALL_BATCH
         if not warm:
-            order = np.arange(n) if s.legacy else self._rng.permutation(n)
+            order = np.resize(np.arange(n), max(n, least))
+            order = order if s.legacy else self._rng.permutation(order)
             return np.tile(order[:, None], (1, len(certain)))
-        count = certain.sum(axis=1).max()
+        count = max(certain.sum(axis=1).max(), least)
         rows = [np.resize(np.flatnonzero(c), count) for c in certain]
         return np.stack(rows if s.legacy else [self._rng.permutation(r) for r in rows], axis=1)
 
@@ -125,8 +131,7 @@ class LabelDiffusion:
         """Yield (batch of rows, share of the epoch done)."""
         size = self.settings.batch_size
         if not self.settings.legacy:
-            # small sets get small batches: it is the number of steps that makes a denoiser
-            size = min(size, max(16, len(rows) // 16))
+            size = min(size, max(_SMALL_BATCH, len(rows) // 16))
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
             if len(batch) > 1:  # batch normalisation needs two rows

@@ -77,6 +77,14 @@ def self_doubt(proba, codes):
     return 1 - proba[np.arange(len(codes)), np.maximum(codes, 0)]
 
 
+def neighbor_doubt(X, codes):
+    """One minus the weight of the own label among the candidates of a neighbour prior."""
+    from sklfusion.noise.prior import KNNLabelPrior
+
+    prior = KNNLabelPrior(certain_threshold=1.0, dominant_threshold=1.0).fit(X, codes)
+    return self_doubt(prior.prior_, codes)
+
+
 def error_model_scores(features, codes, checked, is_wrong):
     """Probability that a label is wrong, learnt on rows that a human checked.
 

@@ -7,16 +7,16 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise import _selectors
-from sklfusion.noise._labels import as_annotations, codes_for, missing_mask, noisy_target
+from sklfusion.noise._gold import Asker, soften, weight_kwargs
+from sklfusion.noise._labels import as_annotations, codes_for, noisy_target
 
-_SELECTORS = {"entropy", "disagreement", "student", "error_model", "random"}
+_SELECTORS = {"entropy", "disagreement", "student", "error_model", "neighbors", "random"}
 
 
 class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -37,6 +37,9 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
           nothing but the labels and finds the most errors.
         - ``"error_model"``: half of the budget is spent on random rows, from which a model learns
           where the LLM errs; it spends the other half.
+        - ``"neighbors"``: one minus the weight of the label among the candidates of a
+          :class:`~sklfusion.KNNLabelPrior`, which knows how the LLM confuses classes. Needs
+          numeric X.
         - ``"random"``: the control. Any gain must be measured against it.
         - a callable ``(X, codes, proba) -> scores`` with codes -1 for refused rows and ``proba``
           the LLM's probabilities or None.
@@ -173,7 +176,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         source = as_annotations(noisy if noisy is not None else y)
         shares, proba = self._evidence(source, classes, llm_proba, llm_repeats, len(codes))
         budget = self._n_budget(len(codes))
-        asker = _Asker(gold, classes, self.missing_label)
+        asker = Asker(gold, classes, self.missing_label)
         self.doubt_, proba = self._doubt(X, codes, classes, proba, shares, budget, asker)
         self.queried_ = self._pick(budget, asker)
         self._act(X, codes, classes, proba, asker)
@@ -233,6 +236,8 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             scores = _selectors.disagreement(shares)
         elif self.selector == "student":
             scores = _selectors.self_doubt(student, codes)
+        elif self.selector == "neighbors":
+            scores = _selectors.neighbor_doubt(X, codes)
         elif self.selector == "error_model":
             first = rng.permutation(len(codes))[: max(1, budget // 2)] if budget else []
             scores = self._error_model(X, codes, student, np.asarray(first, dtype=int), asker)
@@ -291,7 +296,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
             weights[picked] = np.clip(1 - entropy / np.log(len(classes)), 1e-3, 1)
         elif len(picked):
-            rows, labels, weights = _soften(codes, proba, picked)
+            rows, labels, weights = soften(codes, proba, picked)
         keep = labels >= 0
         self._train(
             X, rows[keep], asker.names()[labels[keep]], weights[keep] if weighted else None
@@ -309,7 +314,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         inputs = _safe_indexing(X, rows)
         for seed in seeds:
             student = self._student(seed)
-            student.fit(inputs, labels, **_weight_kwargs(student, weights))
+            student.fit(inputs, labels, **weight_kwargs(student, weights))
             self.estimators_.append(student)
         self.classes_ = self.estimators_[0].classes_
         for name in ("n_features_in_", "feature_names_in_"):
@@ -379,59 +384,3 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         tags.input_tags = inner.input_tags
         tags.classifier_tags.multi_class = inner.classifier_tags.multi_class
         return tags
-
-
-class _Asker:
-    """Reads gold labels, selected rows only, each at most once."""
-
-    def __init__(self, gold, classes, missing_label):
-        self.gold = gold
-        self.missing_label = missing_label
-        self._names = classes.tolist()
-        self._answers = {}
-
-    def ask(self, indices):
-        """Return codes of the gold labels of these rows, -1 where unknown."""
-        new = [i for i in indices.tolist() if i not in self._answers]
-        if new:
-            said = self.gold(np.array(new)) if callable(self.gold) else np.asarray(self.gold)[new]
-            said = np.asarray(said)
-            if len(said) != len(new):
-                raise ValueError(f"gold gave {len(said)} labels for {len(new)} rows.")
-            missing = missing_mask(said, self.missing_label)
-            for i, label, gone in zip(new, said.tolist(), missing, strict=True):
-                if not gone and label not in self._names:
-                    self._names.append(label)  # a class that the LLM never used
-                self._answers[i] = -1 if gone else self._names.index(label)
-        return np.array([self._answers[i] for i in indices.tolist()], dtype=int)
-
-    def names(self):
-        """All classes seen so far, in the order of the codes."""
-        return np.array(self._names)
-
-
-def _soften(codes, proba, picked):
-    """Replace each picked row by one copy per class, weighted by its probability."""
-    k = proba.shape[1]
-    proba = np.where(np.isnan(proba), 1 / k, proba)
-    hard = np.setdiff1d(np.arange(len(codes)), picked)
-    rows = np.r_[hard, np.repeat(picked, k)]
-    labels = np.r_[codes[hard], np.tile(np.arange(k), len(picked))]
-    weights = np.r_[np.ones(len(hard)), proba[picked].ravel()]
-    keep = weights > 1e-6
-    return rows[keep], labels[keep], weights[keep]
-
-
-def _weight_kwargs(student, weights):
-    if weights is None:
-        return {}
-    if isinstance(student, Pipeline):
-        name, last = student.steps[-1]
-        if has_fit_parameter(last, "sample_weight"):
-            return {f"{name}__sample_weight": weights}
-    elif has_fit_parameter(student, "sample_weight"):
-        return {"sample_weight": weights}
-    raise ValueError(
-        f'{type(student).__name__} takes no sample_weight, which action="soft" and '
-        'action="weight" need. Use another student or action="drop".'
-    )
