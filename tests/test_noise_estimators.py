@@ -52,7 +52,15 @@ ESTIMATORS = [
 IDS = [type(e).__name__ for e, _ in ESTIMATORS]
 
 
-@pytest.mark.parametrize(("estimator", "at_least"), ESTIMATORS, ids=IDS)
+def _slow_if_alike(estimator, at_least):
+    # stage II alone runs the same code as SiDyP, whose checks are always run
+    alike = isinstance(estimator, SimplexDiffusionClassifier)
+    return pytest.param(estimator, at_least, marks=[pytest.mark.slow] if alike else [])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "at_least"), [_slow_if_alike(*e) for e in ESTIMATORS], ids=IDS
+)
 def test_estimator_checks(estimator, at_least):
     """scikit-learn's own checks pass, none is expected to fail, and their number is asserted."""
     with warnings.catch_warnings():
