@@ -176,6 +176,13 @@ class TestEmbedded:
         clf = LLMClassifier(classes=CLASSES, memory=tmp_path, cache_only=True).fit(TEXTS)
         assert clf.predict(TEXTS).tolist() == list(NEWS.values())
 
+    def test_multilabel_takes_one_request(self):
+        """One question a text, independent scores, calibrated per label."""
+        scorer = LLMScorer(classes=CLASSES, multilabel=True, output="proba").fit(TEXTS)
+        scores = scorer.transform(TEXTS)
+        assert scorer.usage_.requests == len(TEXTS)
+        assert [CLASSES[i] for i in scores.argmax(axis=1)] == list(NEWS.values())
+
     def test_order_does_not_matter(self):
         """The state kept from text to text changes no bit."""
         scorer = LLMScorer(classes=CLASSES, calibrate=False)

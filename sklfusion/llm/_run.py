@@ -10,12 +10,11 @@ so that nothing is paid for twice and a reply is on disk before anything can tri
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sklfusion.exceptions import CacheError, CacheMissError, EndpointError
@@ -25,6 +24,7 @@ from sklfusion.llm._faults import CallError, Fault, error_from_fault
 from sklfusion.llm._job import Job
 from sklfusion.llm._limits import Gate, Stopped
 from sklfusion.llm._retry import RetryPolicy
+from sklfusion.llm._signals import interrupted_by_sigterm
 from sklfusion.llm._types import Reply
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts._parse import FINAL_CAUSES, ReplyError
@@ -190,7 +190,7 @@ class Run:
             threading.Thread(target=self._work, name=f"sklfusion-{n}", daemon=True)
             for n in range(count)
         ]
-        with _interrupted_by_sigterm():
+        with interrupted_by_sigterm():
             try:
                 for thread in threads:
                     thread.start()
@@ -381,21 +381,3 @@ class Run:
             "set a larger timeout=; else run again later: replies that were paid for are kept "
             "when memory= is set."
         )
-
-
-@contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, unless the program has a handler of its own."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def leave(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

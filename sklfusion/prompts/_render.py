@@ -198,7 +198,7 @@ def example_answer(task: Task, target: Any, *, answer: str, label: int | None = 
     if answer == "set":
         return json.dumps([keys[i] for i in sorted(chosen)], ensure_ascii=False)
     if answer == "label":
-        return keys[min(chosen)]
+        return keys[min(chosen)] if chosen else "none"
     # Not 0 and 1: examples without any doubt teach the model to have none.
     high = 0.95
     low = 0.05 if task.multilabel else (1 - high) / max(len(keys) - 1, 1)

@@ -23,13 +23,13 @@ from sklfusion.llm._usage import Meter, UsageReport
 from sklfusion.llm.endpoints import resolve_endpoint
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.scoring import _calibration
-from sklfusion.scoring._plan import STRATEGIES, Plan, is_reasoning
+from sklfusion.scoring._checks import check_labels, check_params
+from sklfusion.scoring._plan import Plan, is_reasoning
 from sklfusion.scoring._progress import Progress
 from sklfusion.scoring._session import Ask, Session, report_failures, with_probs
 from sklfusion.scoring._shots import ShotSelector
 
 _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
-_BUDGETS = ("money", "tokens", "requests")
 
 _backends = {}
 _backends_lock = threading.Lock()
@@ -73,7 +73,8 @@ class BaseLLMEstimator(BaseEstimator):
             The texts.
         """
         caller = type(self).__name__
-        self._check_params(caller)
+        check_params(self, caller)
+        self._resolve()
         texts = self._read_texts(X, allow_empty=False)
         classes = self.classes
         if classes is None and y is not None:
@@ -88,7 +89,7 @@ class BaseLLMEstimator(BaseEstimator):
                 f"{caller} does not know the classes; pass classes=[...] or fit with y."
             )
         checked = check_classes(classes, caller=caller)
-        self._check_labels(y, checked, caller)
+        check_labels(self, y, checked, caller)
         self.classes_ = np.empty(len(checked), dtype=object)
         self.classes_[:] = checked
         if len({type(c) for c in checked}) == 1:
@@ -102,80 +103,9 @@ class BaseLLMEstimator(BaseEstimator):
         self._shots = self._fit_shots(texts, y)
         return texts
 
-    def _check_params(self, caller):
-        if not isinstance(self.model, str) or not self.model:
-            raise ValueError(f"{caller} got model={self.model!r}; it needs 'provider/model'.")
-        if self.strategy not in STRATEGIES:
-            raise ValueError(f"strategy={self.strategy!r}; use one of {STRATEGIES}.")
-        if self.strategy == "unary" and not self.multilabel:
-            raise ValueError(
-                "strategy='unary' asks yes or no per label; it needs multilabel=True."
-            )
-        if self.on_failure not in ("abstain", "raise"):
-            raise ValueError(f"on_failure={self.on_failure!r}; use 'abstain' or 'raise'.")
-        if self.calibrate not in ("auto", True, False, "prior", "contextual"):
-            raise ValueError(
-                f"calibrate={self.calibrate!r}; use 'auto', True, False, 'prior' or 'contextual'."
-            )
-        for name in ("timeout", "deadline", "max_concurrency", "n_votes", "texts_per_request"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not value > 0:
-                raise ValueError(f"{caller} got {name}={value!r}; it needs a number above 0.")
-        if self.texts_per_request > 1 and (
-            self.strategy not in ("auto", "label") or self.n_shots or self.examples
-        ):
-            raise ValueError(
-                f"texts_per_request={self.texts_per_request} serves strategy='label' without "
-                "examples; set texts_per_request=1 for anything else."
-            )
-        self._check_service(caller)
-        self._check_budget(caller)
-        find_price(self.model, self.prices, local=self._is_local())
-        self._resolve()
-
-    def _check_service(self, caller):
-        if self.service not in ("realtime", "batch"):
-            raise ValueError(f"service={self.service!r}; use 'realtime' or 'batch'.")
-        if self.service == "realtime":
-            return
-        if self._is_local() or self.memory is None:
-            raise ValueError(
-                f"{caller} got service='batch'; it needs a remote endpoint, and memory= so that "
-                "a job that takes hours can be found again."
-            )
-        if self.strategy == "auto":
-            raise ValueError(
-                "service='batch' cannot probe the endpoint; choose the strategy, for example "
-                "'probabilities'."
-            )
-
     def _price(self):
         price = find_price(self.model, self.prices, local=self._is_local())
         return price.halved() if price is not None and self.service == "batch" else price
-
-    def _check_budget(self, caller):
-        if self.budget is None:
-            return
-        budget = self._budget()
-        good = set(budget) <= set(_BUDGETS) and all(v >= 0 for v in budget.values())
-        if not good:
-            raise ValueError(
-                f"{caller} got budget={self.budget!r}; it needs an amount of money, or a dict "
-                f"with {', '.join(_BUDGETS)}."
-            )
-        if "money" in budget and find_price(self.model, self.prices, local=False) is None:
-            raise ValueError(
-                f"{caller} has a budget in money, but the price of {self.model!r} is not known; "
-                "pass prices={'input': ..., 'output': ...} per million tokens."
-            )
-
-    def _check_labels(self, y, classes, caller):
-        if y is None or self.multilabel or is_multilabel(y):
-            return
-        unknown = set(np.asarray(y).tolist()) - set(classes)
-        if unknown:
-            listed = sorted(map(str, unknown))[:5]
-            raise ValueError(f"{caller}: y has labels that are not in classes: {listed}.")
 
     def _make_task(self, classes):
         names = tuple(str(c) for c in classes)
@@ -394,7 +324,7 @@ class BaseLLMEstimator(BaseEstimator):
             if self.texts_per_request > 1:
                 modes = ["label"]
             elif local:
-                modes = ["unary" if self.multilabel else "logprobs"]
+                modes = ["logprobs"]
             elif is_reasoning(name):
                 modes = modes[1:]
         common = {

@@ -121,10 +121,21 @@ class Plan:
     @property
     def answer(self) -> str:
         """Form of the answer."""
-        form = _ANSWERS[self.mode][self.task.multilabel]
+        form = _ANSWERS[self.mode][self._asked.multilabel]
         if form is None:
             raise ValueError("strategy='unary' is for multilabel=True.")
         return form
+
+    @functools.cached_property
+    def _asked(self) -> Task:
+        """The task as the model is asked it.
+
+        A small local model cannot write a list of labels, and its yes and no are noise; asked
+        for the one label that fits best, its first-token probabilities do rank the labels.
+        """
+        if self.local and self.mode == "logprobs":
+            return replace(self.task, multilabel=False)
+        return self.task
 
     # ------------------------------------------------------------------------------ what is sent
 
@@ -132,7 +143,7 @@ class Plan:
         """Return the requests for one text."""
         if self.mode == "unary":
             return [self._job(text, examples, self.task, k) for k in range(len(self.task.labels))]
-        tasks = [self.task]
+        tasks = [self._asked]
         if self.swap:
             tasks.append(replace(self.task, order=tuple(reversed(self.task.shown))))
         return [self._job(text, examples, task, None) for task in tasks]

@@ -312,9 +312,8 @@ class Session:
         answered = sorted({job.model for ask in asks for job in ask.jobs if job.model})
         flags: Counter[str] = Counter()
         for ask, row in zip(asks, done, strict=True):
-            flags.update(ask.flags)
-            if row is not None:
-                flags.update(row.flags)
+            if ask.flags or (row is not None and row.flags):
+                flags.update(ask.flags | (row.flags if row is not None else frozenset()))
         return {
             "origin": plan.origin,
             "model": plan.model,

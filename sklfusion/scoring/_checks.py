@@ -1,0 +1,89 @@
+"""What is refused in ``fit``, before anything is sent."""
+
+import numpy as np
+
+from sklfusion._validation import is_multilabel
+from sklfusion.llm._prices import find_price
+from sklfusion.scoring._plan import STRATEGIES
+
+BUDGETS = ("money", "tokens", "requests")
+
+
+def check_params(estimator, caller):
+    """Check the parameters of an estimator that asks an LLM.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter, what arrived and what is wanted.
+    """
+    if not isinstance(estimator.model, str) or not estimator.model:
+        raise ValueError(f"{caller} got model={estimator.model!r}; it needs 'provider/model'.")
+    if estimator.strategy not in STRATEGIES:
+        raise ValueError(f"strategy={estimator.strategy!r}; use one of {STRATEGIES}.")
+    if estimator.strategy == "unary" and not estimator.multilabel:
+        raise ValueError("strategy='unary' asks yes or no per label; it needs multilabel=True.")
+    if estimator.on_failure not in ("abstain", "raise"):
+        raise ValueError(f"on_failure={estimator.on_failure!r}; use 'abstain' or 'raise'.")
+    if estimator.calibrate not in ("auto", True, False, "prior", "contextual"):
+        raise ValueError(
+            f"calibrate={estimator.calibrate!r}; use 'auto', True, False, 'prior' or 'contextual'."
+        )
+    for name in ("timeout", "deadline", "max_concurrency", "n_votes", "texts_per_request"):
+        value = getattr(estimator, name)
+        if isinstance(value, bool) or not value > 0:
+            raise ValueError(f"{caller} got {name}={value!r}; it needs a number above 0.")
+    if estimator.texts_per_request > 1 and (
+        estimator.strategy not in ("auto", "label") or estimator.n_shots or estimator.examples
+    ):
+        raise ValueError(
+            f"texts_per_request={estimator.texts_per_request} serves strategy='label' without "
+            "examples; set texts_per_request=1 for anything else."
+        )
+    _check_service(estimator, caller)
+    _check_budget(estimator, caller)
+    find_price(estimator.model, estimator.prices, local=estimator._is_local())
+
+
+def _check_service(estimator, caller):
+    if estimator.service not in ("realtime", "batch"):
+        raise ValueError(f"service={estimator.service!r}; use 'realtime' or 'batch'.")
+    if estimator.service == "realtime":
+        return
+    if estimator._is_local() or estimator.memory is None:
+        raise ValueError(
+            f"{caller} got service='batch'; it needs a remote endpoint, and memory= so that "
+            "a job that takes hours can be found again."
+        )
+    if estimator.strategy == "auto":
+        raise ValueError(
+            "service='batch' cannot probe the endpoint; choose the strategy, for example "
+            "'probabilities'."
+        )
+
+
+def _check_budget(estimator, caller):
+    if estimator.budget is None:
+        return
+    budget = estimator._budget()
+    good = set(budget) <= set(BUDGETS) and all(v >= 0 for v in budget.values())
+    if not good:
+        raise ValueError(
+            f"{caller} got budget={estimator.budget!r}; it needs an amount of money, or a dict "
+            f"with {', '.join(BUDGETS)}."
+        )
+    if "money" in budget and find_price(estimator.model, estimator.prices, local=False) is None:
+        raise ValueError(
+            f"{caller} has a budget in money, but the price of {estimator.model!r} is not known; "
+            "pass prices={'input': ..., 'output': ...} per million tokens."
+        )
+
+
+def check_labels(estimator, y, classes, caller):
+    """Refuse labels that are not among the classes."""
+    if y is None or estimator.multilabel or is_multilabel(y):
+        return
+    unknown = set(np.asarray(y).tolist()) - set(classes)
+    if unknown:
+        listed = sorted(map(str, unknown))[:5]
+        raise ValueError(f"{caller}: y has labels that are not in classes: {listed}.")
