@@ -227,6 +227,8 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         trained, why = self._whether_to_fine_tune(len(texts))
         sources = self._sources(names, trained)
         fusion = _with_score_classes(self._fusion(), dict(sources).get("llm"), self.multilabel_)
+        if trained and self.llm is not None:
+            self._tell_scores_apart(fusion, dict(sources)["llm"], y)
         self.pipeline_ = Pipeline([("features", FeatureUnion(sources)), ("fusion", fusion)])
         if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
             raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
@@ -252,6 +254,16 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
             "AutoFusionClassifier got a multi-label target without label names, which the LLM "
             "needs. Pass classes=[...] in the order of the columns, or y as a DataFrame."
         )
+
+    def _tell_scores_apart(self, fusion, scorer, y):
+        """Name the LLM's columns: a trained encoder gives class scores that look alike."""
+        if getattr(fusion, "score_columns", None) != "auto":
+            return
+        declared = getattr(scorer, "classes", None)
+        width = np.shape(y)[1] if self.multilabel_ else len(np.unique(y))
+        width = len(declared) if declared is not None else width
+        width += bool(getattr(scorer, "add_indicator", False))
+        fusion.set_params(score_columns=slice(-width, None))
 
     def _whether_to_fine_tune(self, n):
         """Return the decision and its reason in words."""

@@ -168,4 +168,5 @@ def test_a_trained_encoder_can_be_asked_for(tiny_roberta, scorer, desk):
     auto.fit(desk.data[:60], desk.target[:60])
     assert auto.report_["fine_tuned"] is True
     assert auto.embedder_.get_feature_names_out()[0] == "encoder_Business"
+    assert auto.fusion_.source_names_ == ["encoder", "llm"]
     assert auto.score(desk.data[60:], desk.target[60:]) > 0.7
