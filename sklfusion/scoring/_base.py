@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._validation import (
     check_classes,
@@ -76,6 +76,8 @@ class BaseLLMEstimator(BaseEstimator):
         check_params(self, caller)
         self._resolve()
         texts = self._read_texts(X, allow_empty=False)
+        if y is not None:
+            check_consistent_length(texts, y)
         classes = self.classes
         if classes is None and y is not None:
             if self.multilabel or is_multilabel(y):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._validation import check_classes, check_texts
 from sklfusion.annotations import Annotations
@@ -90,7 +90,9 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
         ValueError
             If the classes are not known or the table has other ones.
         """
-        check_texts(X, caller="RecordedScorer")
+        texts = check_texts(X, caller="RecordedScorer")
+        if y is not None:
+            check_consistent_length(texts, y)
         if self.output not in ("log_proba", "proba"):
             raise ValueError(f"output={self.output!r}; use 'log_proba' or 'proba'.")
         if self.on_failure not in ("abstain", "raise"):
