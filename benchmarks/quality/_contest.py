@@ -183,7 +183,8 @@ def program(name, run, table, draw):
     name : str
         Of the files.
     run : callable
-        ``run(quick)`` returns the results, a dict that JSON can hold.
+        ``run(quick)`` returns the results, a dict that JSON can hold; keys that begin with an
+        underscore are for the picture only.
     table : callable
         ``table(results)`` returns header and rows.
     draw : callable
@@ -207,7 +208,7 @@ def execute(name, run, table, draw, quick=False):
     with matplotlib.rc_context({"backend": "agg"}):
         figure = draw(results)
         if not quick:
-            write_json(name, results)
+            write_json(name, {k: v for k, v in results.items() if not k.startswith("_")})
             save_figure(figure, name)
         import matplotlib.pyplot as plt
 

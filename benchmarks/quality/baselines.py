@@ -143,7 +143,7 @@ def run(quick=False):
         "accuracy": scores,
         "log_loss": losses,
         "calibration_error": errors,
-        "pooled": {
+        "_pooled": {
             "y": np.concatenate(gold),
             "proba": {name: np.round(np.concatenate(pooled[name]), 4) for name in shown},
         },
@@ -179,7 +179,7 @@ def table(results):
 
 def draw(results):
     """Reliability of the fused probabilities and of the alternatives, all draws pooled."""
-    pooled = results["pooled"]
+    pooled = results["_pooled"]
     return ReliabilityDisplay(np.asarray(pooled["y"]), pooled["proba"]).plot().figure_
 
 

@@ -22,7 +22,7 @@ SETS = (
     ("BABE", "gpt_4"),
 )
 SIZES = (8, 20, 50, 100)
-N_DRAWS = 10
+N_DRAWS = 6
 MAX_UNLABELED = 600
 
 
