@@ -1,4 +1,4 @@
-"""What calls cost. Prices are given by the user; the table here is dated and only a fallback."""
+"""What calls cost, at the prices that the user gives. There are none in the code to go stale."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklfusion.llm._types import Usage
-
-#: Day on which the list prices below were written down.
-PRICES_DATE = "2026-11-21"
-
-# Currency units per million tokens: input, output, cached input. List prices change, and only
-# models whose price we have seen stated are here; pass prices= for anything else.
-_TABLE: dict[str, tuple[float, float, float]] = {
-    "openai/gpt-5": (1.25, 10.0, 0.125),
-    "openai/gpt-5-mini": (0.25, 2.0, 0.025),
-    "openai/gpt-5-nano": (0.05, 0.40, 0.005),
-    "openai/gpt-4o-mini": (0.15, 0.60, 0.075),
-    "openai/gpt-4.1-mini": (0.40, 1.60, 0.10),
-    "openai/gpt-4.1-nano": (0.10, 0.40, 0.025),
-}
 
 
 @dataclass(frozen=True)
@@ -57,17 +43,14 @@ class Price:
         return (total + usage.completion_tokens * self.output) / 1e6
 
 
-def find_price(model: str, prices: Any, *, local: bool) -> Price | None:
-    """Return the price of a model, None if it is not known.
+def find_price(prices: Any, *, local: bool) -> Price | None:
+    """Return the price that was given, None if there is none.
 
     Parameters
     ----------
-    model : str
-        As the scorer's ``model``.
     prices : None, mapping, or pair of float
         ``{"input": ..., "output": ..., "cached": ...}`` per million tokens, or
-        ``(input, output)``. None: a local model is free, others are looked up in the dated
-        table.
+        ``(input, output)``. None: a local model is free, the price of others is not known.
     local : bool
         Whether the model runs in this process.
 
@@ -77,10 +60,7 @@ def find_price(model: str, prices: Any, *, local: bool) -> Price | None:
         If ``prices`` is neither.
     """
     if prices is None:
-        if local:
-            return Price(0.0, 0.0, source="local")
-        known = _TABLE.get(model)
-        return Price(*known, source=f"list price of {PRICES_DATE}") if known else None
+        return Price(0.0, 0.0, source="local") if local else None
     try:
         if isinstance(prices, Mapping):
             values = [prices["input"], prices["output"], prices.get("cached")]

@@ -106,7 +106,7 @@ class BaseLLMEstimator(BaseEstimator):
         return texts
 
     def _price(self):
-        price = find_price(self.model, self.prices, local=self._is_local())
+        price = find_price(self.prices, local=self._is_local())
         return price.halved() if price is not None and self.service == "batch" else price
 
     def _make_task(self, classes):

@@ -42,7 +42,7 @@ def check_params(estimator, caller):
         )
     _check_service(estimator, caller)
     _check_budget(estimator, caller)
-    find_price(estimator.model, estimator.prices, local=estimator._is_local())
+    find_price(estimator.prices, local=estimator._is_local())
 
 
 def _check_service(estimator, caller):
@@ -72,7 +72,7 @@ def _check_budget(estimator, caller):
             f"{caller} got budget={estimator.budget!r}; it needs an amount of money, or a dict "
             f"with {', '.join(BUDGETS)}."
         )
-    if "money" in budget and find_price(estimator.model, estimator.prices, local=False) is None:
+    if "money" in budget and find_price(estimator.prices, local=False) is None:
         raise ValueError(
             f"{caller} has a budget in money, but the price of {estimator.model!r} is not known; "
             "pass prices={'input': ..., 'output': ...} per million tokens."
