@@ -177,8 +177,9 @@ class ConnectionPool:
         """Close the idle connections; the pool opens new ones when it is used again."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for _, connection in idle:
-            _close(connection)
+        with _fork.GATE.inside():
+            while idle:
+                _close(idle.pop()[1])
 
     def _translate(self, error: sqlite3.Error, identity: tuple[int, int] | None) -> Exception:
         if is_damage(error):

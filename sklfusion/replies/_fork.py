@@ -42,17 +42,23 @@ class Gate:
         self._changed = threading.Condition()
         self._count = 0
         self._closed = False
+        self._closer: int | None = None
+        self._mine = threading.local()
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Count the calling thread as inside."""
+        """Count the calling thread as inside; it may be so already."""
+        depth = getattr(self._mine, "depth", 0)
         with self._changed:
-            while self._closed:
+            # Garbage collection may close a store in a thread that is inside, or that forks.
+            while self._closed and not depth and self._closer != threading.get_ident():
                 self._changed.wait()
             self._count += 1
+        self._mine.depth = depth + 1
         try:
             yield
         finally:
+            self._mine.depth = depth
             with self._changed:
                 self._count -= 1
                 self._changed.notify_all()
@@ -62,6 +68,7 @@ class Gate:
         end = time.monotonic() + _LONGEST_WAIT
         with self._changed:
             self._closed = True
+            self._closer = threading.get_ident()
             while self._count and time.monotonic() < end:
                 self._changed.wait(end - time.monotonic())
 
@@ -69,6 +76,7 @@ class Gate:
         """Let threads in again."""
         with self._changed:
             self._closed = False
+            self._closer = None
             self._changed.notify_all()
 
 
