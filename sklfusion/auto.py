@@ -327,21 +327,25 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """Return labels of shape (n,), or an indicator of shape (n, K) for multi-label."""
-        return self.pipeline_.predict(self._texts(X))
+        texts = self._texts(X)
+        return self.pipeline_.predict(texts)
 
     def predict_proba(self, X):
         """Return probabilities of shape (n, K), columns as ``classes_``."""
-        return self.pipeline_.predict_proba(self._texts(X))
+        texts = self._texts(X)
+        return self.pipeline_.predict_proba(texts)
 
     @available_if(_delegates("decision_function"))
     def decision_function(self, X):
         """Return the fused logits."""
-        return self.pipeline_.decision_function(self._texts(X))
+        texts = self._texts(X)
+        return self.pipeline_.decision_function(texts)
 
     @available_if(_delegates("contributions"))
     def contributions(self, X):
         """Return how much each source contributed to each row; see FusionClassifier."""
-        features = self.pipeline_.named_steps["features"].transform(self._texts(X))
+        texts = self._texts(X)
+        features = self.pipeline_.named_steps["features"].transform(texts)
         return self.fusion_.contributions(features)
 
     def __sklearn_tags__(self):
