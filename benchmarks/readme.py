@@ -77,7 +77,28 @@ def paper_agnews():
 
 
 NOISE = ("noise_repair", "noise_sidyp")
+
+
+def alignment():
+    """Label distributions of LLMs against people, all data sets."""
+    from benchmarks.quality.alignment import show
+
+    results = _load("alignment")
+    buffer = io.StringIO()
+    with redirect_stdout(buffer):
+        for name, result in results["datasets"].items():
+            show(name, result)
+    gain = results["prefix_gain"]
+    buffer.write(
+        f"\nReading the shared beginning once takes {gain['tokens_ratio']:.0f} times fewer tokens "
+        f"and {gain['cpu_ratio']:.0f} times less CPU time than asking every question from the "
+        "start.\n"
+    )
+    return buffer.getvalue().strip() + "\n"
+
+
 BLOCKS = {
+    "alignment": alignment,
     "demo": demo,
     "noise_ablation": noise_ablation,
     "paper_agnews": paper_agnews,
