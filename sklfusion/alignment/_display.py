@@ -116,10 +116,14 @@ class AlignmentDisplay:
         if unknown:
             raise ValueError(f"metrics={metrics!r}; known are {_COLUMNS}.")
         n = len(self.tables)
-        methods = max(len(table) for table in self.tables.values())
-        size = (3.6 * len(metrics) + 1.6, n * (0.3 * methods + 0.9))
+        heights = [0.3 * len(table) + 0.7 for table in self.tables.values()]
         self.figure_, self.axes_ = plt.subplots(
-            n, len(metrics), figsize=size, squeeze=False, layout="constrained"
+            n,
+            len(metrics),
+            figsize=(3.6 * len(metrics) + 1.6, sum(heights)),
+            height_ratios=heights,
+            squeeze=False,
+            layout="constrained",
         )
         for axes, (name, table) in zip(self.axes_, self.tables.items(), strict=True):
             for ax, metric in zip(axes, metrics, strict=True):
@@ -140,6 +144,7 @@ class AlignmentDisplay:
         ax.invert_yaxis()
         if metric == "nll":
             ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter("")  # the bars carry their values
         for position, value in enumerate(values):
             ax.text(value, position, f" {value:.3g}", va="center", fontsize=7)
         ax.set_title(_TITLES[metric], fontsize=9)
