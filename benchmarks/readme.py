@@ -101,6 +101,7 @@ BLOCKS = {
     "alignment": alignment,
     "demo": demo,
     "noise_ablation": noise_ablation,
+    "fusion_all": partial(_experiment, "fusion_all"),
     "paper_agnews": paper_agnews,
     "paper_reuters": paper_reuters,
     "paper_reuters_full": paper_reuters_full,

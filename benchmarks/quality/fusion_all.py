@@ -288,7 +288,8 @@ def run(quick, jobs):
 def overview(rows):
     """Per number of labelled rows: margins, cells below the best part, calibration."""
     table = []
-    for size in dict.fromkeys(row["size"] for row in rows):
+    sizes = {row["size"] for row in rows}
+    for size in [s for s in (*SIZES[:-1], "all") if s in sizes]:
         part = [row for row in rows if row["size"] == size]
         table.append(
             {
@@ -316,8 +317,11 @@ def plot(table):
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     place = np.arange(len(table))
+    # the larger data sets alone reach 500 rows; their mean has no place on this line
+    full = [i for i, r in enumerate(table) if r["cells"] == table[0]["cells"]]
     for key, name in (("llm", "LLM alone"), ("encoder", "encoder alone"), ("fusion", "fusion")):
-        left.plot(place, [r[key] for r in table], "o-", label=name, color=METHOD_COLORS[name])
+        scores = [table[i][key] for i in full]
+        left.plot(full, scores, "o-", label=name, color=METHOD_COLORS[name])
     left.set(xlabel="labelled rows", ylabel="mean accuracy or exact match")
     left.legend(frameon=False)
     mean = np.array([100 * r["margin"]["mean"] for r in table])
