@@ -29,13 +29,3 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False
-
-
-def _list_public_names(app, docname, source):
-    """The reference lists what the package exports, so that no name is forgotten."""
-    if docname == "api":
-        source[0] += "".join(f"   {name}\n" for name in sklfusion.__all__)
-
-
-def setup(app):
-    app.connect("source-read", _list_public_names)

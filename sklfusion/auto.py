@@ -129,8 +129,9 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
     embedder : str, transformer or None, default="all-minilm-l6-v2"
         Model of a :class:`RobertaEmbedder`, a transformer, or None to use the LLM alone.
     classes : sequence of labels, optional
-        Class names shown to the LLM; by default the labels in ``y``. For a multi-label
-        indicator without column names they are needed, in the order of the columns.
+        Class names shown to the LLM; by default the labels in ``y``. A class without a labelled
+        row can be predicted on the word of the LLM. For a multi-label indicator without column
+        names they are needed, in the order of the columns.
     class_descriptions : dict, optional
         Label to description, for the prompt.
     instructions : str, optional
@@ -227,6 +228,8 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         trained, why = self._whether_to_fine_tune(len(texts))
         sources = self._sources(names, trained)
         fusion = _with_score_classes(self._fusion(), dict(sources).get("llm"), self.multilabel_)
+        if self.classes is not None and not self.multilabel_ and "classes" in fusion.get_params():
+            fusion.set_params(classes=list(self.classes))  # the LLM may name one that y lacks
         if trained and self.llm is not None:
             self._tell_scores_apart(fusion, dict(sources)["llm"], y)
         self.pipeline_ = Pipeline([("features", FeatureUnion(sources)), ("fusion", fusion)])

@@ -82,3 +82,10 @@ def test_unknown_names_are_attribute_errors():
     """A lazy package must still fail like any other module."""
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         sklfusion.Nonsense  # noqa: B018
+
+
+def test_the_reference_lists_every_public_name():
+    """A name without a page would be hard to find."""
+    page = ROOT.parent / "docs" / "api.rst"
+    listed = {line.strip() for line in page.read_text(encoding="utf-8").splitlines()}
+    assert set(sklfusion.__all__) <= listed

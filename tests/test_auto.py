@@ -170,3 +170,12 @@ def test_a_trained_encoder_can_be_asked_for(tiny_roberta, scorer, desk):
     assert auto.embedder_.get_feature_names_out()[0] == "encoder_Business"
     assert auto.fusion_.source_names_ == ["encoder", "llm"]
     assert auto.score(desk.data[60:], desk.target[60:]) > 0.7
+
+
+def test_a_class_without_a_labelled_row_can_be_predicted(embedder, scorer, desk):
+    """With all classes named, the LLM's word is enough for one that y never shows."""
+    rows = [i for i in range(120) if desk.target[i] != "Sports"][:60]
+    auto = AutoFusionClassifier(scorer, embedder, classes=desk.target_names, random_state=0)
+    auto.fit([desk.data[i] for i in rows], desk.target[rows])
+    assert auto.classes_.tolist() == desk.target_names
+    assert "Sports" in auto.predict(desk.data[120:])
