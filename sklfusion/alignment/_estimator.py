@@ -141,7 +141,7 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         X : Annotations, list of texts (with ``annotator``), or (n, D) features ("probe")
             What the LLM said.
         y : array-like, sparse matrix or DataFrame of shape (n, K), optional
-            Rates in [0, 1] or 0/1.
+            Rates in [0, 1] or 0/1. With annotations of one label per text each row sums to 1.
 
         Returns
         -------
@@ -216,7 +216,20 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y has {Y.shape[1]} columns; the annotations have labels {names}.")
         if names is not None and hasattr(y, "columns") and set(given) == set(map(str, names)):
             Y = Y[:, [list(given).index(str(name)) for name in names]]
+        if not self.multilabel_:
+            self._check_sums(Y)
         return Y, given
+
+    def _check_sums(self, Y):
+        """One label per text: a row of rates is a distribution over the labels."""
+        off = np.abs(Y.sum(axis=1) - 1) > 1e-6 * max(1, Y.shape[1])
+        if off.any():
+            row = int(np.argmax(off))
+            raise ValueError(
+                f"y sums to {Y[row].sum():.6g} in row {row}; with one label per text each row is "
+                "a distribution that sums to 1. Divide each row by its sum, or pass "
+                "Annotations(..., multilabel=True) if several labels can hold at once."
+            )
 
     def _learn(self, X, Y):
         ok = self._answered(X)

@@ -22,7 +22,9 @@ SLOW = {"E01", "E02"}
 
 def _parameters():
     for id in all_ids():
-        marks = [pytest.mark.slow] if id in NIGHTLY or id in SLOW else []
+        marks = [pytest.mark.slow] if id in SLOW else []
+        if id in NIGHTLY:
+            marks = [pytest.mark.slow, pytest.mark.nightly]
         if id == "I15":
             marks.append(pytest.mark.models)
         yield pytest.param(id, id=id, marks=marks)
