@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -156,6 +157,8 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         The fitted pipeline.
     embedder_, scorer_, fusion_ : estimators
         Its fitted parts (None where a part was left out).
+    student_ : VoteStudent or None
+        What the unlabelled texts taught.
     report_ : dict
         What was chosen and why.
 
@@ -201,7 +204,7 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, **fit_params):
+    def fit(self, X, y, *, unlabeled=None, **fit_params):
         """Fit the parts and the fusion.
 
         Parameters
@@ -209,6 +212,11 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         X : sequence of n str
         y : array-like of shape (n,), or indicator of shape (n, K)
             A DataFrame's column names are the labels' names.
+        unlabeled : sequence of str, optional
+            Further texts without labels. What the LLM says about them trains a
+            :class:`VoteStudent` on their embeddings, and the labelled rows decide how far to
+            trust it. Costs one request per distinct text; helps with up to about 100 labels, most
+            where the LLM is weak. Switches fine-tuning off.
 
         Returns
         -------
@@ -217,28 +225,34 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a text is missing, if both sources are None, or if a multi-label target comes
-            without label names.
+            If a text is missing, if both sources are None, if a multi-label target comes without
+            label names, or if ``unlabeled`` is given and a source is missing.
         """
         texts = check_texts(X, caller="AutoFusionClassifier")
         if self.llm is None and self.embedder is None:
             raise ValueError("AutoFusionClassifier got llm=None and embedder=None; give one.")
         self.multilabel_ = is_multilabel(y)
         names = self._label_names(y)
+        if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
+            raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
         trained, why = self._whether_to_fine_tune(len(texts))
+        if unlabeled is not None:
+            trained, why = False, "unlabelled texts train a probe on the frozen encoder"
         sources = self._sources(names, trained)
         fusion = _with_score_classes(self._fusion(), dict(sources).get("llm"), self.multilabel_)
         if self.classes is not None and not self.multilabel_ and "classes" in fusion.get_params():
             fusion.set_params(classes=list(self.classes))  # the LLM may name one that y lacks
-        if trained and self.llm is not None:
+        if (trained or unlabeled is not None) and self.llm is not None:
             self._tell_scores_apart(fusion, dict(sources)["llm"], y)
+        self.student_ = None
+        if unlabeled is not None:
+            sources = self._with_student(sources, texts, y, unlabeled)
+            fusion.set_params(features="both")
         self.pipeline_ = Pipeline([("features", FeatureUnion(sources)), ("fusion", fusion)])
-        if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
-            raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
         self.pipeline_.fit(texts, y, **fit_params)
-        parts = dict(self.pipeline_.named_steps["features"].transformer_list)
-        self.embedder_ = parts.get("embedding")
-        self.scorer_ = parts.get("llm")
+        if self.student_ is None:
+            parts = dict(self.pipeline_.named_steps["features"].transformer_list)
+            self.embedder_, self.scorer_ = parts.get("embedding"), parts.get("llm")
         self.fusion_ = self.pipeline_.named_steps["fusion"]
         self.classes_ = np.asarray(names) if self.multilabel_ else self.fusion_.classes_
         self.report_ = {**self._report(len(texts)), "fine_tuned": trained, "fine_tune_why": why}
@@ -257,6 +271,37 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
             "AutoFusionClassifier got a multi-label target without label names, which the LLM "
             "needs. Pass classes=[...] in the order of the columns, or y as a DataFrame."
         )
+
+    def _with_student(self, sources, texts, y, unlabeled):
+        """Fit both sources and a student on the unlabelled texts; return them frozen.
+
+        They are frozen so that the pipeline neither asks the LLM nor trains the student again.
+        """
+        from sklfusion.semisupervised import VoteStudent
+
+        parts = dict(sources)
+        if len(parts) < 2:
+            raise ValueError("unlabeled= needs both an embedder and an LLM; one of them is None.")
+        gold = set(texts)
+        rest = check_texts(unlabeled, caller="AutoFusionClassifier (unlabeled=)")
+        rest = [text for text in dict.fromkeys(rest) if text not in gold]
+        self.embedder_ = parts["embedding"].fit(texts, y)
+        self.scorer_ = parts["llm"].fit(texts, y)
+        order = list(self.scorer_.classes_)
+        scores, further = (
+            np.asarray(self.scorer_.transform(t))[:, : len(order)] for t in (texts, rest)
+        )
+        self.student_ = VoteStudent(random_state=self.random_state).fit(
+            np.asarray(self.embedder_.transform(texts)),
+            y,
+            scores=scores,
+            X_unlabeled=np.asarray(self.embedder_.transform(rest)),
+            scores_unlabeled=further,
+            classes=None if self.multilabel_ else order,
+        )
+        steps = [("embedder", self.embedder_), ("student", self.student_)]
+        frozen = Pipeline([(name, FrozenEstimator(step)) for name, step in steps])
+        return [("embedding", frozen), ("llm", FrozenEstimator(self.scorer_))]
 
     def _tell_scores_apart(self, fusion, scorer, y):
         """Name the LLM's columns: a trained encoder gives class scores that look alike."""

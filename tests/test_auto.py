@@ -179,3 +179,29 @@ def test_a_class_without_a_labelled_row_can_be_predicted(embedder, scorer, desk)
     auto.fit([desk.data[i] for i in rows], desk.target[rows])
     assert auto.classes_.tolist() == desk.target_names
     assert "Sports" in auto.predict(desk.data[120:])
+
+
+def test_unlabelled_texts_teach_the_encoder(embedder, scorer, desk):
+    """With 12 labels, answers about 150 further texts make the encoder's part better."""
+    rows, more, test = slice(0, 12), slice(12, 162), slice(162, 300)
+    embedder = embedder.fit(desk.data)
+    auto = AutoFusionClassifier(scorer, embedder, classes=desk.target_names, random_state=0)
+    auto.fit(desk.data[rows], desk.target[rows], unlabeled=desk.data[more])
+    assert auto.student_.n_unlabeled_ == 150
+    assert auto.report_["fine_tuned"] is False
+    assert auto.score(desk.data[test], desk.target[test]) > 0.7
+    assert auto.predict_proba(desk.data[test]).shape == (138, 6)
+
+
+def test_labelled_texts_are_not_unlabelled_ones(embedder, scorer, desk):
+    """A text of the training rows does not teach the student."""
+    auto = AutoFusionClassifier(scorer, embedder, classes=desk.target_names, random_state=0)
+    auto.fit(desk.data[:30], desk.target[:30], unlabeled=[*desk.data[20:60], desk.data[59]])
+    assert auto.student_.n_unlabeled_ == 30
+
+
+def test_unlabelled_texts_need_both_sources(embedder, desk):
+    """Without an LLM nobody can say anything about them."""
+    auto = AutoFusionClassifier(None, embedder)
+    with pytest.raises(ValueError, match="needs both"):
+        auto.fit(desk.data[:30], desk.target[:30], unlabeled=desk.data[30:])
