@@ -17,6 +17,7 @@ from sklfusion.prompts import (
     render_pack,
 )
 from sklfusion.prompts._parse import content_of
+from sklfusion.replies import encode_reply
 from sklfusion.scoring._plan import Plan, Row
 
 # Marks the entry of one text; never sent.
@@ -152,11 +153,18 @@ def ask_packed(
             continue
         meter.add(cached=1)
 
+    fresh: list[tuple[str, str]] = []
+
     def keep(number: int, row: Row, model: str | None) -> None:
         asks[number].jobs[0].answer, asks[number].jobs[0].model = row, model
         memo[entries[number].key] = (row, model)
-        if store is not None:
-            store.put(entries[number].key, packer.reply_of(row, model))
+        fresh.append((entries[number].key, encode_reply(packer.reply_of(row, model))))
+
+    def save() -> None:
+        # The packs' own replies are in the store already; entries per text go there together.
+        if store is not None and fresh:
+            store.insert(fresh)
+        fresh.clear()
 
     packs = packer.packs([asks[number].text for number in missing])
     execute([job for _, job in packs])
@@ -168,8 +176,10 @@ def ask_packed(
                 alone.append(missing[row])
             else:
                 keep(missing[row], answer, job.model)
+    save()
     execute([asks[number].jobs[0] for number in alone])
     for number in alone:
         job = asks[number].jobs[0]
         if job.ok:
             keep(number, job.answer, job.model)
+    save()
