@@ -94,7 +94,9 @@ def _(c):
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=30)
     seconds = time.monotonic() - begin
-    assert seconds < 3, f"{seconds:.1f} s"
+    # Waiting for the requests would take 20 s. Most of what is left is the interpreter taking
+    # torch down, which takes seconds on a busy machine.
+    assert seconds < 10, f"{seconds:.1f} s"
     return f"{once}; twice: {seconds:.1f} s"
 
 
