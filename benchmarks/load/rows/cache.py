@@ -35,8 +35,10 @@ def count(c):
     return received
 
 
+# A shell that starts us in the background ignores SIGINT for all its children; a person's does not.
 RUN = """
-import sys, json
+import sys, json, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from sklfusion import LLMScorer
 params = json.loads(sys.argv[1])
 X = json.loads(sys.argv[2])

@@ -67,7 +67,7 @@ def interrupted(c, number):
     child.send_signal(number)
     _, err = child.communicate(timeout=30)
     seconds = time.monotonic() - begin
-    assert child.returncode not in (0, None)
+    assert child.returncode not in (0, None), f"ended with {child.returncode}"
     assert "Exception in thread" not in err, err[-800:]
     assert err.count("Traceback") <= 1, err[-800:]
     assert seconds < 5, f"{seconds:.1f} s"
