@@ -35,7 +35,7 @@ def count(c):
     return received
 
 
-# A shell that starts us in the background ignores SIGINT for all its children; a person's does not.
+# A shell that starts us in the background ignores SIGINT for its children; a person's does not.
 RUN = """
 import sys, json, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
