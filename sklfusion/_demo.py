@@ -60,7 +60,7 @@ def run_demo(output="sklfusion_demo", *, n_draws=5, echo=print):
     Parameters
     ----------
     output : str or Path
-        Folder for the table, the picture and the caches; a second run re-uses the caches.
+        Folder for the table, the picture and the caches; a second run reuses the caches.
     n_draws : int, default=5
         Random train/test splits.
     echo : callable
