@@ -76,6 +76,13 @@ def paper_agnews():
     return _table(*agnews_table(_load("paper_replay")))
 
 
+def fine_tune():
+    """The fine-tuned encoder alone and fused."""
+    from benchmarks.quality.fine_tune import table_of
+
+    return _table(*table_of(_load("fine_tune")))
+
+
 NOISE = ("noise_repair", "noise_sidyp")
 
 
@@ -100,6 +107,7 @@ def alignment():
 BLOCKS = {
     "alignment": alignment,
     "demo": demo,
+    "fine_tune": fine_tune,
     "noise_ablation": noise_ablation,
     "fusion_all": partial(_experiment, "fusion_all"),
     "paper_agnews": paper_agnews,

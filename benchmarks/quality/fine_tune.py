@@ -12,12 +12,13 @@ of the training rows; no test row has a part in it.
 """
 
 import argparse
+import json
 import time
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from benchmarks._common import CACHE, embed, print_table, read, write_json
+from benchmarks._common import CACHE, RESULTS, embed, print_table, read, write_json
 
 SETTINGS = {
     "agnews": {
@@ -225,21 +226,30 @@ def main(argv=None):
         table, seconds = runs[name](arguments.quick, arguments.retrain)
         results[name] = {"methods": table, "training_seconds": seconds}
         print(f"\n{name} (training took {seconds:.0f} s)")
-        print_table(
-            ["method", "score", "spread of seeds", "95 % interval"],
-            [
-                [
-                    method,
-                    f"{r['score']:.3f}",
-                    f"{r['spread']:.3f}",
-                    f"{r['interval'][0]:.3f} to {r['interval'][1]:.3f}",
-                ]
-                for method, r in table.items()
-            ],
-        )
-    if not arguments.quick and arguments.only is None:
-        write_json("fine_tune", results)
+        print_table(*table_of({name: results[name]}))
+    if not arguments.quick:
+        kept = RESULTS / "fine_tune.json"
+        earlier = json.loads(kept.read_text()) if kept.exists() else {}
+        write_json("fine_tune", {**earlier, **results})
     return results
+
+
+def table_of(results):
+    """Header and rows of the table, one row per data set and method."""
+    header = ["data", "method", "score", "spread of seeds", "95 % interval"]
+    rows = [
+        [
+            name,
+            method,
+            f"{r['score']:.3f}",
+            f"{r['spread']:.3f}",
+            f"{r['interval'][0]:.3f} to {r['interval'][1]:.3f}",
+        ]
+        for name in ("agnews", "reuters")
+        if name in results
+        for method, r in results[name]["methods"].items()
+    ]
+    return header, rows
 
 
 if __name__ == "__main__":
