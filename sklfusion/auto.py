@@ -8,10 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._validation import check_texts, is_multilabel
-
-#: The embedded models, which need neither a key nor a hub.
-DEFAULT_EMBEDDER = "all-minilm-l6-v2"
-DEFAULT_LLM = "local/smollm2-135m"
+from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 #: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
 FINE_TUNE_FROM = 2000

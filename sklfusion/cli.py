@@ -13,8 +13,8 @@ except ImportError:  # reported by main(), where it can be told to the user
     typer = None
 
 from sklfusion._optional import import_optional
-from sklfusion.auto import DEFAULT_EMBEDDER, DEFAULT_LLM
 from sklfusion.exceptions import CacheError, SklFusionError
+from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 if typer is not None:
     app = typer.Typer(

@@ -14,6 +14,10 @@ from pathlib import Path
 
 from sklfusion.exceptions import ModelLoadError
 
+#: What is used when no model is named; needs neither a key nor a hub.
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+DEFAULT_LLM = "local/smollm2-135m"
+
 _INSTALL_COMMAND = "sklfusion models install"
 _BLOCK = 1 << 20
 
