@@ -204,6 +204,23 @@ def test_reused_states_give_the_numbers_of_separate_prompts(tiny, questions):
     assert naive_tokens > 4 * (tiny.tokens_computed - before)
 
 
+def test_branches_that_begin_alike_are_computed_once(tiny):
+    """A branch ends in the state of reading it alone; a shared beginning costs its tokens once."""
+    tiny.rewind(0)
+    tiny.prefix_owner = None
+    tiny.read(tiny.tokenize("Text: hello"))
+    length = tiny.length
+    branches = [[5, 6, 7], [5, 6, 8, 9], [5, 6], [4, 6, 7], [5, 6, 7]]
+    before = tiny.tokens_computed
+    together = tiny.branch(branches)
+    assert tiny.tokens_computed - before == 3 + 2 + 0 + 3 + 0
+    assert tiny.length == length
+    for state, ids in zip(together, branches, strict=True):
+        tiny.read(ids)
+        np.testing.assert_allclose(tiny.hidden, state, atol=1e-4)
+        tiny.rewind(length)
+
+
 def test_every_method_reads_what_was_collected(tiny, questions):
     """Annotations of the collector feed all zero-shot methods and the probe."""
     data = LocalCollector(tiny, questions, queries=ALL).annotate(TEXTS)

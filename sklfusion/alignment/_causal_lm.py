@@ -18,8 +18,9 @@ class CausalLM:
 
     There is one key-value cache. ``read`` extends it, ``rewind`` cuts it back, and ``branch``
     looks at several continuations of the same state in one forward pass: they are packed into
-    one sequence whose attention mask hides them from each other. So a shared beginning is
-    computed once, for all texts and for all questions about a text.
+    one sequence, a tree whose attention mask hides its branches from each other. So a shared
+    beginning is computed once, for all texts, for all questions about a text, and for questions
+    that begin alike.
 
     Parameters
     ----------
@@ -118,27 +119,27 @@ class CausalLM:
     def branch(self, continuations):
         """Return the hidden state after each continuation, shape (m, D); the state stays.
 
+        What continuations begin with alike is computed once.
+
         Parameters
         ----------
         continuations : list of m lists of ids
         """
-        rows, chunk, size = [], [], 0
+        rows, tree = [], _TokenTree()
         for ids in continuations:
-            if chunk and size + len(ids) > _PACKED_TOKENS:
-                rows.append(self._branch_packed(chunk))
-                chunk, size = [], 0
-            chunk.append(ids)
-            size += len(ids)
-        return np.concatenate([*rows, self._branch_packed(chunk)])
+            if len(tree) and len(tree) + len(ids) > _PACKED_TOKENS:
+                rows.append(self._branch_packed(tree))
+                tree = _TokenTree()
+            tree.add(ids)
+        return np.concatenate([*rows, self._branch_packed(tree)])
 
-    def _branch_packed(self, continuations):
+    def _branch_packed(self, tree):
         import torch
 
-        past, lengths = self.length, [len(ids) for ids in continuations]
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-        place = torch.cat([torch.arange(n) for n in lengths])
-        visible = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
-        visible = torch.cat([torch.ones(len(owner), past, dtype=torch.bool), visible], dim=1)
+        past = self.length
+        visible = torch.from_numpy(tree.visible())
+        place = visible.sum(dim=1) - 1
+        visible = torch.cat([torch.ones(len(tree), past, dtype=torch.bool), visible], dim=1)
         hidden_score = torch.finfo(self.model.dtype).min
         mask = torch.zeros(visible.shape, dtype=self.model.dtype).masked_fill(
             ~visible, hidden_score
@@ -146,14 +147,13 @@ class CausalLM:
         device = self.model.device
         with torch.inference_mode():
             out = self._forward(
-                torch.tensor([[i for ids in continuations for i in ids]], device=device),
+                torch.tensor([tree.tokens], device=device),
                 attention_mask=mask[None, None].to(device),
                 position_ids=(past + place)[None].to(device),
             )
         self.rewind(past)
-        self.tokens_computed += len(owner)
-        last = np.cumsum(lengths) - 1
-        return out.last_hidden_state[0, last].float().cpu().numpy()
+        self.tokens_computed += len(tree)
+        return out.last_hidden_state[0, tree.ends].float().cpu().numpy()
 
     def _forward(self, tokens, **kwargs):
         return self.model.base_model(
@@ -193,6 +193,38 @@ class CausalLM:
         self.rewind(start)
         self._hidden = hidden
         return texts, ids, steps
+
+
+class _TokenTree:
+    """Continuations of one state, merged where they begin alike."""
+
+    def __init__(self):
+        self.tokens = []
+        self.ends = []
+        self._parents = []
+        self._nodes = {}
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def add(self, ids):
+        node = -1
+        for token in ids:
+            key = (node, token)
+            if key not in self._nodes:
+                self._nodes[key] = len(self.tokens)
+                self.tokens.append(token)
+                self._parents.append(node)
+            node = self._nodes[key]
+        self.ends.append(node)
+
+    def visible(self):
+        """Each token sees itself and what led to it, as a boolean matrix."""
+        seen = np.eye(len(self.tokens), dtype=bool)
+        for node, parent in enumerate(self._parents):  # parents come first
+            if parent >= 0:
+                seen[node] |= seen[parent]
+        return seen
 
 
 def _model_folder(model, cache_dir):
