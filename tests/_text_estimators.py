@@ -1,8 +1,8 @@
 """Small text estimators for the tests of the checks; importable in a fresh process."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._validation import check_texts
 
@@ -84,3 +84,26 @@ class Forgetful(LetterCounts):
     def transform(self, X):
         self.n_letters_ = len(self.letters)
         return super().transform(X)
+
+
+class NearestLength(ClassifierMixin, BaseEstimator):
+    """Predicts the label of the text of the nearest length; has no probabilities."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def fit(self, X, y):
+        texts = check_texts(X, caller="NearestLength")
+        check_consistent_length(texts, y)
+        self.lengths_ = np.array([len(text) for text in texts])
+        self.classes_, self.codes_ = np.unique(np.asarray(y), return_inverse=True)
+        return self
+
+    def predict(self, X):
+        check_is_fitted(self)
+        texts = check_texts(X, caller="NearestLength", allow_empty=True)
+        near = [int(np.abs(self.lengths_ - len(text)).argmin()) for text in texts]
+        return self.classes_[self.codes_[np.array(near, dtype=int)]]

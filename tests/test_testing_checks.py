@@ -38,6 +38,11 @@ def test_a_sound_estimator_passes_all():
     assert check_text_estimator(examples.LetterCounts()) == N_TEXT_CHECKS
 
 
+def test_a_classifier_without_probabilities_passes_all():
+    """Labels are compared as labels, and nothing asks for columns that are not there."""
+    assert check_text_estimator(examples.NearestLength()) == N_TEXT_CHECKS
+
+
 @pytest.mark.parametrize(
     ("name", "numbers"),
     [

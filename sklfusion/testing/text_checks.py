@@ -111,7 +111,7 @@ class Case:
             difference = float(np.abs(got - wanted).max(initial=0.0))
             assert difference <= self.tolerance, f"{what}: results differ by {difference:.3g}"
         else:
-            assert (got == wanted).all(), f"{what}: results differ"
+            assert np.all(got == wanted), f"{what}: results differ"
 
     def refuses(self, kinds: type | tuple[type, ...], texts: Any, *words: str) -> None:
         """Assert that ``fit`` and the output method refuse texts with words in the message."""
