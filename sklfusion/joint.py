@@ -107,9 +107,10 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    The embedded encoder trains on about 30 short texts a second on two idle cores; one epoch of
-    4,000 headlines then takes two to three minutes. Nothing changes on an accelerator but the
-    speed. A pickle carries the trained weights and needs neither the model's folder nor the hub.
+    Cost: ``max_epochs`` passes of forward and backward through the encoder; a few thousand short
+    texts take minutes on two cores with the embedded encoder (docs/embedding.md has measured
+    times). Nothing changes on an accelerator but the speed. A pickle carries the trained weights
+    and needs neither the model's folder nor the hub.
 
     References
     ----------
