@@ -58,6 +58,8 @@ class Run:
         Called with (answered, total) from the calling thread, several times a second.
     batch : bool
         Whether what is missing goes through the provider's Batch API.
+    known : int
+        Texts of the same call that already have an answer, for progress and messages.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Run:
         cache_only: bool = False,
         progress: Callable[[int, int], None] = lambda done, total: None,
         batch: bool = False,
+        known: int = 0,
     ) -> None:
         self._backend = backend
         self._batch = batch
@@ -92,7 +95,8 @@ class Run:
         self._active: set[str] = set()
         self._left = 0
         self._error: BaseException | None = None
-        self._succeeded = False
+        self._known = known
+        self._succeeded = known > 0
         self._first_failures: list[Fault] = []
 
     def execute(self, jobs: Iterable[Job]) -> None:
@@ -109,23 +113,27 @@ class Run:
         pending = self._from_stores([group[0] for group in distinct.values()])
         if pending and self._cache_only:
             raise CacheMissError(
-                f"{len(pending)} of {len(distinct)} replies are not in the reply store and "
-                "cache_only=True. Check that model, endpoint, classes, prompt and parameters are "
-                "those of the run that filled it, or set cache_only=False to ask the endpoint."
+                f"{len(pending)} of {len(distinct) + self._known} replies are not in the reply "
+                "store and cache_only=True. Check that model, endpoint, classes, prompt and "
+                "parameters are those of the run that filled it, or set cache_only=False to ask "
+                "the endpoint."
             )
         self._total = len(distinct)
         self._left = len(pending)
         if pending and self._batch:
             from sklfusion.llm._batch_run import BatchRun
 
-            BatchRun(self._backend, self._store, self._meter, self._progress).execute(pending)
+            BatchRun(self._backend, self._store, self._meter, self._show).execute(pending)
         elif pending:
             self._queue.extend(pending)
             self._ask()
-        self._progress(self._total, self._total)
+        self._show(self._total, self._total)
         for first, *others in distinct.values():
             for job in others:
                 job.answer, job.fault, job.model = first.answer, first.fault, first.model
+
+    def _show(self, done: int, total: int) -> None:
+        self._progress(done + self._known, total + self._known)
 
     # ------------------------------------------------------------------- what is known already
 
@@ -215,7 +223,7 @@ class Run:
                 if self._left <= 0 or self._error is not None:
                     return
                 self._changed.wait(_TICK)
-            self._progress(self._total - self._left, self._total)
+            self._show(self._total - self._left, self._total)
             if self._waiting:
                 self._look_at_others()
             if self._store is not None and time.monotonic() - renewed > LEASE_SECONDS / 3:

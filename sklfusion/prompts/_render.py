@@ -7,6 +7,7 @@ import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any
 
 from sklfusion._validation import normalize_label
@@ -174,7 +175,7 @@ def _system(task: Task, answer: str, label: int | None, template: PromptTemplate
 
 def quote(text: str) -> str:
     """Return a text as a JSON string, readable in any script."""
-    return json.dumps(text, ensure_ascii=False)
+    return encode_basestring(text)
 
 
 def _answer_part(task: Task, answer: str, label: int | None, template: PromptTemplate) -> str:

@@ -5,6 +5,7 @@
     open_store(memory)        the store below a path or a joblib.Memory location
     ReplyStore                get_many, claim, put, ... on one SQLite file
     request_key(request)      the digest under which a reply is kept
+    request_keys(request, contents)    the digests of requests that differ in their text only
     encode_reply, decode_reply    Reply <-> JSON text
 
 Layers, from the inside out: ``_keys`` and ``_codec`` are pure; ``_leases`` decides who may pay;
@@ -13,7 +14,7 @@ Layers, from the inside out: ``_keys`` and ``_codec`` are pure; ``_leases`` deci
 """
 
 from sklfusion.replies._codec import decode_reply, encode_reply
-from sklfusion.replies._keys import KEY_VERSION, request_key
+from sklfusion.replies._keys import KEY_VERSION, request_key, request_keys
 from sklfusion.replies._locate import open_store
 from sklfusion.replies._store import ReplyStore
 
@@ -24,4 +25,5 @@ __all__ = [
     "encode_reply",
     "open_store",
     "request_key",
+    "request_keys",
 ]

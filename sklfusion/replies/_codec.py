@@ -17,7 +17,8 @@ MAX_VALUE_CHARS = 8_000_000
 # The last field. A quotation mark inside a string is escaped, so this never stands in one.
 _CREATED = ',"created":'
 _NUMBER = re.compile(r"\d{1,15}(\.\d{1,40})?(e[+-]?\d{1,3})?\}").fullmatch
-_MAX_CACHED = 2000
+# Longer replies are hardly ever equal.
+MAX_COMMON = 2000
 
 _FIELDS = ("contents", "finish_reasons", "model", "usage", "logprobs", "refusal", "created")
 
@@ -71,16 +72,9 @@ def decode_reply(text: str | bytes) -> Reply:
     ValueError
         If ``text`` is anything else, whatever it is.
     """
-    if not isinstance(text, str):
-        raise ValueError(f"stored reply is {type(text).__name__}, not text")
-    if len(text) > MAX_VALUE_CHARS:
-        raise ValueError(f"stored reply has {len(text)} characters")
-    head, mark, tail = text.rpartition(_CREATED)
-    created = float(tail[:-1]) if mark and _NUMBER(tail) else math.inf
-    if not math.isfinite(created):
-        raise ValueError("stored reply does not end as a reply does")
+    head, created = split_reply(text)
     # Most replies of a run differ only in their time.
-    rest = _decode_cached(head) if len(head) < _MAX_CACHED else _decode_head(head)
+    rest = _decode_cached(head) if len(head) < MAX_COMMON else _decode_head(head)
     return Reply(
         rest.contents,
         rest.finish_reasons,
@@ -90,6 +84,25 @@ def decode_reply(text: str | bytes) -> Reply:
         rest.refusal,
         created,
     )
+
+
+def split_reply(text: str | bytes) -> tuple[str, float]:
+    """Return a stored reply without its time, and its time.
+
+    Raises
+    ------
+    ValueError
+        If ``text`` does not end as :func:`encode_reply` ends it. What is before is not looked at.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"stored reply is {type(text).__name__}, not text")
+    if len(text) > MAX_VALUE_CHARS:
+        raise ValueError(f"stored reply has {len(text)} characters")
+    head, mark, tail = text.rpartition(_CREATED)
+    created = float(tail[:-1]) if mark and _NUMBER(tail) else math.inf
+    if not math.isfinite(created):
+        raise ValueError("stored reply does not end as a reply does")
+    return head, created
 
 
 def _decode_head(head: str) -> Reply:

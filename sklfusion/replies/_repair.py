@@ -9,16 +9,52 @@ import os
 import re
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from sklfusion.exceptions import CacheError, CacheWarning
 from sklfusion.replies._codec import checksum, decode_reply
-from sklfusion.replies._connections import create
+from sklfusion.replies._connections import ConnectionPool, DamagedStore, create
+from sklfusion.replies._lock import file_lock
 
 # key, checksum and value stand next to each other in a row (see SCHEMA)
 _ROW = re.compile(rb'([0-9a-f]{64})([0-9a-f]{8})(?=\{"contents":)')
 _DECODER = json.JSONDecoder()
 _WINDOW = 16_384
+
+
+def repair(path: Path, pool: ConnectionPool, damage: DamagedStore) -> None:
+    """Put a sound store in the place of a damaged one, unless somebody else has done it.
+
+    Raises
+    ------
+    CacheError
+        If the store is open read-only.
+
+    Warns
+    -----
+    CacheWarning
+        With the numbers of replies kept and lost.
+    """
+    if pool.read_only:
+        raise CacheError(
+            f"The reply store {path} is damaged ({damage.reason}) and is open read-only. "
+            "Open it once from a place that may write, which salvages what is sound."
+        )
+    with file_lock(path.with_name(path.name + ".lock")):
+        if pool.identity() != damage.identity:
+            return  # another thread or process has done it
+        pool.close()
+        aside = set_aside(path)
+        kept, seen = salvage(aside, path)
+    lost = "an unknown number" if seen is None else f"{max(seen - kept, 0)}"
+    warnings.warn(
+        f"The reply store {path} was damaged ({damage.reason}). {kept} replies were salvaged, "
+        f"{lost} lost; the damaged file is kept as {aside.name}.",
+        CacheWarning,
+        stacklevel=2,
+    )
 
 
 def set_aside(path: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sklfusion.exceptions import CacheError, CacheWarning
+from sklfusion.exceptions import CacheError
 from sklfusion.llm._types import Reply
-from sklfusion.replies import _exchange, _leases, _repair
+from sklfusion.replies import _exchange, _leases, _repair, _rows
 from sklfusion.replies._codec import decode_reply, encode_reply
 from sklfusion.replies._connections import ConnectionPool, DamagedStore
 from sklfusion.replies._keys import check_key
-from sklfusion.replies._lock import file_lock
 from sklfusion.replies._rows import Ticket, chunks, read, read_all, sound, write
 
 T = TypeVar("T")
@@ -131,6 +129,26 @@ class ReplyStore:
         found: dict[str, Reply] = {}
         for chunk in chunks(_distinct(keys)):
             found.update(self._run(partial(read, keys=chunk)))
+        return found
+
+    def get_as(self, keys: Iterable[str], parse: Callable[[Reply], T | None]) -> dict[str, T]:
+        """Return what ``parse`` makes of the replies that are there, by key.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Keys made by :func:`~sklfusion.replies.request_key`, about 5 microseconds each.
+        parse : callable
+            From a Reply to a value, or to None to leave it out. Called once for all replies that
+            differ only in ``created``, so it must not use that field; their values are one object.
+        """
+        common: dict[str, T | None] = {}
+        wanted = dict.fromkeys(keys)
+        if self._run(partial(_rows.scan_pays, count=len(wanted))):
+            return self._run(lambda c: _rows.parsed(_rows.scan(c, wanted), parse, common))
+        found: dict[str, T] = {}
+        for chunk in chunks(wanted):
+            found |= self._run(lambda c, k=chunk: _rows.parsed(_rows.pick(c, k), parse, common))
         return found
 
     def put(self, key: str, reply: Reply, owner: str | None = None) -> Reply:
@@ -353,7 +371,7 @@ class ReplyStore:
                 return action(connection)
         except DamagedStore as damage:
             with self._held(locked):
-                self._repair(damage)
+                _repair.repair(self.path, self._pool, damage)
         try:
             with self._pool.connection() as connection:
                 return action(connection)
@@ -370,26 +388,6 @@ class ReplyStore:
         else:
             with self._pool.write_lock:
                 yield
-
-    def _repair(self, damage: DamagedStore) -> None:
-        if self.read_only:
-            raise CacheError(
-                f"The reply store {self.path} is damaged ({damage.reason}) and is open read-only. "
-                "Open it once from a place that may write, which salvages what is sound."
-            )
-        with file_lock(self.path.with_name(self.path.name + ".lock")):
-            if self._pool.identity() != damage.identity:
-                return  # another thread or process has done it
-            self._pool.close()
-            aside = _repair.set_aside(self.path)
-            kept, seen = _repair.salvage(aside, self.path)
-        lost = "an unknown number" if seen is None else f"{max(seen - kept, 0)}"
-        warnings.warn(
-            f"The reply store {self.path} was damaged ({damage.reason}). {kept} replies were "
-            f"salvaged, {lost} lost; the damaged file is kept as {aside.name}.",
-            CacheWarning,
-            stacklevel=2,
-        )
 
 
 def _reopen(path: str, durability: str, read_only: bool) -> ReplyStore:

@@ -23,13 +23,17 @@ from sklfusion.llm._usage import Meter, UsageReport
 from sklfusion.llm.endpoints import resolve_endpoint
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.scoring import _calibration
+from sklfusion.scoring._ask import Ask
 from sklfusion.scoring._checks import check_labels, check_params
 from sklfusion.scoring._plan import Plan, is_reasoning
 from sklfusion.scoring._progress import Progress
-from sklfusion.scoring._session import Ask, Session, report_failures, with_probs
+from sklfusion.scoring._result import annotate, report_failures, with_probs
+from sklfusion.scoring._session import Session
 from sklfusion.scoring._shots import ShotSelector
 
 _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
+
+_SHORTENED = frozenset({"shortened"})
 
 _backends = {}
 _backends_lock = threading.Lock()
@@ -235,7 +239,7 @@ class BaseLLMEstimator(BaseEstimator):
         session = self._session(progress)
         with progress:
             session.ask(asks)
-        annotations = session.annotations(asks, rows, self._declared)
+        annotations = annotate(session.plan, asks, rows, self._declared, session.meter)
         self._modes = [session.plan.mode]
         self._warn_other_model(annotations)
         progress.summary()
@@ -243,18 +247,19 @@ class BaseLLMEstimator(BaseEstimator):
 
     def _asks(self, texts):
         """Return one Ask per distinct text (and its examples), and the Ask of every row."""
-        distinct, rows, asks = {}, [], []
-        for text in texts:
-            if text not in distinct:
-                distinct[text] = len(asks)
-                sent, cut = shorten(text, self.max_text_tokens)
-                flags = frozenset({"shortened"}) if cut else frozenset()
-                asks.append(Ask(sent, flags=flags))
-            rows.append(distinct[text])
-        shots = self._shots.select(list(distinct))
-        for ask, examples in zip(asks, shots, strict=True):
-            if examples:
-                limit = self.max_text_tokens
+        distinct = list(dict.fromkeys(texts))
+        rows = range(len(texts))
+        if len(distinct) < len(texts):
+            place = {text: number for number, text in enumerate(distinct)}
+            rows = [place[text] for text in texts]
+        limit = self.max_text_tokens
+        asks = [Ask(text) for text in distinct]
+        for ask in asks:
+            if limit is not None and len(ask.text) >= limit:
+                ask.text, cut = shorten(ask.text, limit)
+                ask.flags = _SHORTENED if cut else ask.flags
+        if self._shots.any:
+            for ask, examples in zip(asks, self._shots.select(distinct), strict=True):
                 ask.examples = [(shorten(t, limit)[0], label) for t, label in examples]
         return asks, rows
 

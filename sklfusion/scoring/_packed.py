@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +20,7 @@ from sklfusion.prompts import (
 )
 from sklfusion.prompts._parse import content_of
 from sklfusion.replies import encode_reply
+from sklfusion.scoring._ask import Ask, keys_of
 from sklfusion.scoring._plan import Plan, Row
 
 # Marks the entry of one text; never sent.
@@ -81,14 +84,23 @@ class Packer:
         request = ChatRequest(plan.origin, plan.model, messages, params)
         return Job(request, _PackReader(plan, tuple(ids)), answer_tokens=2 + 10 * len(texts))
 
-    def reply_of(self, row: Row, model: str | None) -> Reply:
-        """Return the reply that is kept for one text: its label as the parser reads it."""
-        import json
+    def stored(self, row: Row, model: str | None) -> str:
+        """Return what is kept for one text: a reply that says its label as the parser reads it."""
+        return _stored(
+            tuple(np.flatnonzero(row.probs).tolist()),
+            model,
+            self.plan.task.keys,
+            self.plan.task.multilabel,
+        )
 
-        keys = self.plan.task.keys
-        chosen = [keys[k] for k in np.flatnonzero(row.probs)]
-        content = json.dumps(chosen) if self.plan.task.multilabel else chosen[0]
-        return Reply((content,), ("stop",), model)
+
+@functools.lru_cache(maxsize=4096)
+def _stored(
+    positions: tuple[int, ...], model: str | None, keys: tuple[str, ...], multilabel: bool
+) -> str:
+    chosen = [keys[k] for k in positions]
+    content = json.dumps(chosen) if multilabel else chosen[0]
+    return encode_reply(Reply((content,), ("stop",), model))
 
 
 @dataclass(frozen=True)
@@ -107,58 +119,48 @@ class _PackReader:
             if one not in found:
                 rows.append(None)
                 continue
-            votes = np.zeros(len(task.labels))
             said = found[one]
-            votes[list(said) if task.multilabel else said] = 1.0
-            rows.append(Row(votes, votes=votes))
+            positions = said if task.multilabel else frozenset({said})
+            rows.append(_row(positions, len(task.labels)))
         return rows
+
+
+@functools.lru_cache(maxsize=4096)
+def _row(positions: frozenset[int], k: int) -> Row:
+    votes = np.zeros(k)
+    votes[list(positions)] = 1.0
+    return Row(votes, votes=votes)
 
 
 def ask_packed(
     packer: Packer,
-    asks: Sequence[Any],
+    asks: Sequence[Ask],
     store: Any,
     memo: dict[str, Any],
-    meter: Any,
     execute: Callable[[Sequence[Job]], None],
 ) -> None:
-    """Answer asks (one job each, in place): from the store, in packs, then alone.
+    """Answer asks in place: in packs, then alone.
 
     Parameters
     ----------
     packer : Packer
         Makes the requests.
     asks : sequence of Ask
-        Whose ``jobs`` hold the single request each.
+        Those that are not answered yet.
     store : ReplyStore or None
         Where the entries of texts are kept.
     memo : dict
         Answers of this object.
-    meter : Meter
-        Counts.
     execute : callable
         Runs jobs.
     """
-    entries = [packer.entry(ask.jobs[0]) for ask in asks]
-    keys = [entry.key for entry in entries]
-    stored = store.get_many(keys) if store is not None else {}
-    missing = []
-    for number, (ask, entry) in enumerate(zip(asks, entries, strict=True)):
-        if entry.key in memo:
-            ask.jobs[0].answer, ask.jobs[0].model = memo[entry.key]
-        elif entry.key in stored:
-            ask.jobs[0].answer = entry.read(stored[entry.key])
-        else:
-            missing.append(number)
-            continue
-        meter.add(cached=1)
-
+    keys = keys_of(packer.plan, asks, packer.entry)
     fresh: list[tuple[str, str]] = []
 
     def keep(number: int, row: Row, model: str | None) -> None:
-        asks[number].jobs[0].answer, asks[number].jobs[0].model = row, model
-        memo[entries[number].key] = (row, model)
-        fresh.append((entries[number].key, encode_reply(packer.reply_of(row, model))))
+        asks[number].row, asks[number].models = row, (model,)
+        memo[keys[number]] = (row, model)
+        fresh.append((keys[number], packer.stored(row, model)))
 
     def save() -> None:
         # The packs' own replies are in the store already; entries per text go there together.
@@ -166,17 +168,19 @@ def ask_packed(
             store.insert(fresh)
         fresh.clear()
 
-    packs = packer.packs([asks[number].text for number in missing])
+    packs = packer.packs([ask.text for ask in asks])
     execute([job for _, job in packs])
     alone = []
-    for rows, job in packs:
-        answers = job.answer if job.ok else [None] * len(rows)
-        for row, answer in zip(rows, answers, strict=True):
+    for numbers, job in packs:
+        answers = job.answer if job.ok else [None] * len(numbers)
+        for number, answer in zip(numbers, answers, strict=True):
             if answer is None:
-                alone.append(missing[row])
+                alone.append(number)
             else:
-                keep(missing[row], answer, job.model)
+                keep(number, answer, job.model)
     save()
+    for number in alone:
+        asks[number].jobs = packer.plan.jobs(asks[number].text)
     execute([asks[number].jobs[0] for number in alone])
     for number in alone:
         job = asks[number].jobs[0]

@@ -148,6 +148,11 @@ class Plan:
             tasks.append(replace(self.task, order=tuple(reversed(self.task.shown))))
         return [self._job(text, examples, task, None) for task in tasks]
 
+    @property
+    def asks_once(self) -> bool:
+        """Whether one request per text is all."""
+        return self.mode != "unary" and not self.swap
+
     def more_votes(self, jobs: list[Job]) -> list[Job]:
         """Return further requests where an endpoint ignored that several samples were wanted."""
         if self.mode != "votes" or any(not job.ok for job in jobs):
@@ -229,9 +234,19 @@ class Plan:
         }
         return _Reader(readers[self.mode], task)
 
-    def combine(self, jobs: Sequence[Job]) -> Row:
-        """Return the row of a text whose jobs all have answers."""
-        answers = [job.answer for job in jobs]
+    @functools.cached_property
+    def reader(self) -> Callable[[Reply], Any]:
+        """From a reply to an answer; raises ReplyError."""
+        return self._reader(self._asked)
+
+    def row_of(self, answer: Any) -> Row | None:
+        """Return the row that one answer alone makes, None if there is none or it takes more."""
+        if answer is None or (isinstance(answer, Votes) and answer.asked < self.n_votes):
+            return None
+        return self.combine([answer])
+
+    def combine(self, answers: Sequence[Any]) -> Row:
+        """Return the row of a text from the answers to all its requests."""
         if self.mode == "unary":
             unary = np.array([a[:2] for a in answers])
             probs = np.exp(unary[:, 0]) / np.exp(unary).sum(axis=1)

@@ -149,10 +149,13 @@ class ShotSelector:
         dense = product.toarray() if hasattr(product, "toarray") else product
         return np.asarray(dense, dtype=float).ravel()
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any examples to show."""
+        return bool(self._fixed or self._pool)
+
     def select(self, texts: Sequence[str]) -> list[list[tuple[str, Any]]]:
         """Return the examples to show with each text."""
-        if not self._fixed and not self._pool:
-            return [[] for _ in texts]
         nearest = self.selection == "nearest" and bool(self._pool)
         orders = self._nearest(texts) if nearest else None
         out = []
