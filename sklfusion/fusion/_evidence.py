@@ -7,7 +7,7 @@ frequencies. A row without an answer adds zero.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.special import expit, logsumexp, softmax
 
 from sklfusion.fusion._folds import fold_masks
 from sklfusion.fusion._linear import LOG_FLOOR, fit_grouped, row_losses
@@ -158,13 +158,19 @@ def _average(log_proba, shares):
 def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
     """Log-likelihood ratios per label from smoothed hit and false-alarm rates, left-one-out.
 
-    Rates of a rare label are drawn towards the rates pooled over all labels.
+    The rates of a label are drawn towards those that make its votes right as often as all
+    votes together, so that the vote for a label with hardly a positive row is believed as far as
+    the LLM is on the whole. (Drawn towards common *rates*, such a vote would drown in the false
+    alarms of the frequent labels.)
     """
     live = weights[:, None]
     positives, negatives = weights @ Y, weights @ (1 - Y)
     hits, alarms = weights @ (Y * Z), weights @ ((1 - Y) * Z)
-    pool_hit = (hits.sum() + _PRIOR_ACCURACY * _PRIOR_ROWS) / (positives.sum() + _PRIOR_ROWS)
-    pool_alarm = (alarms.sum() + 0.1 * _PRIOR_ROWS) / (negatives.sum() + _PRIOR_ROWS)
+    n_votes, prior = weights @ Z, expit(log_prior)
+    precision = (hits.sum() + _PRIOR_ACCURACY * _PRIOR_ROWS) / (n_votes.sum() + _PRIOR_ROWS)
+    vote_rate = (n_votes + 0.5) / (weights.sum() + 1)  # smoothed as the class frequencies are
+    pool_hit = np.clip(precision * vote_rate / prior, 0.05, 0.98)
+    pool_alarm = np.clip((1 - precision) * vote_rate / (1 - prior), 1e-4, 0.9)
 
     def ratio(hits, positives, alarms, negatives, strength, votes):
         hit = (hits + strength * pool_hit) / (positives + strength)
