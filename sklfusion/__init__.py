@@ -15,6 +15,7 @@ _EXPORTS = {
     "fusion": ["FusionClassifier", "FusionMLP"],
     "calibration": ["MultiLabelCalibrator"],
     "collector": ["LabelDistributionCollector"],
+    "cascade": ["CascadeClassifier"],
     "routing": ["ClassRoutingClassifier"],
     "splitting": ["IterativeStratifiedKFold"],
     "embedding": ["RobertaEmbedder"],
@@ -22,6 +23,7 @@ _EXPORTS = {
     "thresholds": ["MultiLabelThresholds"],
     "auto": ["AutoFusionClassifier", "make_fusion_pipeline"],
     "plotting": [
+        "CostCurveDisplay",
         "DataEfficiencyDisplay",
         "ReliabilityDisplay",
         "SourceTrustDisplay",

@@ -5,6 +5,9 @@ import inspect
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
 import sklfusion
@@ -41,6 +44,12 @@ def pipeline(server, folder):
     )
 
 
+def cascade(server, folder):
+    first = make_pipeline(CountVectorizer(), LogisticRegression())
+    llm = scorer(server, folder, classes=CLASSES)
+    return sklfusion.CascadeClassifier(first, llm, random_state=0)
+
+
 RECORDED = dict(zip(TEXTS, LABELS, strict=True))
 MULTI = {
     text: {name: float(name == label) for name in CLASSES} for text, label in RECORDED.items()
@@ -74,6 +83,7 @@ CASES = {
         INDICATOR,
         False,
     ),
+    "CascadeClassifier": (cascade, None, False),
     "RobertaEmbedder": (lambda s, d: sklfusion.RobertaEmbedder(memory=d), None, True),
     "AutoFusionClassifier": (auto, None, True),
 }

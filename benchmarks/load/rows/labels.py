@@ -5,10 +5,15 @@ import warnings
 import numpy as np
 from scipy import sparse
 from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import sklfusion
-from benchmarks.load.rows._base import quiet, raises, row
+from benchmarks.load.rows._base import quiet, raises, row, texts
 from sklfusion import (
+    CascadeClassifier,
     FusionClassifier,
     LabelDistributionEstimator,
     MultiLabelCalibrator,
@@ -341,3 +346,27 @@ def _(c):
     assert np.isfinite(got).all()
     assert np.isfinite(calibrated).all()
     return "finite"
+
+
+@row(
+    "L22",
+    "cascade: budget 0, price missing, both stages abstain",
+    "first stage without a request; refused; class frequencies",
+)
+def _(c):
+    X = texts(15) + texts(15, "food")
+    y = np.array(["sport"] * 15 + ["food"] * 15)
+    first = make_pipeline(CountVectorizer(), LogisticRegression())
+    none = CascadeClassifier(first, c.scorer(), budget=0).fit(X, y)
+    assert np.array_equal(none.predict_proba(X), none.first_.predict_proba(X))
+    dear = CascadeClassifier(first, c.scorer(), budget={"money": 1.0})
+    raises(ValueError, lambda: dear.fit(X, y), "price.*not known")
+    assert c.server.ledger().received == 0
+    blank = CascadeClassifier(DummyClassifier(strategy="uniform"), c.scorer(), random_state=0)
+    with quiet():
+        blank.fit(X[:25], y[:25])
+        c.server.script(c.fault("status", status=400, contains="mute"))
+        got = blank.predict_proba([*texts(5, start=90), "mute"])
+    assert np.allclose(got[-1], [0.4, 0.6]), got[-1]
+    assert (got[:-1, 1] > 0.6).all()
+    return "0 requests; refused before any; [0.4, 0.6]"

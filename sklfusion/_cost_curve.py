@@ -1,0 +1,156 @@
+"""The score of a cascade at every share of texts asked about: pure functions of `cascade`."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import StratifiedKFold, check_cv, cross_val_predict
+
+from sklfusion._multilabel import out_of_fold_scores
+from sklfusion.splitting import check_multilabel_cv
+
+#: Shares of the texts at which the curve is measured, beside the largest one that is allowed.
+SHARES = np.round(np.linspace(0.0, 1.0, 21), 2)
+NO_OPINION = 1e-6  # probabilities that differ by less are no answer
+
+
+class Answers(ClassifierMixin, BaseEstimator):
+    """Makes probabilities look like a fitted classifier, for scikit-learn's scorers."""
+
+    def __init__(self, classes, multilabel):
+        self.classes = classes
+        self.multilabel = multilabel
+        self.classes_ = classes
+
+    def fit(self, X, y=None):
+        """Do nothing; scorers want the method to be there."""
+        return self
+
+    def predict_proba(self, X):
+        """Return what came in."""
+        return X
+
+    def predict(self, X):
+        """Return the labels of largest probability, or those of at least one half."""
+        return (X >= 0.5).astype(int) if self.multilabel else self.classes_[X.argmax(axis=1)]
+
+
+def out_of_fold(estimator, X, y, cv, multilabel, rng):
+    """Return (n, K) probabilities of rows that the model has not seen.
+
+    Parameters
+    ----------
+    estimator : classifier
+    X : list of n str, or ndarray of n rows
+    y : ndarray of shape (n,) or (n, K)
+    cv : int, splitter or None
+        None is 5 shuffled folds, or as many as the smallest class has rows, but at least 2.
+    multilabel : bool
+    rng : RandomState
+    """
+    X = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    if multilabel:
+        splits = list(check_multilabel_cv(cv, y, rng.randint(2**31)).split(X, y))
+        return out_of_fold_scores(estimator, X, y, splits, method="predict_proba", params={})
+    if cv is None:
+        smallest = np.unique(y, return_counts=True)[1].min()
+        number, seed = int(np.clip(smallest, 2, 5)), rng.randint(2**31)
+        cv = StratifiedKFold(number, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class of one row is in one fold only; where it is missing its probability is 0.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        warnings.filterwarnings("ignore", "Number of classes in training fold", RuntimeWarning)
+        splits = list(check_cv(cv, y, classifier=True).split(X, y))
+        return cross_val_predict(estimator, X, y, cv=splits, method="predict_proba")
+
+
+def usable(proba, prior, multilabel):
+    """Return probabilities (n, K) with ``prior`` where there is no opinion, and those rows."""
+    proba = np.array(proba, dtype=np.float64)
+    apart = np.abs(proba - 0.5).max(axis=1) if multilabel else np.ptp(proba, axis=1)
+    silent = ~np.isfinite(proba).all(axis=1) | (apart < NO_OPINION)
+    proba[silent] = prior
+    return proba, silent
+
+
+def doubt(proba, silent, multilabel):
+    """Return how unsure probabilities are, row by row; infinite where there is no opinion.
+
+    One minus the largest probability; for several labels per row the mean probability that a
+    label is wrong.
+    """
+    if multilabel:
+        unsure = np.minimum(proba, 1 - proba).mean(axis=1)
+    else:
+        unsure = 1 - proba.max(axis=1)
+    return np.where(silent, np.inf, unsure)
+
+
+def answered(scores, multilabel):
+    """Tell which rows of LLM scores (n, J) are an answer: equal scores are none.
+
+    For several labels per row, all refused is an answer, and all at one half is not.
+    """
+    told = np.ptp(scores, axis=1) > NO_OPINION
+    if multilabel:
+        half = np.log(0.5) if scores.min(initial=0.0) < 0 else 0.5
+        told |= np.abs(scores - half).max(axis=1, initial=0.0) > 1e-3
+    return told & np.isfinite(scores).all(axis=1)
+
+
+def mixed(first, fused, unsure, n_asked):
+    """Return the answers of a cascade that asks about the ``n_asked`` most doubtful rows."""
+    asked = np.argsort(-unsure, kind="stable")[:n_asked]
+    answers = first.copy()
+    answers[asked] = fused[asked]
+    return answers
+
+
+def threshold(unsure, n_asked):
+    """Return the doubt above which ``n_asked`` rows are asked about (fewer in case of ties)."""
+    falling = np.sort(unsure)[::-1]
+    if n_asked == 0:
+        return np.inf
+    if n_asked >= len(falling):
+        return -np.inf
+    high, low = falling[n_asked - 1], falling[n_asked]
+    return float((low + high) / 2 if np.isfinite(high) else low)
+
+
+def cost_curve(first, fused, unsure, y, classes, *, multilabel, scoring, price, most):
+    """Measure the cascade at every share of rows asked about.
+
+    Parameters
+    ----------
+    first, fused : ndarray of shape (n, K)
+        Out-of-fold answers without and with the LLM.
+    unsure : ndarray of shape (n,)
+        Doubt of the first stage.
+    y : ndarray of shape (n,) or (n, K)
+        Truth.
+    classes : ndarray of shape (K,)
+    multilabel : bool
+    scoring : str, callable or None
+        A scikit-learn scorer.
+    price : float or None
+        Of asking about one row.
+    most : float
+        Largest share allowed; it becomes a point of the curve.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (m,)
+        ``share``, ``score``, ``threshold``, ``cost`` per 1,000 rows.
+    """
+    shares = np.union1d(SHARES, [most])
+    numbers = [int(share * len(y) + 1e-9) for share in shares]
+    answers = Answers(classes, multilabel)
+    scorer = check_scoring(answers, scoring=scoring)
+    scores = [scorer(answers, mixed(first, fused, unsure, n), y) for n in numbers]
+    return {
+        "share": shares,
+        "score": np.array(scores, dtype=np.float64),
+        "threshold": np.array([threshold(unsure, n) for n in numbers]),
+        "cost": 1000 * (np.nan if price is None else price) * shares,
+    }

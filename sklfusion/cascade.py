@@ -1,0 +1,396 @@
+"""`CascadeClassifier`: a cheap classifier answers, and the LLM is asked only where it pays."""
+
+import numbers
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from sklfusion import _budget, _cost_curve
+from sklfusion._multilabel import check_target, label_scores
+from sklfusion._validation import check_class_target, check_texts, is_multilabel
+from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
+
+
+class CascadeClassifier(ClassifierMixin, BaseEstimator):
+    """Answer with a cheap classifier; ask the LLM about the texts where that pays.
+
+    The texts that the first stage is least sure of are asked about, and what the LLM says is
+    fused with its answer, not put in its place. How many texts that are is read off a cost curve:
+    the score of the whole cascade, on out-of-fold predictions, at every share of texts asked
+    about.
+
+    Parameters
+    ----------
+    first : classifier of texts with ``predict_proba``, optional
+        The cheap stage. By default a logistic regression on the embedded encoder.
+    llm : str, transformer or classifier, default="local/smollm2-135m"
+        ``"provider/model"`` of an :class:`LLMScorer`, any scorer of texts (:class:`LLMScorer`,
+        :class:`RecordedScorer`), or a classifier with ``predict_proba`` (:class:`LLMClassifier`).
+        For several labels per text a scorer that declares them, in the order of y's columns.
+    fusion : estimator, optional
+        What joins the two, fitted on the columns ``[probabilities of the first stage, LLM
+        scores]``. By default a :class:`FusionClassifier` that is told which are which.
+    budget : float, dict or None, default=None
+        Most that asking may take: a share of the texts in [0, 1], or ``{"money": x}`` for x per
+        1,000 texts in the currency of the LLM's prices. None: no bound. 0 never asks, not even
+        in ``fit``.
+    cost : float, default=0.0
+        What asking about every text costs, in units of the score: a share s of the texts is asked
+        about only if that adds more than ``cost * s`` to the score.
+    strict : bool, default=True
+        Whether every call is held to the budget of its own texts, rounded down: a call for one
+        text never asks at a budget below 1. False holds the budget on average, over texts like
+        those of ``fit``; the answer to a text then does not depend on the texts beside it.
+    scoring : str, callable or None, default="accuracy"
+        A scikit-learn scorer; what the cost curve measures.
+    cv : int, splitter or None, default=None
+        Folds of the out-of-fold predictions; None is 5, or fewer where a class has fewer rows.
+    n_fit : int or None, default=None
+        Number of training texts that the LLM is asked about in ``fit``, two of each class or
+        more; None is all of them.
+    memory : None, str or joblib.Memory, default=None
+        Where replies and embeddings are kept, if ``first`` is the default or ``llm`` a name.
+    random_state : int, RandomState or None, default=None
+        Folds, the choice of ``n_fit`` texts, and the default fusion.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (K,)
+        Sorted labels; for label indicators the names of y's columns.
+    first_, llm_, fusion_ : estimators
+        The fitted parts; ``llm_`` and ``fusion_`` are None if the budget is 0.
+    cost_curve_ : dict of str to ndarray of shape (m,), or None if the budget is 0
+        ``share`` of texts asked about, out-of-fold ``score``, ``threshold`` on the uncertainty of
+        the first stage, and ``cost`` per 1,000 texts (NaN where prices are not known).
+    share_ : float
+        The share chosen.
+    threshold_ : float
+        Uncertainty (one minus the largest probability) above which a text is asked about.
+    price_ : float or None
+        Mean price of asking about one text that is not stored; None if prices are not known.
+    prior_ : ndarray of shape (K,)
+        Frequency of each class in y: the answer where neither stage has one.
+    asked_ : dict
+        Distinct texts given to the LLM in ``"fit"`` and, since then, in ``"predict"``, of
+        ``"texts"`` distinct texts predicted. Those that ``memory`` already knew are counted too.
+
+    See Also
+    --------
+    AutoFusionClassifier : Asks about every text.
+    sklfusion.plotting.CostCurveDisplay : Draws ``cost_curve_``.
+
+    Notes
+    -----
+    Cost: ``fit`` asks about every distinct training text, or ``n_fit`` of them, since the curve
+    has to see where the LLM is right; ``predict`` at most about the budget. With a ``memory`` a
+    second fit, a grid search included, pays for nothing again. The first stage is fitted once per
+    fold and once more.
+
+    A first stage without an opinion (equal or NaN probabilities) abstains: its answer is
+    ``prior_``, and the text is first in the queue. An LLM without an answer leaves the answer of
+    the first stage; where both abstain it is ``prior_``.
+
+    Examples
+    --------
+    >>> from sklearn.feature_extraction.text import CountVectorizer
+    >>> from sklearn.naive_bayes import MultinomialNB
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklfusion import CascadeClassifier, RecordedScorer
+    >>> texts = [f"{word} number {n}" for n in range(10) for word in ("ham", "spam", "eggs")]
+    >>> y = ["good", "bad", "good"] * 10
+    >>> recorded = RecordedScorer(dict(zip(texts, y, strict=True)))
+    >>> first = make_pipeline(CountVectorizer(), MultinomialNB())
+    >>> clf = CascadeClassifier(first, recorded, budget=0.2, random_state=0).fit(texts, y)
+    >>> bool(clf.share_ <= 0.2), clf.asked_["fit"]
+    (True, 30)
+    >>> clf.predict(["spam again"]).tolist()
+    ['bad']
+    """
+
+    def __init__(
+        self,
+        first=None,
+        llm=DEFAULT_LLM,
+        *,
+        fusion=None,
+        budget=None,
+        cost=0.0,
+        strict=True,
+        scoring="accuracy",
+        cv=None,
+        n_fit=None,
+        memory=None,
+        random_state=None,
+    ):
+        self.first = first
+        self.llm = llm
+        self.fusion = fusion
+        self.budget = budget
+        self.cost = cost
+        self.strict = strict
+        self.scoring = scoring
+        self.cv = cv
+        self.n_fit = n_fit
+        self.memory = memory
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.required = True
+        return tags
+
+    def fit(self, X, y):
+        """Fit both stages, join them, and choose how many texts to ask about.
+
+        Parameters
+        ----------
+        X : sequence of n str
+        y : array-like of shape (n,), or indicator of shape (n, K)
+            Classes, or label indicators.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the texts or the labels are not usable, or if the budget is money and
+            the LLM has no price.
+        EndpointError, BudgetExceededError, CacheMissError
+            From the LLM.
+        """
+        self._check_params()
+        limit = _budget.read_budget(self.budget)[1]
+        texts = check_texts(X, caller="CascadeClassifier")
+        y = self._read_target(texts, y)
+        rng = check_random_state(self.random_state)
+        first = _default_first(self.memory) if self.first is None else self.first
+        self.first_ = clone(first).fit(texts, y)
+        self.llm_ = self.fusion_ = self.price_ = self.cost_curve_ = None
+        self.share_, self.threshold_ = 0.0, np.inf
+        self.cut_, self.fill_empty_ = 0.5, False
+        self.asked_ = {"fit": 0, "predict": 0, "texts": 0}
+        if limit == 0:
+            return self
+        rows = self._rows_to_ask(y, rng)
+        asked = [texts[row] for row in rows]
+        self.llm_ = clone(self._scorer()).fit(asked, y[rows])
+        self.price_ = _budget.mean_price(self.llm_, asked)
+        most = _budget.largest_share(self.budget, self.price_)
+        proba = _cost_curve.out_of_fold(first, texts, y, self.cv, self.multilabel_, rng)
+        proba, silent = _cost_curve.usable(proba[rows], self.prior_, self.multilabel_)
+        scores, told = self._ask(asked, "fit")
+        self._join(proba, silent, scores, told, y[rows], rng, most)
+        return self
+
+    def _check_params(self):
+        cost = self.cost
+        if not isinstance(cost, numbers.Real) or isinstance(cost, bool) or not cost >= 0:
+            raise ValueError(f"CascadeClassifier got cost={cost!r}; it needs a number >= 0.")
+        n_fit = self.n_fit
+        if n_fit is not None and (not isinstance(n_fit, numbers.Integral) or n_fit < 2):
+            raise ValueError(
+                f"CascadeClassifier got n_fit={n_fit!r}; it needs None or an integer >= 2."
+            )
+
+    def _read_target(self, texts, y):
+        if y is None:
+            raise ValueError(
+                "CascadeClassifier requires y to be passed, but the target y is None."
+            )
+        self.multilabel_ = is_multilabel(y)
+        if self.multilabel_:
+            y, self.classes_ = check_target(y, caller="CascadeClassifier")
+            self.prior_ = y.mean(axis=0)
+        else:
+            check_class_target(y, caller="CascadeClassifier")
+            y = np.asarray(y).ravel()
+            self.classes_, counts = np.unique(y, return_counts=True)
+            self.prior_ = counts / counts.sum()
+            if len(counts) < 2:
+                raise ValueError(
+                    f"CascadeClassifier got y with one class, {self.classes_[0]!r}; it needs two."
+                )
+        check_consistent_length(texts, y)
+        return y
+
+    def _rows_to_ask(self, y, rng):
+        """Return the training rows that the LLM is asked about, two of every class among them."""
+        if self.n_fit is None or self.n_fit >= len(y):
+            return np.arange(len(y))
+        order = rng.permutation(len(y))
+        if self.multilabel_:
+            return np.sort(order[: self.n_fit])
+        early = np.concatenate([order[y[order] == label][:2] for label in self.classes_])
+        rest = order[~np.isin(order, early)]
+        return np.sort(np.concatenate([early, rest])[: max(self.n_fit, len(early))])
+
+    def _scorer(self):
+        if not isinstance(self.llm, str):
+            return self.llm
+        if self.multilabel_:
+            raise ValueError(
+                f"CascadeClassifier got llm={self.llm!r} for a label indicator; pass "
+                "LLMScorer(..., classes=[...], multilabel=True), which knows the names."
+            )
+        from sklfusion.scoring import LLMScorer
+
+        return LLMScorer(self.llm, memory=self.memory)
+
+    def _join(self, proba, silent, scores, told, y, rng, most):
+        """Fit the fusion; measure the cost curve on out-of-fold answers; choose the share."""
+        fusion = self._make_fusion(rng)
+        columns = np.hstack([proba, scores])
+        # Classes by number, since cross_val_predict hides their names from the fusion.
+        target = y if self.multilabel_ else np.searchsorted(self.classes_, y)
+        fused = _cost_curve.out_of_fold(fusion, columns, target, self.cv, self.multilabel_, rng)
+        fused[~told] = proba[~told]
+        self.fusion_ = clone(fusion).fit(columns, target)
+        unsure = _cost_curve.doubt(proba, silent, self.multilabel_)
+        self.cost_curve_ = curve = _cost_curve.cost_curve(
+            proba,
+            fused,
+            unsure,
+            y,
+            self.classes_,
+            multilabel=self.multilabel_,
+            scoring=self.scoring,
+            price=self.price_,
+            most=most,
+        )
+        worth = curve["score"] - self.cost * curve["share"]
+        # argmax takes the first: of shares of equal worth the cheapest
+        best = int(np.argmax(np.where(curve["share"] <= most, worth, -np.inf)))
+        self.share_ = float(curve["share"][best])
+        self.threshold_ = float(curve["threshold"][best])
+        if self.multilabel_:
+            from sklfusion.fusion._cut import choose_cut
+
+            answers = _cost_curve.mixed(proba, fused, unsure, int(self.share_ * len(y) + 1e-9))
+            self.cut_, self.fill_empty_ = choose_cut(answers, y, np.ones(len(y)))
+
+    def _make_fusion(self, rng):
+        """Return the unfitted fusion, told which columns are whose unless the user did."""
+        from sklfusion.fusion import FusionClassifier
+
+        fusion = clone(self.fusion) if self.fusion is not None else FusionClassifier()
+        params = fusion.get_params(deep=False)
+        n_classes = len(self.classes_)
+        told = {}
+        if params.get("score_columns") == "auto":
+            told = {"score_columns": slice(n_classes, None), "features": "proba"}
+            if not self.multilabel_ and params["score_classes"] is None:
+                told["score_classes"] = self._numbers_of_scores()
+        if self.fusion is None:
+            told["random_state"] = rng.randint(2**31)
+        return fusion.set_params(**told)
+
+    def _numbers_of_scores(self):
+        """Return the class number of each score column, -1 for a class that y does not show."""
+        place = {str(label): number for number, label in enumerate(self.classes_.tolist())}
+        found = [place.get(str(label), -1) for label in self.llm_.classes_]
+        absent = [label for label, number in place.items() if number not in found]
+        if absent:
+            raise ValueError(
+                f"CascadeClassifier: y has the classes {absent}, which the LLM does not score; it "
+                f"has {[str(label) for label in self.llm_.classes_]}."
+            )
+        return found
+
+    def _ask(self, texts, occasion):
+        """Return LLM scores (n, J) and which rows have an answer."""
+        self.asked_[occasion] += len(set(texts))
+        if hasattr(self.llm_, "transform"):
+            scores = np.asarray(self.llm_.transform(texts), dtype=np.float64)
+        else:
+            scores = label_scores(self.llm_, texts)
+        scores = scores[:, : len(self.llm_.classes_)]  # without the column of abstentions
+        return scores, _cost_curve.answered(scores, self.multilabel_)
+
+    def _first_answers(self, X):
+        """Return distinct texts, the row of each text in X, their probabilities and doubts."""
+        check_is_fitted(self, "first_")
+        texts = check_texts(X, caller="CascadeClassifier", allow_empty=True)
+        distinct = list(dict.fromkeys(texts))
+        place = {text: row for row, text in enumerate(distinct)}
+        rows = np.array([place[text] for text in texts], dtype=int)
+        if not distinct:
+            return distinct, rows, np.empty((0, len(self.classes_))), np.empty(0)
+        proba = label_scores(self.first_, distinct)
+        proba, silent = _cost_curve.usable(proba, self.prior_, self.multilabel_)
+        return distinct, rows, proba, _cost_curve.doubt(proba, silent, self.multilabel_)
+
+    def _choose(self, texts, doubt):
+        """Return the rows to ask about, most doubtful first, within the budget."""
+        # Ties go by text, so that the order of the texts does not matter.
+        order = np.array(sorted(range(len(texts)), key=lambda i: (-doubt[i], texts[i])), dtype=int)
+        order = order[doubt[order] > self.threshold_]
+        if not self.strict or not len(order):
+            return order
+        return _budget.affordable(self.budget, self.llm_, order, texts)
+
+    def asks(self, X):
+        """Tell which texts ``predict`` would ask the LLM about. Sends nothing.
+
+        Parameters
+        ----------
+        X : sequence of n str
+
+        Returns
+        -------
+        ndarray of shape (n,) of bool
+        """
+        texts, rows, _, doubt = self._first_answers(X)
+        mask = np.zeros(len(texts), dtype=bool)
+        mask[self._choose(texts, doubt)] = True
+        return mask[rows]
+
+    def predict_proba(self, X):
+        """Return probabilities of shape (n, K), columns as ``classes_``.
+
+        Of the fusion for texts that the LLM was asked about and has answered, else of the first
+        stage.
+
+        Parameters
+        ----------
+        X : sequence of n str
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+        """
+        texts, rows, proba, doubt = self._first_answers(X)
+        chosen = self._choose(texts, doubt)
+        self.asked_["texts"] += len(texts)
+        if len(chosen):
+            scores, told = self._ask([texts[i] for i in chosen], "predict")
+            chosen, scores = chosen[told], scores[told]
+        if len(chosen):
+            proba[chosen] = label_scores(self.fusion_, np.hstack([proba[chosen], scores]))
+        return proba[rows]
+
+    def predict(self, X):
+        """Return classes of shape (n,), or an indicator of shape (n, K)."""
+        proba = self.predict_proba(X)
+        if self.multilabel_:
+            from sklfusion.fusion._cut import apply_cut
+
+            return apply_cut(proba, self.cut_, self.fill_empty_)
+        return self.classes_[proba.argmax(axis=1)]
+
+
+def _default_first(memory):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from sklfusion.embedding import RobertaEmbedder
+
+    embedder = RobertaEmbedder(DEFAULT_EMBEDDER, memory=memory)
+    return make_pipeline(embedder, LogisticRegression(C=10.0, max_iter=1000))
