@@ -12,7 +12,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
-from sklfusion import CascadeClassifier, LLMClassifier, LLMScorer, RecordedScorer, persistence
+from sklfusion import (
+    CascadeClassifier,
+    LLMClassifier,
+    LLMScorer,
+    RecordedScorer,
+    _cost_curve,
+    persistence,
+)
+from sklfusion.plotting import CostCurveDisplay
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 from sklfusion.testing.text_checks import LABELS, TEXTS
 
@@ -361,3 +369,45 @@ def test_wrong_targets_are_named():
     base = make_pipeline(CountVectorizer(), OneVsRestClassifier(LogisticRegression()))
     with pytest.raises(ValueError, match="multilabel=True"):
         CascadeClassifier(base, "openai/any").fit(X, np.eye(2, dtype=int)[np.arange(20) % 2])
+
+
+def test_a_threshold_within_ties_asks_about_fewer():
+    """Rows as doubtful as the bound are left out; none and all have bounds of their own."""
+    unsure = np.array([0.5, 0.3, 0.3, 0.1])
+    for n, asked in ((0, 0), (1, 1), (2, 1), (3, 3), (4, 4)):
+        assert (unsure > _cost_curve.threshold(unsure, n)).sum() == asked
+    nothing = np.array([np.inf, np.inf, 0.2])
+    assert (nothing > _cost_curve.threshold(nothing, 2)).sum() == 2
+
+
+def test_doubt_is_what_the_likeliest_answer_leaves():
+    """One minus the largest probability, or the mean chance that a label is wrong."""
+    proba, silent = _cost_curve.usable([[0.9, 0.1], [0.5, 0.5], [np.nan, 0.2]], [0.6, 0.4], False)
+    assert proba[1:].tolist() == [[0.6, 0.4]] * 2
+    assert _cost_curve.doubt(proba, silent, False) == pytest.approx([0.1, np.inf, np.inf])
+    labels, silent = _cost_curve.usable([[0.9, 0.4], [0.0, 0.0]], [0.6, 0.4], True)
+    assert _cost_curve.doubt(labels, silent, True) == pytest.approx([0.25, 0.0])
+
+
+def test_equal_scores_are_no_answer():
+    """For label sets all refused is an answer, all at one half is not."""
+    assert _cost_curve.answered(np.log([[0.5, 0.5], [0.9, 0.1]]), False).tolist() == [False, True]
+    sets = np.array([[0.0, 0.0], [0.5, 0.5], [1.0, 0.0]])
+    assert _cost_curve.answered(sets, True).tolist() == [True, False, True]
+
+
+def test_the_display_shows_the_curve_and_the_choice():
+    """One line of scores and one mark; a cascade that never asks has nothing to show."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    X, y = corpus(60)
+    clf = cascade(recorded((X, y)), budget=0.5).fit(X, y)
+    display = CostCurveDisplay.from_estimator(clf)
+    drawn = display.ax_.get_lines()
+    assert np.allclose(drawn[0].get_ydata(), clf.cost_curve_["score"])
+    assert drawn[1].get_xdata()[0] == 100 * clf.share_
+    plt.close("all")
+    with pytest.raises(ValueError, match="no cost curve"):
+        CostCurveDisplay.from_estimator(cascade(recorded((X, y)), budget=0).fit(X, y))
