@@ -246,10 +246,41 @@ def test_vote_share_is_the_mean_of_the_votes_that_came():
     gone = [np.nan, np.nan]
     votes = np.array([[[1, 0], gone], [[1, 1], gone], [[0, 1], gone], [gone, gone]], dtype=float)
     data = Annotations(["a", "b"], repeats=votes, multilabel=True)
-    est = LabelDistributionEstimator("vote_share").fit(data)
+    est = LabelDistributionEstimator("vote_share", smoothing=0).fit(data)
     np.testing.assert_allclose(est.predict_proba(data), [[2 / 3, 2 / 3], [0.5, 0.5]])
+    smooth = LabelDistributionEstimator("vote_share").fit(data)  # Jeffreys: (2 + .5) / (3 + 1)
+    np.testing.assert_allclose(smooth.predict_proba(data), [[2.5 / 4, 2.5 / 4], [0.5, 0.5]])
     assert data.status.tolist() == ["ok", "missing"]
     assert est.calls_per_text_ == 4
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_smoothed_vote_shares_keep_the_labels_and_lower_the_nll(multilabel):
+    """Few unanimous votes are no certainty: smoothing helps the NLL and turns no majority."""
+    rng = np.random.default_rng(3)
+    rates = rng.random((400, 2))
+    if not multilabel:
+        rates = np.column_stack([rates[:, 0], 1 - rates[:, 0]])
+    votes = (rng.random((8, 400, 2)) < rates).astype(float)
+    if not multilabel:
+        votes[..., 1] = 1 - votes[..., 0]
+    data = Annotations(["a", "b"], repeats=votes, multilabel=multilabel)
+    plain = LabelDistributionEstimator("vote_share", smoothing=0).fit(data)
+    smooth = LabelDistributionEstimator("vote_share").fit(data)
+    p, q = plain.predict_proba(data), smooth.predict_proba(data)
+    np.testing.assert_array_equal(p > 0.5, q > 0.5)
+    judge = {"multilabel": multilabel}
+    assert alignment_nll(rates, q, **judge) < alignment_nll(rates, p, **judge)
+    if not multilabel:
+        np.testing.assert_allclose(q.sum(axis=1), 1)
+
+
+def test_first_steps_stand_in_for_logits_that_were_not_kept():
+    """compare_to_none reads the first label step where no first-step logits are: q_l/(q_l+q_0)."""
+    steps = [np.array([[0.6, 0.1, 0.3], [0.2, 0.5, 0.3]]), np.zeros((0, 3))]
+    data = Annotations(["a", "b"], multilabel=True, step_probs=steps)
+    p = LabelDistributionEstimator("compare_to_none").fit(data).predict_proba(data)
+    np.testing.assert_allclose(p, [[0.6 / 0.9, 0.1 / 0.4], [0.5, 0.5]], atol=1e-7)
 
 
 def test_equal_logits_are_one_half():

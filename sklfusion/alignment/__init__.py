@@ -16,6 +16,7 @@ from sklfusion.alignment._methods import (
     max_over_steps,
     unary_distribution,
 )
+from sklfusion.alignment._pool import DistributionPool, expected_f1_sets
 from sklfusion.alignment.metrics import (
     alignment_l1,
     alignment_nll,
@@ -31,6 +32,7 @@ from sklfusion.alignment.metrics import (
 __all__ = [
     "METHODS",
     "AlignmentDisplay",
+    "DistributionPool",
     "LabelDistributionEstimator",
     "alignment_l1",
     "alignment_nll",
@@ -41,6 +43,7 @@ __all__ = [
     "compare_to_none",
     "example_f1",
     "example_f1_scorer",
+    "expected_f1_sets",
     "hard_distribution",
     "jensen_shannon",
     "max_over_steps",

@@ -1,28 +1,22 @@
 """`LabelDistributionEstimator`: label probabilities from what an LLM put out."""
 
 import numpy as np
-from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._multilabel import check_target
 from sklfusion.alignment import _methods
+from sklfusion.alignment._pool import expected_f1_sets
 from sklfusion.alignment._probe import LinearProbe
+from sklfusion.alignment._reading import read, read_field, ready
 from sklfusion.alignment.metrics import alignment_l1, alignment_nll
 from sklfusion.annotations import Annotations
 from sklfusion.calibration import apply_maps, fit_maps, to_logits
 
-_FIELDS = {
-    "compare_to_none": "first_step_logits",
-    "max": "step_probs",
-    "unary": "unary_logits",
-    "binary": "pair_probs",
-    "probe": "hidden",
-}
 _CALIBRATIONS = {None: None, "platt": False, "per_label_platt": True}
 
 
-class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
+class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Estimate, for each label, the share of people who would choose it.
 
     A language model that writes a list of labels is nearly certain at every step, so neither
@@ -47,14 +41,20 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
     method : str, default="max"
         See the table. "probe" and "base_rate" learn from y.
     annotator : object or None, default=None
-        Something with ``annotate(texts) -> Annotations``. With it X can be raw texts.
+        Something with ``annotate(texts) -> Annotations``: a
+        :class:`~sklfusion.LabelDistributionCollector`, or an :class:`~sklfusion.LLMScorer` with
+        ``multilabel=True``, which is fitted to the texts if it is not. With it X can be raw texts.
     calibrate : {None, "platt", "per_label_platt"}, default=None
         Fit σ(w · logit P_l + b) to y, shared or per label. Probes are calibrated on held-out
         folds.
     epsilon : float, default=1e-8
         Probabilities stay within [epsilon, 1 − epsilon].
-    threshold : float, default=0.5
-        ``predict`` says yes above it.
+    threshold : float or "expected_f1", default=0.5
+        ``predict`` says yes above it, or says the set of largest expected F1
+        (:func:`~sklfusion.alignment.expected_f1_sets`; multi-label only).
+    smoothing : float, default=0.5
+        Of "vote_share": added to the count of each outcome, so that eight votes of eight are no
+        certainty. 0 gives plain shares.
     penalty : float, default=0.01
         Ridge of the Bradley-Terry strengths.
     C : float or "auto", default="auto"
@@ -108,6 +108,7 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         calibrate=None,
         epsilon=1e-8,
         threshold=0.5,
+        smoothing=0.5,
         penalty=0.01,
         C="auto",
         n_components="auto",
@@ -119,6 +120,7 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         self.calibrate = calibrate
         self.epsilon = epsilon
         self.threshold = threshold
+        self.smoothing = smoothing
         self.penalty = penalty
         self.C = C
         self.n_components = n_components
@@ -147,8 +149,16 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         -------
         self : LabelDistributionEstimator
         """
+        self._fit(self._start(X), y)
+        return self
+
+    def _start(self, X):
+        """Check the parameters and return annotations or features."""
         self._check_params()
-        X = self._annotations(X)
+        self.annotator_ = ready(self.annotator, X)
+        return self._annotations(X)
+
+    def _fit(self, X, y):
         learns = self.method in ("probe", "base_rate") or self.calibrate is not None
         if y is None and learns:
             raise ValueError(
@@ -174,7 +184,6 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         self.probe_, self.calibrators_ = None, None
         if Y is not None:
             self._learn(X, Y)
-        return self
 
     def _check_params(self):
         if self.method not in _methods.METHODS:
@@ -183,6 +192,10 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
             raise ValueError(f"calibrate={self.calibrate!r}; known are {list(_CALIBRATIONS)}.")
         if self.scoring not in ("nll", "l1"):
             raise ValueError(f"scoring={self.scoring!r}; use 'nll' or 'l1'.")
+        if isinstance(self.threshold, str) and self.threshold != "expected_f1":
+            raise ValueError(f"threshold={self.threshold!r}; use a number or 'expected_f1'.")
+        if not self.smoothing >= 0:
+            raise ValueError(f"smoothing={self.smoothing!r}; it needs 0 or more.")
         if not 0 < self.epsilon < 0.5:
             raise ValueError(f"epsilon={self.epsilon!r}; it needs a number in (0, 0.5).")
 
@@ -191,7 +204,7 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         if isinstance(X, Annotations):
             return X
         if self.annotator is not None:
-            return self.annotator.annotate(X)
+            return self.annotator_.annotate(X)
         if self.method in ("probe", "base_rate"):
             X = np.asarray(X)
             if X.ndim == 2 and X.dtype.kind in "fiu":
@@ -260,19 +273,7 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         return out
 
     def _features(self, X):
-        if not isinstance(X, Annotations):
-            return X
-        return self._field(X)
-
-    def _field(self, X):
-        name = _FIELDS[self.method]
-        value = getattr(X, name) if isinstance(X, Annotations) else None
-        if value is None:
-            raise ValueError(
-                f"method={self.method!r} needs Annotations.{name}, which is missing. Collect it "
-                "with sklfusion.alignment.collect, or choose another method."
-            )
-        return value
+        return read_field(X, "probe") if isinstance(X, Annotations) else X
 
     @staticmethod
     def _answered(X):
@@ -280,33 +281,17 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
 
     def _raw(self, X):
         """Probabilities of the method before calibration, shape (n, K)."""
-        k, eps = len(self.classes_), self.epsilon
         if self.method == "base_rate":
             return np.tile(self.base_rates_, (len(X), 1))
-        if self.method == "hard":
-            votes = X.scores("votes" if X.votes is not None else "auto")
-            if not self.multilabel_:
-                votes = np.eye(k)[np.nan_to_num(votes).argmax(axis=1)]
-            return _methods.hard_distribution(votes, eps)
-        if self.method == "vote_share":
-            return X.scores("repeats" if X.repeats is not None else "auto")
         if self.method == "probe":
             return self.probe_.predict_proba(self._features(X))
-        field = self._field(X)
-        if self.method == "unary":
-            return _methods.unary_distribution(field, k)
-        if self.method == "max":
-            return _methods.max_over_steps(field, X.first_step_logits, eps)
-        if self.method == "compare_to_none":
-            return (
-                _methods.compare_to_none(field)
-                if self.multilabel_
-                else softmax(field[:, :-1], axis=1)
-            )
-        if not self.multilabel_:
-            theta = _methods.bradley_terry(field, k + 1, penalty=self.penalty)
-            return softmax(theta[:, :-1], axis=1)
-        return _methods.binary_distribution(field, k, penalty=self.penalty)
+        return read(
+            X,
+            self.method,
+            epsilon=self.epsilon,
+            smoothing=self.smoothing,
+            penalty=self.penalty,
+        )
 
     def predict_proba(self, X):
         """Return probabilities of shape (n, K): independent per label, or rows that sum to one.
@@ -314,7 +299,10 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         Texts without an answer get ``base_rates_``.
         """
         check_is_fitted(self, "classes_")
-        X = self._annotations(X)
+        return self._finish(self._annotations(X), None)
+
+    def _finish(self, X, raw):
+        """Calibrate, fill and clip; ``raw`` stands in for the method's own probabilities."""
         if isinstance(X, Annotations) and tuple(X.classes) != tuple(self.classes_.tolist()):
             raise ValueError(
                 f"These annotations have the labels {X.classes}; fitted were "
@@ -322,7 +310,7 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
             )
         if not len(X):
             return np.zeros((0, len(self.classes_)))
-        probabilities = self._raw(X)
+        probabilities = self._raw(X) if raw is None else raw
         if self.calibrators_ is not None:
             probabilities = apply_maps(
                 self.calibrators_, to_logits(np.nan_to_num(probabilities, nan=0.5))
@@ -341,7 +329,31 @@ class LabelDistributionEstimator(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         if not self.multilabel_:
             return self.classes_[probabilities.argmax(axis=1)]
+        if self.threshold == "expected_f1":
+            return expected_f1_sets(probabilities)
         return (probabilities > self.threshold).astype(np.int64)
+
+    def transform(self, X):
+        """Return ``predict_proba(X)``: score columns for a fusion, beside an embedding."""
+        return self.predict_proba(X)
+
+    def fit_transform(self, X, y=None):
+        """Fit and return the score columns of the same texts, shape (n, K).
+
+        Texts are asked about once. Those of a probe come from folds that did not see the text,
+        so that a fusion does not trust it too much.
+        """
+        X = self._start(X)
+        self._fit(X, y)
+        held_out = None
+        if self.method == "probe":
+            held_out = self._held_out(X, self._target(X, y)[0], self._answered(X))
+        return self._finish(X, held_out)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return "method_label" of each column."""
+        check_is_fitted(self, "classes_")
+        return np.array([f"{self.method}_{label}" for label in self.classes_], dtype=object)
 
     def score(self, X, y, sample_weight=None):
         """Return minus the alignment NLL (or L1, by ``scoring``); larger is better."""

@@ -51,6 +51,26 @@ def hard_distribution(votes, epsilon=1e-8):
     return np.where(np.asarray(votes) > 0.5, 1 - epsilon, epsilon)
 
 
+def vote_shares(repeats, outcomes=2, smoothing=0.5):
+    """Return (Σ + s) / (R + outcomes · s) of the votes that came, shape (n, K).
+
+    Parameters
+    ----------
+    repeats : array of shape (R, n, K)
+        Votes in [0, 1]; NaN where none came.
+    outcomes : int, default=2
+        What a vote can say: yes or no, or K where it names one label.
+    smoothing : float, default=0.5
+        Pseudo-votes for each outcome (Jeffreys' prior).
+    """
+    votes = np.asarray(repeats, dtype=float)
+    came = (~np.isnan(votes)).sum(axis=0)
+    total = np.nansum(votes, axis=0) + smoothing
+    return np.where(
+        came > 0, total / np.maximum(came + outcomes * smoothing, 1e-300), 1 / outcomes
+    )
+
+
 def compare_to_none(first_step_logits):
     """Return P_l = σ(s_l − s_none) from logits or log-probabilities of shape (n, K + 1)."""
     s = np.asarray(first_step_logits, dtype=float)

@@ -36,8 +36,11 @@ class LinearProbe:
         self.scaler = StandardScaler().fit(X)
         Z = self.scaler.transform(X)
         wanted = max(X.shape[1] // 4, 512) if self.n_components == "auto" else self.n_components
+        # A ridge does not see directions without data, so fewer texts than features are turned
+        # into their own space: the same probe, in fewer unknowns.
+        wanted = min(Z.shape) if wanted is None else min(wanted, *Z.shape)
         self.reducer = None
-        if wanted is not None and wanted < min(Z.shape):
+        if wanted < Z.shape[1]:
             self.reducer = PCA(wanted, random_state=self.random_state).fit(Z)
             Z = self.reducer.transform(Z)
         self.C_ = self._choose(Z, Y) if self.C == "auto" else float(self.C)
