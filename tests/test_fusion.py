@@ -235,3 +235,13 @@ def test_rows_without_an_answer_lean_on_the_encoder(rows):
     with_flag = FusionClassifier(random_state=0).fit(flagged, y)
     assert with_flag.score_columns_.tolist() == [20, 21, 22, 23]
     assert np.abs(with_flag.contributions(flagged)["llm"][lost]).max() == 0
+
+
+@pytest.mark.parametrize("fusion", ["anchored", "concat"])
+def test_votes_alone_are_enough_however_many_rows_there_are(fusion):
+    """Votes repeat in thousands of rows; that says nothing about being the same text."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=1200)
+    votes = np.eye(2)[np.where(rng.random(1200) < 0.9, y, 1 - y)]
+    clf = FusionClassifier(fusion=fusion, score_columns=slice(0, 2), max_epochs=5, random_state=0)
+    assert clf.fit(votes, y).score(votes, y) > 0.88

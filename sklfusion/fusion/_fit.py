@@ -79,7 +79,9 @@ def _watch_rows(inputs, Y, family, settings, rng):
         return None
     n_folds = max(2, round(1 / settings.validation_fraction))
     rows = np.hstack([inputs["encoder"], inputs["codes"]])
-    return assign_folds(rows, Y, family, n_folds, rng) == 0
+    watching = assign_folds(rows, Y, family, n_folds, rng) == 0
+    # many repeats of one text may fill the watching fold; what is left must be able to teach
+    return watching if watching.mean() < 0.5 else None
 
 
 def _as_float32(inputs):

@@ -7,7 +7,9 @@ def assign_folds(X, Y, family, n_folds, rng):
     """Return the fold of each row, shape (n,) int.
 
     Rows with identical features go to the same fold, so that a repeated text never vouches for
-    itself. Multi-class folds are stratified by class, multi-label ones by each row's rarest label.
+    itself; unless there are so few distinct rows that they must be votes alone, which say nothing
+    about being the same text. Multi-class folds are stratified by class, multi-label ones by each
+    row's rarest label.
     """
     n = len(X)
     n_folds = max(2, min(n_folds, n))
@@ -16,6 +18,8 @@ def assign_folds(X, Y, family, n_folds, rng):
     keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     group = group.ravel()
+    if len(first) < min(5 * n_folds, n / 4):
+        first = group = np.arange(n)
     stratum = _stratum(Y[order], family)[first]
     fold_of_group = np.empty(len(first), dtype=int)
     # first is in key order; deal in the shuffled order, stratum by stratum, round robin
