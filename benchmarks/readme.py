@@ -83,6 +83,20 @@ def fine_tune():
     return _table(*table_of(_load("fine_tune")))
 
 
+def peers():
+    """The reliability battery on the peers, row by row."""
+    from benchmarks.load.peers import table
+
+    return _table(*table(_load("peers")))
+
+
+def peers_summary():
+    """How many rows of the battery each library passes."""
+    from benchmarks.load.peers import summary
+
+    return _table(*summary(_load("peers")))
+
+
 NOISE = ("noise_repair", "noise_sidyp")
 
 
@@ -113,6 +127,8 @@ BLOCKS = {
     "paper_agnews": paper_agnews,
     "paper_reuters": paper_reuters,
     "paper_reuters_full": paper_reuters_full,
+    "peers": peers,
+    "peers_summary": peers_summary,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE)},
 }
 

@@ -10,6 +10,7 @@ METHOD_COLORS = {
     "encoder alone": "#0072B2",
     "concatenation": "#999999",
     "fusion": "#009E73",
+    "cascade": "#009E73",
 }
 _SPARE_COLORS = ("#CC79A7", "#56B4E9", "#D55E00", "#7F5FB0", "#6B4C2A")
 
@@ -316,8 +317,8 @@ class CostCurveDisplay:
     Examples
     --------
     >>> from sklfusion.plotting import CostCurveDisplay
-    >>> CostCurveDisplay([0, 0.5, 1], {"fusion": [0.7, 0.82, 0.85]}).scores["fusion"][1]
-    0.82
+    >>> CostCurveDisplay([0, 0.5, 1], {"cascade": [0.7, 0.8, 0.85]}).scores["cascade"][1]
+    0.8
     """
 
     def __init__(self, share, scores, *, chosen=None, score_name="score"):
@@ -332,7 +333,7 @@ class CostCurveDisplay:
         curve = estimator.cost_curve_
         if curve is None:
             raise ValueError("This cascade has budget=0 and never asked; it has no cost curve.")
-        scores = {"fusion": curve["score"]}
+        scores = {"cascade": curve["score"]}
         name = f"out-of-fold {estimator.scoring}"
         return cls(curve["share"], scores, chosen=estimator.share_, score_name=name).plot(ax=ax)
 
@@ -345,7 +346,7 @@ class CostCurveDisplay:
             values = np.asarray(scores, dtype=float).reshape(len(share), -1)
             mean, spread, color = values.mean(axis=1), values.std(axis=1), _color(name, position)
             ax.fill_between(share, mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
-            width = 2.6 if name == "fusion" else 1.6
+            width = 2.6 if position == 0 else 1.6
             ax.plot(share, mean, color=color, lw=width, label=name)
         if self.chosen is not None:
             ax.axvline(100 * self.chosen, color="#888888", lw=1, ls="--", label="chosen")

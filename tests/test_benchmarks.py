@@ -8,7 +8,7 @@ import pytest
 from benchmarks import _common
 from benchmarks.quality import _contest
 
-PROGRAMS = ["baselines", "label_budget", "ablation", "architecture", "semi_supervised"]
+PROGRAMS = ["baselines", "label_budget", "ablation", "architecture", "semi_supervised", "cascade"]
 LLM_PROGRAMS = ["prompts", "domain_shift"]
 
 

@@ -2,7 +2,8 @@
 
 python -m benchmarks.quality.experiments [--quick] [NAME ...]
 
-Names: baselines, label_budget, ablation, architecture, prompts, domain_shift, semi_supervised.
+Names: baselines, label_budget, ablation, architecture, prompts, domain_shift, semi_supervised,
+cascade.
 Each prints one table and writes ``benchmarks/results/NAME.json`` and ``docs/images/NAME.png``.
 """
 
@@ -19,6 +20,7 @@ PROGRAMS = (
     "prompts",
     "domain_shift",
     "semi_supervised",
+    "cascade",
 )
 
 
