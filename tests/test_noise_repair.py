@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklfusion import Annotations, LabelRepairClassifier
 from sklfusion.exceptions import DataWarning
-from sklfusion.noise._selectors import disagreement, row_entropy, vote_shares
+from sklfusion.noise._selectors import disagreement, in_proportion, row_entropy, vote_shares
 from sklfusion.noise._synthetic import add_label_noise
 
 
@@ -91,6 +91,29 @@ class TestSelectors:
         model = LabelRepairClassifier(selector="student", budget=0.2, random_state=0)
         model.fit(X, gold, noisy=llm)
         assert model.n_changed_ > 0.8 * model.budget_used_
+
+    def test_sampled_draws_in_proportion_to_the_doubt(self):
+        """A row of three times the doubt is drawn first three times as often."""
+        rng = np.random.default_rng(0)
+        doubt = np.array([0.6, 0.2, 0.0])
+        first = np.array([in_proportion(doubt, rng).argmax() for _ in range(2000)])
+        assert np.mean(first == 0) == pytest.approx(0.75, abs=0.03)
+        assert 2 not in first
+
+    def test_sampled_finds_more_errors_than_chance_and_moves_with_the_seed(self):
+        """More wrong labels than at random; another seed draws other rows."""
+        X, gold = make_blobs(400, centers=3, n_features=6, random_state=0)
+        noisy = add_label_noise(gold, "symmetric", 0.2, random_state=0)
+        student = LogisticRegression(max_iter=1000)
+        picked = [
+            LabelRepairClassifier(student, selector="sampled", budget=0.1, random_state=seed)
+            .fit(X, gold, noisy=noisy)
+            .queried_
+            for seed in (0, 0, 1)
+        ]
+        assert (picked[0] == picked[1]).all()
+        assert set(picked[0]) != set(picked[2])
+        assert np.mean(noisy[picked[0]] != gold[picked[0]]) > 0.4  # 0.2 at random
 
     def test_neighbors_find_errors_of_a_pattern(self):
         """Where the LLM calls most texts of a class something else, neighbours still tell."""

@@ -14,6 +14,7 @@ from sklfusion import (
     SimplexDiffusionClassifier,
 )
 from sklfusion.exceptions import TrainingDivergedError
+from sklfusion.noise._metrics import agrees_better
 from sklfusion.noise._simplex import cosine_schedule, encode, project, update_weights
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise.sidyp import flatten_epochs
@@ -143,6 +144,29 @@ class TestSiDyP:
         noisy = add_label_noise(gold, "asymmetric", 0.4, random_state=1)
         model = SiDyPClassifier(**FAST).fit(X, noisy)
         assert model.score(X, gold) > 0.9
+
+    def test_two_classes_need_evidence_for_stage_two(self):
+        """With two classes stage I predicts unless noisy labels favour stage II; not beyond."""
+        X, gold = make_blobs(400, centers=2, n_features=6, random_state=0)
+        noisy = add_label_noise(gold, "symmetric", 0.2, random_state=1)
+        model = SiDyPClassifier(**FAST).fit(X, noisy)
+        assert not model.uses_diffusion_  # both are right on blobs
+        assert (model.predict_proba(X) == model.encoder_proba(X)).all()
+        free = SiDyPClassifier(**FAST, guard=False).fit(X, noisy)
+        assert free.uses_diffusion_
+        assert not np.allclose(free.predict_proba(X), free.encoder_proba(X))
+
+    def test_guard_leaves_more_classes_alone(self, fitted):
+        """With three classes stage II always takes part."""
+        assert fitted.uses_diffusion_
+
+    def test_evidence_is_a_standard_error(self):
+        """Ten more hits in a hundred rows are evidence, one more is not."""
+        codes, none = np.ones(100, dtype=int), np.tile([1.0, 0.0], (100, 1))
+        for n_better, verdict in ((0, False), (1, False), (10, True)):
+            better = none.copy()
+            better[:n_better] = [0.0, 1.0]
+            assert agrees_better(none, better, codes) is verdict
 
     def test_onehot_readout_is_a_relabelling(self, data):
         """With one chain and one-hot read-out, p(y|x) = sum_c f_c 1[relabel(c) = y]."""

@@ -1,5 +1,6 @@
 """Noisy-label sets: real LLM labels, and synthetic noise of three kinds on gold labels."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ def load(name, seed, *, n_train=N_TRAIN, view="text and entities"):
         data
     ](rng)
     train = rng.permutation(np.flatnonzero(~test))[:n_train]
-    X = embed(texts)
+    X = _features(tuple(texts))
     noisy = gold[train]
     if data == "MR" and labels != "gold":
         noisy = rows.chatgpt.fillna(-1).to_numpy(dtype=int)[train]
@@ -62,6 +63,12 @@ def load(name, seed, *, n_train=N_TRAIN, view="text and entities"):
     return NoisySet(name, X[train], noisy, gold[train], X[test], gold[test])
 
 
+@functools.cache
+def _features(texts):
+    """Embeddings, looked up once for all draws of a process."""
+    return embed(texts)
+
+
 def _semeval(name, labels, view):
     rows = read("llm/semeval_relation_mixtral")
     parts = {
@@ -70,7 +77,7 @@ def _semeval(name, labels, view):
         "entities marked": [_marked(rows)],
         "marked and entities": [_marked(rows), rows.entity1, rows.entity2],
     }[view]
-    X = np.hstack([embed(p.tolist()) for p in parts])
+    X = np.hstack([_features(tuple(p)) for p in parts])
     gold, train = rows.gold.to_numpy(), (rows.split == "train").to_numpy()
     test = (rows.split == "test").to_numpy()
     noisy = gold if labels == "gold" else rows.mixtral8x22b.to_numpy()

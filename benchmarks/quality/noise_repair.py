@@ -19,8 +19,10 @@ from sklfusion.noise import _selectors
 NAME = "noise_repair"
 SETS = ("SemEval/Mixtral", "MR/ChatGPT", "BABE/mistral_7b", "TREC/asymmetric")
 BUDGETS = (0.05, 0.25, 0.5)
-SELECTORS = ("random", "entropy", "student", "error_model", "neighbors", "oracle")
+SELECTORS = ("random", "entropy", "student", "error_model", "neighbors", "sampled", "oracle")
 SEEDS = 5
+#: Selectors that draw rows at random: the mean of so many draws per seed.
+DRAWS = {"random": 4, "sampled": 4}
 
 
 def choose_student(data, seed):
@@ -50,12 +52,13 @@ def run_draw(name, seed):
         "student": lambda X, codes, _: _selectors.self_doubt(proba, codes),
         "error_model": "error_model",
         "neighbors": "neighbors",
+        "sampled": "sampled",
         "oracle": lambda X, codes, _: wrong,
     }
 
-    def accuracy(budget, selector="random"):
+    def accuracy(budget, selector="random", draw=0):
         model = LabelRepairClassifier(
-            student, selector=chosen[selector], budget=budget, random_state=seed
+            student, selector=chosen[selector], budget=budget, random_state=100 * draw + seed
         ).fit(data.X, data.gold, noisy=data.noisy)
         score = float(np.mean(model.predict(data.X_test) == data.y_test))
         return score, float(wrong[model.queried_].mean()) if budget else 0.0
@@ -63,9 +66,10 @@ def run_draw(name, seed):
     out = {"LLM labels": accuracy(0.0)[0], "gold labels": accuracy(1.0)[0]}
     for selector in SELECTORS:
         for budget in BUDGETS:
-            score, share = accuracy(budget, selector)
-            out[f"{selector} {budget:.0%}"] = score
-            out[f"{selector} {budget:.0%} wrong"] = share
+            runs = [accuracy(budget, selector, i) for i in range(DRAWS.get(selector, 1))]
+            out[f"{selector} {budget:.0%}"], out[f"{selector} {budget:.0%} wrong"] = (
+                float(v) for v in np.mean(runs, axis=0)
+            )
     return out
 
 
@@ -83,7 +87,11 @@ def summarise(draws):
         for selector in SELECTORS[1:]:
             for budget in BUDGETS:
                 gain = [r[f"{selector} {budget:.0%}"] - r[f"random {budget:.0%}"] for r in runs]
-                out[name][f"{selector} {budget:.0%}"]["gain over random"] = float(np.mean(gain))
+                cell = out[name][f"{selector} {budget:.0%}"]
+                cell["gain over random"] = float(np.mean(gain))
+                cell["gain error"] = float(
+                    np.std(gain, ddof=min(1, len(gain) - 1)) / len(gain) ** 0.5
+                )
     return out
 
 

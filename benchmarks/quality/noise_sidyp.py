@@ -7,6 +7,7 @@ same for all. Draws that are in the results file are not made again; ``--fresh``
 """
 
 import argparse
+import itertools
 import json
 import time
 import warnings
@@ -16,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from benchmarks._common import RESULTS, print_table, save_figure, write_json
+from benchmarks._common import CACHE, print_table, save_figure, write_json
 from benchmarks.quality import _noise_sets
 from sklfusion import (
     KNNLabelPrior,
@@ -39,46 +40,37 @@ def logistic(C):
     return LogisticRegression(C=C, max_iter=1000)
 
 
-def smoothed_logistic(X, codes, n_classes, C, smoothing):
-    """Logistic regression on smoothed labels: each row once per class, with weights."""
-    target = np.full((len(codes), n_classes), smoothing / n_classes)
-    target[np.arange(len(codes)), codes] += 1 - smoothing
+def soft_logistic(X, target, C):
+    """Logistic regression on label distributions: each row once per class, with weights."""
     rows, labels = np.nonzero(target)
     return logistic(C).fit(X[rows], labels, sample_weight=target[rows, labels])
 
 
 def candidates(name, X, codes, seed):
-    """Yield (setting, fit function) for the settings a method may choose from."""
+    """Yield (setting, fitted model) for the settings a method may choose from."""
     from cleanlab.classification import CleanLearning
 
-    k = int(codes.max()) + 1
+    onehot = np.eye(int(codes.max()) + 1)[codes]
     if name == "plain":
         for C in GRID:
-            yield {"C": C}, lambda C=C: logistic(C).fit(X, codes)
+            yield {"C": C}, logistic(C).fit(X, codes)
     elif name == "label smoothing":
         for C in GRID[1:4]:
             for s in (0.1, 0.3):
-                yield (
-                    {"C": C, "smoothing": s},
-                    lambda C=C, s=s: smoothed_logistic(X, codes, k, C, s),
-                )
+                target = (1 - s) * onehot + s / onehot.shape[1]
+                yield {"C": C, "smoothing": s}, soft_logistic(X, target, C)
     elif name == "CleanLearning":
         for C in GRID[1:4]:
-            yield (
-                {"C": C},
-                lambda C=C: CleanLearning(logistic(C), cv_n_folds=3, seed=seed).fit(X, codes),
-            )
+            yield {"C": C}, CleanLearning(logistic(C), cv_n_folds=3, seed=seed).fit(X, codes)
     else:
         prior, detector = KNNLabelPrior(), None
         if name == "kNN baseline":
             prior, detector = None, TrainingDynamicsNoiseDetector(random_state=seed)
-        for C in GRID[1:4]:
-            yield (
-                {"C": C},
-                lambda C=C: NoisyLabelKNNClassifier(
-                    logistic(C), prior=prior, detector=detector
-                ).fit(X, codes),
-            )
+        first = NoisyLabelKNNClassifier(logistic(GRID[1]), prior=prior, detector=detector)
+        first.fit(X, codes)
+        yield {"C": GRID[1]}, first.estimator_
+        for C in GRID[2:4]:  # the candidates do not depend on C
+            yield {"C": C}, soft_logistic(X, first.prior_estimator_.prior_, C)
 
 
 def fit_baseline(name, data, seed):
@@ -88,8 +80,7 @@ def fit_baseline(name, data, seed):
         known, test_size=0.1, random_state=seed, stratify=data.noisy[known]
     )
     best = None
-    for setting, fit in candidates(name, data.X[train], data.noisy[train], seed):
-        model = fit()
+    for setting, model in candidates(name, data.X[train], data.noisy[train], seed):
         score = np.mean(model.predict(data.X[val]) == data.noisy[val])
         if best is None or score > best[0]:
             best = score, setting, model
@@ -124,24 +115,33 @@ def score(predicted, data):
     }
 
 
-def run_draw(name, seed):
-    """All methods on one draw of one set."""
+def run_draw(name, seed, done, methods=METHODS):
+    """Add what is missing to one draw of one set."""
     data = _noise_sets.load(name, seed)
-    out = {
+    out = done | {
         "n": len(data.noisy), "n_test": len(data.y_test),
         "label_accuracy": float(np.mean(data.noisy == data.gold)),
     }  # fmt: skip
     for method in METHODS[:-2]:
-        predicted, setting = fit_baseline(method, data, seed)
-        out[method] = score(predicted, data) | {"setting": setting}
+        if method in methods and method not in out:
+            predicted, setting = fit_baseline(method, data, seed)
+            out[method] = score(predicted, data) | {"setting": setting}
+    if "SiDyP" in methods and "SiDyP" not in out:
+        out |= sidyp_draw(data, seed)
+    return out
+
+
+def sidyp_draw(data, seed):
+    """SiDyP and its encoder."""
     start = time.perf_counter()
     model = fit_sidyp(data, seed)
     seconds = time.perf_counter() - start
-    out["encoder"] = score(model.classes_[model.encoder_proba(data.X_test).argmax(axis=1)], data)
-    out["SiDyP"] = score(model.predict(data.X_test), data) | {"seconds": seconds}
-    refined = model.refined_labels_
-    out["refined_accuracy"] = float(np.mean(refined == data.gold))
-    return out
+    encoder = model.classes_[model.encoder_proba(data.X_test).argmax(axis=1)]
+    return {
+        "encoder": score(encoder, data),
+        "SiDyP": score(model.predict(data.X_test), data) | {"seconds": seconds},
+        "refined_accuracy": float(np.mean(model.refined_labels_ == data.gold)),
+    }
 
 
 #: What is changed in each row of the ablation, on SemEval.
@@ -161,20 +161,19 @@ ABLATION = {
 VIEWS = ("text", "entities marked", "marked and entities")
 
 
-def ablation_draw(seed):
-    """Variants of SiDyP on SemEval, one seed."""
-    data = _noise_sets.load("SemEval/Mixtral", seed)
-    out = {}
-    for variant, params in ABLATION.items():
-        out[variant] = score(fit_sidyp(data, seed, **params).predict(data.X_test), data)
-        print(seed, variant, out[variant], flush=True)
-    for view in VIEWS:
-        seen = _noise_sets.load("SemEval/Mixtral", seed, view=view)
-        model = fit_sidyp(seen, seed)
-        encoder = model.classes_[model.encoder_proba(seen.X_test).argmax(axis=1)]
-        out[f"embedding: {view}"] = score(model.predict(seen.X_test), seen)
-        out[f"embedding: {view}, encoder alone"] = score(encoder, seen)
-    return out
+def ablation_draw(variant, seed):
+    """One variant of SiDyP on SemEval, one seed."""
+    if variant in ABLATION:
+        data = _noise_sets.load("SemEval/Mixtral", seed)
+        model = fit_sidyp(data, seed, **ABLATION[variant])
+        return {variant: score(model.predict(data.X_test), data)}
+    data = _noise_sets.load("SemEval/Mixtral", seed, view=variant)
+    model = fit_sidyp(data, seed)
+    encoder = model.classes_[model.encoder_proba(data.X_test).argmax(axis=1)]
+    return {
+        f"embedding: {variant}": score(model.predict(data.X_test), data),
+        f"embedding: {variant}, encoder alone": score(encoder, data),
+    }
 
 
 def summarise(draws):
@@ -247,46 +246,64 @@ def draw_figure(summary):
     save_figure(figure, NAME)
 
 
+def complete(draws):
+    """The draws on which all methods have run, sets in order."""
+    out = {n: {s: d for s, d in draws.get(n, {}).items() if "SiDyP" in d and "plain" in d}
+           for n in _noise_sets.names()}  # fmt: skip
+    return {name: seeds for name, seeds in out.items() if seeds}
+
+
+def run(draws, names, args):
+    """Make the missing draws, seed by seed, and yield after each."""
+    for seed in map(str, range(args.seeds)):
+        for name in names:
+            done = draws.setdefault(name, {}).get(seed, {})
+            if not set(args.methods) <= set(done):
+                draws[name][seed] = run_draw(name, int(seed), done, args.methods)
+                yield f"{name} {seed}"
+
+
+def run_ablation(ablation, args):
+    """The same for the ablation, variant by variant."""
+    for seed in map(str, range(min(args.seeds, 3))):
+        done = ablation.setdefault(seed, {})
+        for variant in (*ABLATION, *VIEWS):
+            if variant not in done and f"embedding: {variant}" not in done:
+                done |= ablation_draw(variant, int(seed))
+                yield f"{variant} {seed}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two sets, one seed, nothing written")
     parser.add_argument("--fresh", action="store_true", help="forget earlier draws")
     parser.add_argument("--sets", nargs="*", help="only these sets")
+    parser.add_argument("--methods", nargs="*", default=METHODS, help="only these methods")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--no-ablation", action="store_true")
-    parser.add_argument("--only-ablation", action="store_true")
+    parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so long")
+    parser.add_argument("--ablation", action="store_true", help="only the ablation")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
-    path = RESULTS / f"{NAME}.json"
+    path = CACHE / f"{NAME}.json"
     stored = json.loads(path.read_text()) if path.exists() and not args.fresh else {}
     draws, ablation = stored.get("draws", {}), stored.get("ablation", {})
-    names = args.sets or (
-        ["SemEval/Mixtral", "TREC/asymmetric"] if args.quick else _noise_sets.names()
-    )
+    names, start = args.sets or _noise_sets.names(), time.perf_counter()
     if args.quick:
-        draws, ablation = {}, {}
-
-    def save():
-        if args.quick:
-            return {"draws": draws, "ablation": ablation, "summary": summarise(draws)}
-        ordered = {n: draws[n] for n in _noise_sets.names() if n in draws}
-        results = {"draws": ordered, "ablation": ablation, "summary": summarise(ordered)}
-        write_json(NAME, results)
-        return results
-
-    for name in [] if args.only_ablation else names:
-        for seed in map(str, range(1 if args.quick else args.seeds)):
-            if seed not in draws.setdefault(name, {}):
-                draws[name][seed] = run_draw(name, int(seed))
-                save()
-    if not args.quick and not args.no_ablation:
-        for seed in map(str, range(min(args.seeds, 3))):
-            if seed not in ablation:
-                ablation[seed] = ablation_draw(int(seed))
-                save()
-    results = save()
+        draws, ablation, args.seeds = {}, {}, 1
+        names = ["SemEval/Mixtral", "TREC/asymmetric"]
+    steps = [] if args.ablation else [run(draws, names, args)]
+    steps += [run_ablation(ablation, args)] if args.ablation else []
+    for done in itertools.chain(*steps):
+        print(f"{done}, {time.perf_counter() - start:.0f} s", flush=True)
+        if not args.quick:
+            path.write_text(json.dumps({"draws": draws, "ablation": ablation}))
+        if time.perf_counter() - start > args.seconds:
+            return
+    draws = complete(draws)
+    results = {"draws": draws, "ablation": ablation, "summary": summarise(draws)}
     report(results)
-    if not args.quick:
+    if not (args.quick or args.sets or set(args.methods) < set(METHODS)):
+        write_json(NAME, results)
         draw_figure(results["summary"])
 
 

@@ -131,7 +131,7 @@ class MLPTrajectoryEncoder(BaseEstimator):
         return self
 
     def _train(self, net, inputs, targets):
-        optimizer = torch.optim.AdamW(net.parameters(), lr=1.0, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1.0, weight_decay=0.0, fused=True)
         n_batches = -(-len(inputs) // self.batch_size)
         total, self.snapshots_, step = self.n_epochs * n_batches, [], 0
         for epoch in range(self.n_epochs):

@@ -40,6 +40,25 @@ class DiffusionSettings:
     legacy: bool = False
 
 
+def settings_of(estimator):
+    """Collect the parameters of stage II from a SiDyP estimator."""
+    return DiffusionSettings(
+        simplex_value=estimator.simplex_value,
+        train_timesteps=estimator.train_timesteps,
+        infer_timesteps=estimator.infer_timesteps,
+        n_resample=estimator.n_resample,
+        resample_start=0.0 if estimator.legacy else estimator.resample_start,
+        n_epochs=estimator.diffusion_epochs,
+        learning_rate=estimator.diffusion_lr,
+        warmup=estimator.warmup,
+        lambda_coreg=estimator.lambda_coreg,
+        hidden_dim=estimator.hidden_dim,
+        readout=estimator.readout,
+        n_chains=estimator.n_chains,
+        legacy=estimator.legacy,
+    )
+
+
 class LabelDiffusion:
     """M denoisers over K classes; state is plain arrays.
 
@@ -93,7 +112,8 @@ class LabelDiffusion:
 
     def _run(self, nets, features, codes, validation):
         s = self.settings
-        optimizer = torch.optim.Adam(nets.parameters(), lr=1.0)
+        # fused: the time tables make the plain loop over parameters half of the cost of a step
+        optimizer = torch.optim.Adam(nets.parameters(), lr=1.0, fused=True)
         certain = (self.prior > 0).sum(axis=2) == 1
         n_warm, best = max(1, round(s.warmup * s.n_epochs)), -1.0
         for epoch in range(s.n_epochs):

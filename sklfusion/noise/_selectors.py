@@ -85,6 +85,12 @@ def neighbor_doubt(X, codes):
     return self_doubt(prior.prior_, codes)
 
 
+def in_proportion(doubt, rng):
+    """Scores whose largest are a draw without replacement in proportion to `doubt`."""
+    # the largest of log weights + Gumbel noise
+    return np.log(np.maximum(doubt, 1e-6)) + rng.gumbel(size=len(doubt))
+
+
 def error_model_scores(features, codes, checked, is_wrong):
     """Probability that a label is wrong, learnt on rows that a human checked.
 

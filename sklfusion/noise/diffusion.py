@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from sklfusion.noise._labels import noisy_target
 from sklfusion.noise.prior import KNNLabelPrior, cut_candidates
-from sklfusion.noise.sidyp import _settings
 
 
 class SimplexDiffusionClassifier(ClassifierMixin, BaseEstimator):
@@ -131,7 +130,7 @@ missing_label, legacy
         -------
         self
         """
-        from sklfusion.noise._label_diffusion import LabelDiffusion
+        from sklfusion.noise._label_diffusion import LabelDiffusion, settings_of
 
         self._validate_params()
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
@@ -145,7 +144,7 @@ missing_label, legacy
         known = codes >= 0
         base = self.estimator if self.estimator is not None else LogisticRegression()
         self.estimator_ = clone(base).fit(X[known] / self._scale, codes[known])
-        self.diffusion_ = LabelDiffusion(_settings(self), len(self.classes_), seed)
+        self.diffusion_ = LabelDiffusion(settings_of(self), len(self.classes_), seed)
         weights = np.repeat(self.prior_[None], self.n_branches, axis=0)
         self.diffusion_.fit(self._features(X), codes, weights)
         self.refined_labels_ = self.classes_[self.diffusion_.prior.mean(axis=0).argmax(axis=1)]

@@ -16,7 +16,9 @@ from sklfusion.noise import _selectors
 from sklfusion.noise._gold import Asker, soften, weight_kwargs
 from sklfusion.noise._labels import as_annotations, codes_for, noisy_target
 
-_SELECTORS = {"entropy", "disagreement", "student", "error_model", "neighbors", "random"}
+_SELECTORS = {
+    "entropy", "disagreement", "student", "error_model", "neighbors", "sampled", "random",
+}  # fmt: skip
 
 
 class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -40,6 +42,8 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         - ``"neighbors"``: one minus the weight of the label among the candidates of a
           :class:`~sklfusion.KNNLabelPrior`, which knows how the LLM confuses classes. Needs
           numeric X.
+        - ``"sampled"``: random rows, drawn in proportion to the doubt of ``"neighbors"``. Finds
+          fewer errors than the most doubtful rows do, but all over the data.
         - ``"random"``: the control. Any gain must be measured against it.
         - a callable ``(X, codes, proba) -> scores`` with codes -1 for refused rows and ``proba``
           the LLM's probabilities or None.
@@ -236,8 +240,10 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             scores = _selectors.disagreement(shares)
         elif self.selector == "student":
             scores = _selectors.self_doubt(student, codes)
-        elif self.selector == "neighbors":
+        elif self.selector in ("neighbors", "sampled"):
             scores = _selectors.neighbor_doubt(X, codes)
+            if self.selector == "sampled":
+                scores = _selectors.in_proportion(scores, rng)
         elif self.selector == "error_model":
             first = rng.permutation(len(codes))[: max(1, budget // 2)] if budget else []
             scores = self._error_model(X, codes, student, np.asarray(first, dtype=int), asker)

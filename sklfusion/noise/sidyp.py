@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from sklfusion._validation import check_texts
 from sklfusion.noise._labels import noisy_target
+from sklfusion.noise._metrics import agrees_better
 from sklfusion.noise.dynamics import _make_encoder, mark_suspicious, suspicion_scores
 from sklfusion.noise.prior import KNNLabelPrior
 
@@ -74,6 +75,11 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         Probabilities of the last step, or (nearly) its best class alone.
     n_chains : int, default=4
         Reverse chains that are averaged per class and branch.
+    guard : bool, default=True
+        With two classes, predict by stage I alone unless stage II agrees with the noisy labels of
+        the validation rows better, by a standard error. Of two classes the correction can only
+        move the border, and a skewed annotator looks like skewed classes; noisy labels are then a
+        better judge than the estimated confusions. No effect on more classes.
     validation_fraction : float, default=0.1
         Share of the rows whose noisy labels choose the encoder's epoch, and whose best candidates
         choose the denoisers'.
@@ -112,6 +118,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         Rows that were trained on; the others validate.
     encoder_, diffusion_ : objects
         The fitted stages.
+    uses_diffusion_ : bool
+        Whether stage II takes part in predictions, see ``guard``.
     n_corrected_ : int
         Wrong labels that ``refined_labels_`` sets right, if gold labels were passed.
 
@@ -158,6 +166,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         "infer_timesteps": [Interval(Integral, 1, None, closed="left")],
         "readout": [StrOptions({"mixture", "onehot"})],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
+        "guard": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "legacy": ["boolean"],
         "random_state": ["random_state"],
@@ -189,6 +198,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         hidden_dim=128,
         readout="mixture",
         n_chains=4,
+        guard=True,
         validation_fraction=0.1,
         missing_label=-1,
         legacy=False,
@@ -217,6 +227,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.hidden_dim = hidden_dim
         self.readout = readout
         self.n_chains = n_chains
+        self.guard = guard
         self.validation_fraction = validation_fraction
         self.missing_label = missing_label
         self.legacy = legacy
@@ -252,6 +263,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         features = self._fit_encoder(X, codes, val)
         self._fit_prior(self._embed(X, fit=True), codes, features)
         self._fit_diffusion(flatten_epochs(features), codes, val)
+        self._fit_guard(X[val], codes[val])
         if gold is not None:
             said = np.r_[self.classes_, self.classes_[:1]][codes]
             self.n_corrected_ = int(((said != gold) & (self.refined_labels_ == gold)).sum())
@@ -329,12 +341,12 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.transition_matrix_ = np.mean([p.transition_matrix_ for p in priors], axis=0)
 
     def _fit_diffusion(self, features, codes, val):
-        from sklfusion.noise._label_diffusion import LabelDiffusion
+        from sklfusion.noise._label_diffusion import LabelDiffusion, settings_of
 
         train = self.train_rows_
         best = self.prior_.mean(axis=1)
         pseudo = best.argmax(axis=1)
-        self.diffusion_ = LabelDiffusion(_settings(self), len(self.classes_), self._seed)
+        self.diffusion_ = LabelDiffusion(settings_of(self), len(self.classes_), self._seed)
         self.diffusion_.fit(
             features[:, train],
             codes[train],
@@ -345,6 +357,14 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.val_scores_ = self.diffusion_.val_scores
         best[train] = self.diffusion_.prior.mean(axis=0)
         self.refined_labels_ = self.classes_[best.argmax(axis=1)]
+
+    def _fit_guard(self, X, codes):
+        self.uses_diffusion_ = True
+        if not self.guard or self.legacy or len(self.classes_) > 2:
+            return
+        self.uses_diffusion_ = len(X) > 0 and agrees_better(
+            self._branch_proba(X).mean(axis=0), self.predict_proba(X), codes
+        )
 
     def encoder_proba(self, X):
         """Return stage I's own probabilities of shape (n, K): the baseline to beat."""
@@ -359,6 +379,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         """Return class probabilities of shape (n, K)."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
+        if not self.uses_diffusion_:
+            return self._branch_proba(X).mean(axis=0)
         features = flatten_epochs(self.encoder_.transform_epochs(X))
         return self.diffusion_.predict_proba(features, self._branch_proba(X))
 
@@ -379,24 +401,3 @@ def flatten_epochs(features):
     """Lay the epochs side by side: (M, E, n, d) -> (M, n, E * d)."""
     m, e, n, d = features.shape
     return features.transpose(0, 2, 1, 3).reshape(m, n, e * d)
-
-
-def _settings(estimator):
-    """Collect the parameters of stage II."""
-    from sklfusion.noise._label_diffusion import DiffusionSettings
-
-    return DiffusionSettings(
-        simplex_value=estimator.simplex_value,
-        train_timesteps=estimator.train_timesteps,
-        infer_timesteps=estimator.infer_timesteps,
-        n_resample=estimator.n_resample,
-        resample_start=0.0 if estimator.legacy else estimator.resample_start,
-        n_epochs=estimator.diffusion_epochs,
-        learning_rate=estimator.diffusion_lr,
-        warmup=estimator.warmup,
-        lambda_coreg=estimator.lambda_coreg,
-        hidden_dim=estimator.hidden_dim,
-        readout=estimator.readout,
-        n_chains=estimator.n_chains,
-        legacy=estimator.legacy,
-    )
