@@ -126,6 +126,16 @@ def test_example_f1_exposes_the_empty_case_and_the_threshold():
     assert example_f1(sparse.csr_array(y > 0.5), p) == 1.0
 
 
+def test_one_label_per_text_says_the_most_probable():
+    """Without multilabel a share of exactly one half is still an answer: F1 is the accuracy."""
+    y, p = [[0.8, 0.2], [0.4, 0.6]], [[0.5, 0.5], [0.1, 0.9]]
+    assert example_f1(y, p, multilabel=False) == 1.0
+    assert example_f1(y, p) == 0.5
+    table = alignment_table(y, {"m": p}, base_rates=[0.6, 0.4], multilabel=False)
+    assert table["m"]["f1"] == 1.0
+    assert table["base rate"]["f1"] == 0.5
+
+
 def test_sample_weight_equals_repetition():
     """Weight 2 is the same as the text twice, for every metric."""
     rng = np.random.default_rng(1)

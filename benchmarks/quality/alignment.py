@@ -1,12 +1,17 @@
 """Do label distributions of LLMs agree with people? Method by metric on five data sets.
 
-python -m benchmarks.quality._alignment_collect    # the embedded LLM; minutes, resumable
-python -m benchmarks.quality.alignment [--quick]   # the table, the figure, the JSON
+python -m benchmarks.quality._alignment_collect --cost   # the embedded LLM; resumable, an hour
+python -m benchmarks.quality.alignment [--quick]         # the table, the figure, the JSON
 
 GoEmotions and SemEval: the embedded LLM (SmolLM2-135M) against 0/1 gold. Unhealthy comments and
-Kern tweets: crowd rates, no LLM. BABE: votes of thirteen LLMs under nine prompts against five
-experts. Everything that learns is fitted on training rows only; strengths and thresholds are
-chosen by cross-validation inside them.
+Kern tweets: the same against crowd rates. BABE: votes of thirteen LLMs under nine prompts against
+five experts.
+
+The protocol of the first four: 200 texts are judged, up to 400 others were read by the LLM and
+are learnt from, and the encoder's probe sees 2,000 labelled texts of the training pool, which
+needs no LLM. Every strength is chosen by cross-validation within the training texts. "F1" cuts at
+0.5; "F1 set" says the set of largest expected F1, which has nothing to tune. Intervals come from
+a bootstrap over the judged texts, spreads from five redraws of judged and learnt texts.
 """
 
 import argparse
@@ -14,352 +19,310 @@ import warnings
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks._common import embed, print_table, save_figure, write_json
+from benchmarks.quality import _alignment_babe as babe
 from benchmarks.quality import _alignment_collect as asked
-from benchmarks.quality import _alignment_data as data
-from sklfusion import Annotations, FusionClassifier, MultiLabelThresholds
+from sklfusion import FusionClassifier
 from sklfusion.alignment import (
     AlignmentDisplay,
+    DistributionPool,
     LabelDistributionEstimator,
     alignment_table,
     calls_per_text,
     example_f1,
+    expected_f1_sets,
 )
 from sklfusion.exceptions import CacheMissError, DataWarning
 
 ZERO_SHOT = ("hard", "compare_to_none", "max", "unary", "binary")
-# The largest of these that has been collected is used.
-TEST_SIZES = (200, 180, 160, 140, 120, 100)
-TRAIN_SIZES = (200, 100, 60, 50, 40, 30, 20)
-PAIR_SIZES = (60, 20)
+PLATT = ("compare_to_none", "max", "unary")
+PROBES = ("probe, LLM state", "probe, MiniLM", "probe, MiniLM, all texts")
+READINGS = ("unary", "compare_to_none", "max")
+N_TEST, N_ENCODER = 200, 2000
+TRAIN_SIZES = (400, 300, 200)  # the largest that has been collected is used
+REDRAWS = 5
 
 
-def stored(source, pool, sizes, queries):
-    """Return texts, targets and stored annotations of as many texts of a pool as there are."""
+class Texts:
+    """Texts with rates, embeddings, and what the LLM said about them."""
+
+    def __init__(self, y, h, said):
+        self.y, self.h, self.said = y, h, said
+
+    def __getitem__(self, rows):
+        return Texts(self.y[rows], self.h[rows], self.said[rows])
+
+    @property
+    def columns(self):
+        """LLM scores for a fusion: probabilities by three readings, 3 K columns."""
+        return np.hstack([reading(method, self.said) for method in READINGS])
+
+
+def reading(method, said):
+    """Zero-shot probabilities."""
+    return LabelDistributionEstimator(method).fit(said).predict_proba(said)
+
+
+def stored(source, pool, n, queries):
+    """Return texts, targets and stored annotations, or None if some are missing."""
+    texts, y = source.draw(pool, n)
     asker = asked.collector(source, queries).set_params(scorer__cache_only=True)
-    for n in sizes:
-        texts, y = source.draw(pool, n)
-        try:
-            return texts, y, asker.annotate(texts)
-        except CacheMissError:
-            continue
-    return None
+    try:
+        return Texts(y, embed(texts), asker.annotate(texts))
+    except CacheMissError:
+        return None
 
 
-def llm_dataset(name):
-    """One table of the embedded LLM: zero-shot methods, Platt, probes and fusion."""
+def llm_dataset(name, redraws=REDRAWS):
+    """One table of the embedded LLM, and how it varies."""
     source = asked.SOURCES[name]()
-    test = stored(source, "test", TEST_SIZES, ["list", "unary"])
-    train = stored(source, "train", TRAIN_SIZES, ["list", "unary"])
+    both = ["list", "unary"]
+    test = stored(source, "test", N_TEST, [*both, "pairs"])
+    found = (stored(source, "train", n, both) for n in TRAIN_SIZES)
+    train = next((part for part in found if part is not None), None)
     if test is None or train is None:
-        raise SystemExit(f"Run python -m benchmarks.quality._alignment_collect {name} first.")
-    (texts, y, said), (texts_fit, y_fit, said_fit) = test, train
-    k = len(source.labels)
-    predictions, sets, costs = {}, {}, {}
-    for method in ZERO_SHOT[:-1]:
-        estimator = LabelDistributionEstimator(method).fit(said)
-        predictions[method] = estimator.predict_proba(said)
-        costs[method] = estimator.calls_per_text_
-    for method in ("max", "unary"):
-        estimator = LabelDistributionEstimator(method, calibrate="per_label_platt")
-        predictions[f"{method} + Platt"] = estimator.fit(said_fit, y_fit).predict_proba(said)
-        costs[f"{method} + Platt"] = estimator.calls_per_text_
-    supervised(predictions, sets, costs, texts, said, texts_fit, y_fit, said_fit)
-    table = alignment_table(y, predictions, base_rates=y_fit.mean(axis=0), costs=costs, sets=sets)
-    for method, chosen in tuned_sets(said, said_fit, y_fit).items():
-        table[method]["f1_tuned"] = example_f1(y, chosen)
-    for method, chosen in sets.items():
-        table[method]["f1_tuned"] = example_f1(y, chosen)
-        table[method]["f1"] = example_f1(y, predictions[method])
+        raise SystemExit("Run python -m benchmarks.quality._alignment_collect first.")
+    n = len(train.y)
+    texts, y = source.draw("train", N_ENCODER)
+    more = (y[n:], embed(texts)[n:])
+    predictions = predict(train, test, more, pairs=True)
+    table = judge(test.y, predictions, train.y.mean(axis=0))
+    add_costs(table, name, len(source.labels))
     return {
         "table": table,
-        "n_train": len(texts_fit),
-        "n_test": len(texts),
+        "n_train": n,
+        "n_encoder": len(texts),
+        "n_test": N_TEST,
         "labels": list(source.labels),
-        "pairs": pair_table(source, k),
+        "lines": {**lines(table), **intervals(test.y, predictions)},
+        "redraws": redrawn(train, test, more, redraws),
     }
 
 
-def supervised(predictions, sets, costs, texts, said, texts_fit, y_fit, said_fit):
-    """Add the two probes and the fusion: probabilities, and sets by tuned thresholds."""
-    h, h_fit = embed(texts), embed(texts_fit)
-    z, z_fit = score_block(said), score_block(said_fit)
-    k = y_fit.shape[1]
-    # Both vectors are what an encoder saw: the sentence, and the state before the first label.
-    state = StandardScaler().fit(said_fit.hidden)
-    width = np.sqrt(said.hidden.shape[1])
-    both = np.hstack([h, state.transform(said.hidden) / width])
-    both_fit = np.hstack([h_fit, state.transform(said_fit.hidden) / width])
-    fusion = FusionClassifier(
-        score_columns=slice(both.shape[1], both.shape[1] + z.shape[1]),
-        score_classes=list(range(k)),
-        random_state=0,
-    )
-    rows = {
-        "probe, LLM state": (LabelDistributionEstimator("probe"), said_fit.hidden, said.hidden),
-        "probe, MiniLM": (LabelDistributionEstimator("probe"), h_fit, h),
-        "fusion": (fusion, np.hstack([both_fit, z_fit]), np.hstack([both, z])),
-    }
-    for name, (estimator, X_fit, X) in rows.items():
-        tuned = MultiLabelThresholds(clone(estimator), scoring="f1_samples")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)
-            tuned.fit(np.asarray(X_fit, dtype=np.float32), y_fit.astype(int))
-        X = np.asarray(X, dtype=np.float32)
-        predictions[name], sets[name] = tuned.predict_proba(X), tuned.predict(X)
-    costs.update({"probe, LLM state": 1, "probe, MiniLM": 0, "fusion": 1 + k})
-
-
-def score_block(said):
-    """LLM scores for the fusion: probabilities by three readings, 3 K columns."""
-    readings = ("unary", "compare_to_none", "max")
-    return np.hstack(
-        [LabelDistributionEstimator(m).fit(said).predict_proba(said) for m in readings]
-    )
-
-
-def tuned_sets(said, said_fit, y_fit):
-    """Label sets of zero-shot methods with thresholds tuned on the training rows."""
-    out = {}
-    for method in ZERO_SHOT[1:-1]:
-        estimator = LabelDistributionEstimator(method).fit(said)
-        tuner = MultiLabelThresholds(scoring="f1_samples")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DataWarning)
-            tuner.fit(estimator.predict_proba(said_fit), y_fit.astype(int))
-        out[method] = tuner.predict(estimator.predict_proba(said))
+def predict(train, test, more, pairs=False):
+    """Return the probabilities of every method for the texts of ``test``."""
+    out = {m: reading(m, test.said) for m in ZERO_SHOT if pairs or m != "binary"}
+    for method in PLATT:
+        estimator = LabelDistributionEstimator(method, calibrate="per_label_platt")
+        out[f"{method} + Platt"] = estimator.fit(train.said, train.y).predict_proba(test.said)
+    out |= supervised(train, test, more)
     return out
 
 
-def pair_table(source, k):
-    """The pairwise queries, on fewer texts because they cost K (K + 1) / 2 calls each."""
-    found = stored(source, "test", PAIR_SIZES, ["list", "unary", "pairs"])
-    if found is None:
-        return None
-    _, y, said = found
-    predictions = {
-        m: LabelDistributionEstimator(m).fit(said).predict_proba(said) for m in ZERO_SHOT
-    }
-    _, y_fit = source.draw("train", 200)
-    costs = {m: calls_per_text(m, k) for m in ZERO_SHOT}
-    table = alignment_table(y, predictions, base_rates=y_fit.mean(axis=0), costs=costs)
-    return {"table": table, "n_test": len(y)}
-
-
-def crowd_dataset(load, quick):
-    """Soft targets without an LLM: probes on rates, on majority labels, and the base rates."""
-    names, texts_fit, y_fit, texts, y, _ = load()
-    n_fit, n = (200, 200) if quick else (600, 400)
-    order = np.random.default_rng(0).permutation
-    rows_fit, rows = order(len(texts_fit))[:n_fit], order(len(texts))[:n]
-    y_fit, y = y_fit[rows_fit], y[rows]
-    h_fit, h = embed(texts_fit[rows_fit]), embed(texts[rows])
+def supervised(train, test, more):
+    """Probes, their pool with the LLM's readings, and the classifier of the package."""
+    y_all, h_all = np.vstack([train.y, more[0]]), np.vstack([train.h, more[1]])
     probe = LabelDistributionEstimator("probe")
-    majority = (y_fit > 0.5).astype(float)
-    predictions = {
-        "hard, MiniLM": (clone(probe).fit(h_fit, majority).predict(h)).astype(float),
-        "probe on majority labels": clone(probe).fit(h_fit, majority).predict_proba(h),
-        "probe on rates": clone(probe).fit(h_fit, y_fit).predict_proba(h),
+    given = {
+        "probe, LLM state": (train.said.hidden, train.y, test.said.hidden),
+        "probe, MiniLM": (train.h, train.y, test.h),
+        "probe, MiniLM, all texts": (h_all, y_all, test.h),
     }
+    out, held_out = {}, {}
+    for name, (X, y, X_new) in given.items():
+        fitted = clone(probe)
+        held_out[name] = fitted.fit_transform(X, y)[: len(train.y)]
+        out[name] = fitted.predict_proba(X_new)
+    majority = (y_all > 0.5).astype(float)
+    if (majority != y_all).any():
+        out["probe on majority labels"] = clone(probe).fit(h_all, majority).predict_proba(test.h)
+    parts = ("probe, LLM state", "probe, MiniLM, all texts")
+    pool = DistributionPool().fit(
+        np.hstack([*(held_out[part] for part in parts), train.columns]), train.y
+    )
+    out["fusion"] = pool.predict_proba(np.hstack([*(out[part] for part in parts), test.columns]))
+    out["FusionClassifier"] = classifier(train, test)
+    return out
+
+
+def classifier(train, test):
+    """The classifier of the package: embedding and hidden state, and three readings as scores."""
+    # Both vectors are what an encoder saw: the sentence, and the state before the first label.
+    state = StandardScaler().fit(train.said.hidden)
+    width = np.sqrt(train.said.hidden.shape[1])
+
+    def features(part):
+        return np.hstack([part.h, state.transform(part.said.hidden) / width, part.columns])
+
+    X, scores = features(train), train.columns.shape[1]
+    fusion = FusionClassifier(
+        score_columns=slice(X.shape[1] - scores, X.shape[1]),
+        score_classes=list(range(train.y.shape[1])),
+        random_state=0,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        tuner = MultiLabelThresholds(clone(probe), scoring="f1_samples").fit(
-            h_fit, majority.astype(int)
-        )
-    table = alignment_table(y, predictions, base_rates=y_fit.mean(axis=0))
-    table["probe on majority labels"]["f1_tuned"] = example_f1(y, tuner.predict(h))
-    return {"table": table, "n_train": len(h_fit), "n_test": len(h), "labels": names}
+        fusion.fit(X.astype(np.float32), (train.y > 0.5).astype(int))
+    return fusion.predict_proba(features(test).astype(np.float32))
 
 
-def babe_dataset(quick):
-    """One label per text: votes of LLMs under prompts as a distribution over two classes."""
-    texts, rates, votes, columns = data.babe()
-    rows = np.random.default_rng(0).permutation(len(texts))[: 300 if quick else 600]
-    y = np.column_stack([1 - rates, rates])[rows]
-    votes, h = votes[rows], embed([texts[i] for i in rows])
-    models = np.array([c.split("__")[0] for c in columns])
-    gpt4 = models == "gpt_4"
+def judge(y, predictions, base_rates):
+    """The table, with the F1 of the sets of largest expected F1 as a further column."""
+    table = alignment_table(y, predictions, base_rates=base_rates)
+    everything = {"base rate": np.tile(base_rates, (len(y), 1)), **predictions}
+    for method, p in everything.items():
+        table[method]["f1_set"] = example_f1(y, expected_f1_sets(p))
+    return table
 
-    def said(chosen):
-        v = votes[:, chosen].T
-        return Annotations(["unbiased", "biased"], repeats=np.stack([1 - v, v], axis=-1))
 
-    share = LabelDistributionEstimator("vote_share")
-    best = np.array(columns) == "gpt_4__8shot_cot"
-    predictions = {
-        "hard, GPT-4 8-shot": hard(share.fit(said(best)).predict_proba(said(best))),
-        "share of GPT-4's prompts": share.fit(said(gpt4)).predict_proba(said(gpt4)),
-        "share of all": share.fit(said(models != "")).predict_proba(said(models != "")),
+def rivals(table):
+    """The rows that the fusion should beat: probes, and readings of the LLM with or without
+    Platt scaling."""
+    probes = [m for m in table if m.startswith("probe")]
+    zero = [m for m in table if m.removesuffix(" + Platt") in ZERO_SHOT]
+    return probes, zero
+
+
+def lines(table):
+    """What the project wants to reach, in figures."""
+    probes, zero = rivals(table)
+    plain = [m for m in ZERO_SHOT if m in table]
+    hard = table["hard"]
+    best_zero = {key: min(table[m][key] for m in plain) for key in ("nll", "l1")}
+    return {
+        "zero-shot: NLL of hard divided by its own, where F1 is no smaller": {
+            m: round(hard["nll"] / table[m]["nll"], 2)
+            for m in plain[1:]
+            if table[m]["f1"] >= hard["f1"]
+        },
+        "probes below all zero-shot rows in NLL and L1": [
+            m for m in probes if all(table[m][key] < best_zero[key] for key in best_zero)
+        ],
+        **{
+            f"fusion {key} minus the best {kind}": round(
+                table["fusion"][key] - max(table[m][key] for m in rows), 4
+            )
+            for key in ("f1", "f1_set")
+            for kind, rows in (("probe", probes), ("reading of the LLM", zero))
+        },
     }
-    by_model = np.column_stack(
-        [np.nanmean(np.c_[votes[:, models == m], np.full(len(votes), 0.5)], axis=1)
-         for m in np.unique(models)]
-    )  # fmt: skip
-    inputs = {
-        "share of all + Platt": logits(predictions["share of all"][:, 1:]),
-        "probe, MiniLM": h,
-        "probe on LLM shares": logits(by_model),
+
+
+def intervals(y, predictions, draws=2000):
+    """Paired bootstrap over the judged texts: fusion F1 minus each rival's, 95 %."""
+    probes, zero = rivals(predictions)
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=draws)
+    found = {}
+    for key, decide in (("f1", lambda p: p > 0.5), ("f1_set", expected_f1_sets)):
+        own = per_text_f1(y, decide(predictions["fusion"]))
+        for kind, rows in (("probe", probes), ("reading of the LLM", zero)):
+            best = max(rows, key=lambda m: example_f1(y, decide(predictions[m]).astype(float)))
+            gap = own - per_text_f1(y, decide(predictions[best]))
+            low, high = np.percentile(weights @ gap / len(y), [2.5, 97.5])
+            found[f"fusion {key} minus {best}, the best {kind}: 95 %"] = [
+                round(float(low), 4), round(float(high), 4)
+            ]  # fmt: skip
+    return found
+
+
+def per_text_f1(y, sets):
+    """F1 of each text between its majority set and a set."""
+    sets = np.asarray(sets, dtype=float)
+    return np.array([example_f1(y[i : i + 1], sets[i : i + 1]) for i in range(len(y))])
+
+
+def redrawn(train, test, more, redraws):
+    """Mean and spread of NLL, L1 and F1 when judged and learnt texts are drawn anew."""
+    said = _joined(train.said, test.said)
+    everything = Texts(np.vstack([train.y, test.y]), np.vstack([train.h, test.h]), said)
+    found = {}
+    for seed in range(redraws):
+        rows = np.random.default_rng(seed).permutation(len(everything.y))
+        fit, new = everything[rows[N_TEST:]], everything[rows[:N_TEST]]
+        table = judge(new.y, predict(fit, new, more), fit.y.mean(axis=0))
+        probes, zero = rivals(table)
+        for method, row in table.items():
+            for key in ("nll", "l1", "f1", "f1_set"):
+                found.setdefault(method, {}).setdefault(key, []).append(row[key])
+        for key in ("f1", "f1_set"):
+            gap = table["fusion"][key] - max(table[m][key] for m in [*probes, *zero])
+            found.setdefault("fusion minus best rival", {}).setdefault(key, []).append(gap)
+    return {
+        method: {k: [float(np.mean(v)), float(np.std(v, ddof=1))] for k, v in row.items()}
+        for method, row in found.items()
     }
-    for name, X in inputs.items():
-        predictions[name] = cross_fitted(X, y)
-    predictions["fusion"] = cross_fitted(logits(by_model), y, stacked_on=h)
-    base = y.mean(axis=0)
-    costs = {
-        "hard, GPT-4 8-shot": 1,
-        "share of GPT-4's prompts": int(gpt4.sum()),
-        **{name: len(columns) for name in predictions if "all" in name or "LLM" in name},
-        "fusion": len(columns),
-    }
-    table = alignment_table(y, predictions, base_rates=base, costs=costs, multilabel=False)
-    return {"table": table, "n_train": int(0.8 * len(h)), "n_test": len(h)}
 
 
-def hard(probabilities):
-    return np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
+def _joined(a, b):
+    """Annotations of two sets of texts, with the fields that both have."""
+    from sklfusion import Annotations
+
+    fields = ("votes", "first_step_logits", "unary_logits", "hidden", "status")
+    both = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in fields}
+    steps = [*a.step_probs, *b.step_probs]
+    return Annotations(a.classes, multilabel=True, step_probs=steps, **both)
 
 
-def logits(p):
-    p = np.clip(p, 0.02, 0.98)
-    return np.log(p) - np.log1p(-p)
-
-
-def cross_fitted(X, y, stacked_on=None):
-    """Five-fold out-of-fold probabilities of a probe on the rates.
-
-    With ``stacked_on`` the probe also sees the log-odds of a probe on those features, which are
-    out-of-fold themselves on the rows that it learns from.
-    """
-    out = np.zeros_like(y)
-    for train, test in KFold(5, shuffle=True, random_state=0).split(X):
-        X_fit, X_new = X[train], X[test]
-        if stacked_on is not None:
-            inner = LabelDistributionEstimator("probe").fit(stacked_on[train], y[train])
-            new = inner.predict_proba(stacked_on[test])
-            own = cross_fitted(stacked_on[train], y[train])
-            X_fit, X_new = np.c_[X_fit, logits(own[:, 1:])], np.c_[X_new, logits(new[:, 1:])]
-        probe = LabelDistributionEstimator("probe").fit(X_fit, y[train])
-        out[test] = probe.predict_proba(X_new)
-    return out / out.sum(axis=1, keepdims=True)
-
-
-def verdicts(results):
-    """The lines that the project wants to reach, data set by data set."""
-    lines = {}
-    for name in ("goemotions", "semeval"):
-        t = results[name]["table"]
-        zero = {m: t[m] for m in ZERO_SHOT[1:-1]}
-        winners = [
-            m for m, row in zero.items()
-            if row["nll"] <= t["hard"]["nll"] / 3 and row["f1"] >= t["hard"]["f1"]
-        ]  # fmt: skip
-        probes = {m: t[m] for m in ("probe, LLM state", "probe, MiniLM")}
-        zero_best = {key: min(row[key] for row in [*zero.values(), t["hard"]])
-                     for key in ("nll", "l1")}  # fmt: skip
-        lines[name] = {
-            "zero-shot NLL at most a third of hard at no smaller F1": winners,
-            "probes below all zero-shot in NLL and L1": [
-                m for m, row in probes.items()
-                if all(row[key] < zero_best[key] for key in zero_best)
-            ],
-            **{
-                f"fusion {key} minus best {kind}": round(
-                    t["fusion"][key] - max(row[key] for row in others.values()), 4
-                )
-                for key in ("f1", "f1_tuned")
-                for kind, others in (("probe", probes), ("zero-shot method", zero))
-            },
-        }  # fmt: skip
-    t = results["babe"]["table"]
-    lines["babe"] = {
-        "share of all: hard NLL divided by its NLL": round(
-            t["hard, GPT-4 8-shot"]["nll"] / t["share of all"]["nll"], 2
-        ),
-        "fusion F1 minus probe": round(t["fusion"]["f1"] - t["probe, MiniLM"]["f1"], 4),
-        "fusion F1 minus best LLM row": round(
-            t["fusion"]["f1"] - max(t[m]["f1"] for m in list(t)[1:4]), 4
-        ),
-    }
-    return lines
+def add_costs(table, name, k):
+    """Calls, tokens and CPU seconds per text of each method, as measured on one thread."""
+    measured = asked.costs(name)
+    asks = {m: ("list",) for m in ("hard", "compare_to_none", "max", "probe, LLM state")}
+    asks |= {"unary": ("unary",), "binary": ("pairs",), "fusion": ("list", "unary", "encoder")}
+    asks |= {m: ("encoder",) for m in table if m.startswith("probe") and m not in asks}
+    asks["FusionClassifier"] = asks["fusion"]
+    calls = {
+        "list": 1, "unary": calls_per_text("unary", k), "pairs": calls_per_text("binary", k),
+        "encoder": 0,
+    }  # fmt: skip
+    for method, row in table.items():
+        parts = asks.get(method.removesuffix(" + Platt"), ())
+        row["cost"] = sum(calls[part] for part in parts)
+        row["tokens"] = sum(measured[part]["tokens_per_text"] or 0 for part in parts)
+        row["cpu_s"] = sum(measured[part]["cpu_s_per_text"] for part in parts)
 
 
 def show(name, result):
-    """Print the tables of one data set."""
-    print(f"\n**{name}**, {result['n_train']} rows to learn from, {result['n_test']} judged\n")
-    header = ["method", "NLL", "L1", "JS", "F1", "F1 tuned", "calls"]
-    pairs = result.get("pairs")
-    for table in [result["table"]] + ([pairs["table"]] if pairs else []):
-        if table is not result["table"]:
-            print(f"\n{name} with pairwise queries, first {pairs['n_test']} texts\n")
-        rows = [
-            [
-                method,
-                f"{row['nll']:.2f}",
-                f"{row['l1']:.2f}",
-                f"{row['jensen_shannon']:.3f}",
-                f"{row['f1']:.3f}",
-                f"{row['f1_tuned']:.3f}" if "f1_tuned" in row else "",
-                "" if row["cost"] is None else f"{row['cost']:g}",
-            ]
-            for method, row in table.items()
+    """Print the table of one data set."""
+    learnt = f"{result['n_train']:,} texts to learn from"
+    if "n_encoder" in result:
+        learnt += f", {result['n_encoder']:,} for the encoder's probe"
+    print(f"\n**{name}**, {learnt}, {result['n_test']} judged\n")
+    header = ["method", "NLL", "L1", "JS", "F1", "F1 set", "calls", "tokens", "CPU s"]
+    rows = [
+        [
+            method,
+            f"{row['nll']:.2f}",
+            f"{row['l1']:.2f}",
+            f"{row['jensen_shannon']:.3f}",
+            f"{row['f1']:.3f}",
+            f"{row['f1_set']:.3f}" if "f1_set" in row else "",
+            "" if row["cost"] is None else f"{row['cost']:g}",
+            f"{row['tokens']:.0f}" if row.get("tokens") else "",
+            f"{row['cpu_s']:.2f}" if row.get("cpu_s") else "",
         ]
-        print_table(header, rows)
+        for method, row in result["table"].items()
+    ]
+    keep = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    print_table([header[i] for i in keep], [[row[i] for i in keep] for row in rows])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows, no LLM, no files")
-    parser.add_argument("--crowd", action="store_true", help="leave the embedded LLM out")
+    parser.add_argument("--only", help="one data set, no files")
     options = parser.parse_args()
-    quick = options.quick
-    results = {
-        "unhealthy comments": crowd_dataset(data.unhealthy, quick),
-        "kern tweets": crowd_dataset(data.kern, quick),
-        "babe": babe_dataset(quick),
-    }
-    if not (quick or options.crowd):
-        results = {name: llm_dataset(name) for name in asked.SOURCES} | results
+    results = {}
+    if not options.quick:
+        names = [name for name in asked.SOURCES if options.only in (None, name)]
+        results = {name: llm_dataset(name) for name in names}
+    if options.only in (None, "babe"):
+        results["babe"] = babe.dataset(options.quick)
     for name, result in results.items():
         show(name, result)
-    if quick or options.crowd:
+        print(f"\n{name}:", *(f"\n  {line}: {v}" for line, v in result["lines"].items()))
+    if options.quick or options.only:
         return
-    lines = verdicts(results)
-    for name, found in lines.items():
-        print(f"\n{name}:", *(f"\n  {line}: {value}" for line, value in found.items()))
     gain = asked.prefix_gain()
     tokens = gain["naive"]["tokens_per_text"] / gain["shared"]["tokens_per_text"]
     cpu = gain["naive"]["cpu_s_per_text"] / gain["shared"]["cpu_s_per_text"]
     print(f"\nshared beginning: {tokens:.1f} times fewer tokens, {cpu:.1f} times less CPU time")
     display = AlignmentDisplay({name: result["table"] for name, result in results.items()}).plot()
     save_figure(display.figure_, "alignment")
-    write_json(
-        "alignment",
-        {
-            "datasets": results,
-            "lines": lines,
-            "prefix_gain": {**gain, "tokens_ratio": tokens, "cpu_ratio": cpu},
-            "collection_cost": collection_cost(),
-        },
-    )
-
-
-def collection_cost():
-    """CPU seconds and tokens per text of each query, as measured while collecting."""
-    import json
-
-    out = {}
-    for name in asked.SOURCES:
-        for queries in (("list", "unary"), ("pairs",)):
-            path = asked.cost_path(name, queries)
-            if path.exists():
-                raw = json.loads(path.read_text())
-                out[f"{name} {' + '.join(queries)}"] = {
-                    "cpu_s_per_text": raw["cpu_s"] / raw["texts"],
-                    "tokens_per_text": raw["tokens"] / raw["texts"],
-                }
-    return out
+    gain |= {"tokens_ratio": tokens, "cpu_ratio": cpu}
+    write_json("alignment", {"datasets": results, "prefix_gain": gain})
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def alignment_table(
             "nll": alignment_nll(y_true, p, multilabel=multilabel, epsilon=epsilon),
             "l1": alignment_l1(y_true, p, multilabel=multilabel),
             "jensen_shannon": jensen_shannon(y_true, p, multilabel=multilabel),
-            "f1": example_f1(y_true, (sets or {}).get(name, p)),
+            "f1": example_f1(y_true, (sets or {}).get(name, p), multilabel=multilabel),
             "cost": 0.0 if name == "base rate" else (costs or {}).get(name),
         }
     return rows

@@ -251,14 +251,12 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         self.base_rates_ = Y.mean(axis=0)
         if self.method == "probe":
             features = self._features(X)
-            self.probe_ = self._new_probe().fit(features[ok], Y[ok])
+            self.probe_ = LinearProbe(self.C, self.n_components, self.random_state)
+            self.probe_.fit(features[ok], Y[ok])
         if self.calibrate is not None:
             raw = self._held_out(X, Y, ok)
             per_label = _CALIBRATIONS[self.calibrate]
             self.calibrators_ = fit_maps(to_logits(raw[ok]), Y[ok], per_label=per_label)
-
-    def _new_probe(self):
-        return LinearProbe(self.C, self.n_components, self.random_state)
 
     def _held_out(self, X, Y, ok):
         """Uncalibrated probabilities by models that did not see the row."""
@@ -268,8 +266,11 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         rows = np.random.default_rng(0).permutation(np.flatnonzero(ok))
         for test in np.array_split(rows, min(5, len(rows))):
             train = np.setdiff1d(rows, test)
-            probe = self._new_probe().fit(features[train], Y[train]) if len(train) else self.probe_
-            out[test] = probe.predict_proba(features[test])
+            if len(
+                train
+            ):  # the strength was chosen on all rows; to choose it anew costs six times
+                probe = LinearProbe(self.probe_.C_, self.n_components, self.random_state)
+                out[test] = probe.fit(features[train], Y[train]).predict_proba(features[test])
         return out
 
     def _features(self, X):

@@ -129,7 +129,7 @@ def jensen_shannon(y_true, y_prob, *, multilabel=True, sample_weight=None):
     return _average(per_text / (2 * np.log(2)), sample_weight)
 
 
-def example_f1(y_true, y_prob, *, threshold=0.5, empty=1.0, sample_weight=None):
+def example_f1(y_true, y_prob, *, threshold=0.5, empty=1.0, multilabel=True, sample_weight=None):
     """Mean over texts of the F1 between the predicted and the majority label set.
 
     Parameters
@@ -142,6 +142,9 @@ def example_f1(y_true, y_prob, *, threshold=0.5, empty=1.0, sample_weight=None):
         A label is predicted where its probability is above this.
     empty : float, default=1.0
         Score of a text where both sets are empty.
+    multilabel : bool, default=True
+        With False a text has one label: the first of the most probable is said and the first of
+        largest rate is true, whatever the threshold, so the mean is the accuracy.
     sample_weight : array-like of shape (n,), optional
         Weight of each text.
 
@@ -151,8 +154,11 @@ def example_f1(y_true, y_prob, *, threshold=0.5, empty=1.0, sample_weight=None):
     >>> example_f1([[1, 1, 0], [0, 0, 0]], [[0.9, 0.1, 0.1], [0.2, 0.1, 0.3]])
     0.8333333333333333
     """
-    y_true, y_prob = _check_pair(y_true, y_prob, True, "example_f1")
+    y_true, y_prob = _check_pair(y_true, y_prob, multilabel, "example_f1")
     truth, on = y_true > 0.5, y_prob > threshold
+    if not multilabel:
+        labels = np.arange(y_true.shape[1])
+        truth, on = (v.argmax(axis=1)[:, None] == labels for v in (y_true, y_prob))
     total = truth.sum(axis=1) + on.sum(axis=1)
     f1 = np.where(total == 0, empty, 2 * (truth & on).sum(axis=1) / np.maximum(total, 1))
     return _average(f1, sample_weight)
