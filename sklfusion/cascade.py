@@ -171,7 +171,9 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         texts = check_texts(X, caller="CascadeClassifier")
         y = self._read_target(texts, y)
         rng = check_random_state(self.random_state)
-        first = _default_first(self.memory) if self.first is None else self.first
+        first = self.first
+        if first is None:
+            first = _default_first(self.memory, self.multilabel_)
         self.first_ = clone(first).fit(texts, y)
         self.llm_ = self.fusion_ = self.price_ = self.cost_curve_ = None
         self.share_, self.threshold_ = 0.0, np.inf
@@ -353,10 +355,7 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         return mask[rows]
 
     def predict_proba(self, X):
-        """Return probabilities of shape (n, K), columns as ``classes_``.
-
-        Of the fusion for texts that the LLM was asked about and has answered, else of the first
-        stage.
+        """Return probabilities: fused where the LLM has answered, else those of the first stage.
 
         Parameters
         ----------
@@ -365,6 +364,7 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, K)
+            Columns as ``classes_``.
         """
         texts, rows, proba, doubt = self._first_answers(X)
         chosen = self._choose(texts, doubt)
@@ -386,11 +386,13 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[proba.argmax(axis=1)]
 
 
-def _default_first(memory):
+def _default_first(memory, multilabel):
     from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
 
     from sklfusion.embedding import RobertaEmbedder
 
+    head = LogisticRegression(C=10.0, max_iter=1000)
     embedder = RobertaEmbedder(DEFAULT_EMBEDDER, memory=memory)
-    return make_pipeline(embedder, LogisticRegression(C=10.0, max_iter=1000))
+    return make_pipeline(embedder, OneVsRestClassifier(head) if multilabel else head)
