@@ -8,7 +8,9 @@ cross-validation), and `FusionClassifier` with its defaults. Every model is fitt
 labelled rows and judged on the same other rows: half of the data (Reuters: the paper's test
 rows), in several draws. Multi-label data are judged by exact match. The *best part* is the one
 that did better on the test rows, known only in hindsight, so the bar is higher than what anyone
-could choose beforehand.
+could choose beforehand. Its calibration error is that of the encoder's probabilities, or of the
+LLM's votes turned into probabilities by the same labelled rows (votes as given would claim to be
+certain).
 """
 
 import argparse
@@ -173,13 +175,26 @@ def fit_fusion(data, E, train, seed, **options):
     return clf.fit(X[train], data.y[train]), X
 
 
+def llm_calibration_error(data, votes, train, test, seed):
+    """Calibration error of one LLM's votes, made probabilities by the labelled rows alone."""
+    known = None if data.multilabel else list(range(len(data.classes)))
+    clf = FusionClassifier(
+        score_columns=slice(0, len(data.classes)),
+        score_classes=known,
+        classes=known,
+        random_state=seed,
+    ).fit(votes[train], data.y[train])
+    return calibration_error(clf.predict_proba(votes[test]), data.y[test])
+
+
 def compare(data, E, encoder, size, draw, **options):
     """One draw: share of hits of the best LLM, the encoder and the fusion on the test rows."""
     train, test = split(data, size, draw)
     y = data.y
     clf, X = fit_fusion(data, E, train, draw, **options)
     each = [hits(llm_alone(v[test], y[train], data.multilabel), y[test]) for v in data.votes]
-    llm = max(each, key=np.mean)
+    best = int(np.argmax([np.mean(right) for right in each]))
+    llm = each[best]
     right, encoder_ece = encoder
     fused = hits(clf.predict(X[test]), y[test])
     gain = fused - (llm if llm.mean() > right.mean() else right)
@@ -191,6 +206,7 @@ def compare(data, E, encoder, size, draw, **options):
         "variance": gain.var() / len(gain),
         "fusion_ece": calibration_error(clf.predict_proba(X[test]), y[test]),
         "encoder_ece": encoder_ece,
+        "llm_ece": llm_calibration_error(data, data.votes[best], train, test, draw),
         "chosen": clf.chosen_,
         "trust": clf.source_weights_,
         "n_train": len(train),
@@ -204,8 +220,10 @@ def summarise(data, size, draws):
     """
     mean = {
         key: float(np.mean([d[key] for d in draws]))
-        for key in ("llm", "encoder", "fusion", "variance", "fusion_ece", "encoder_ece")
-    }
+        for key in (
+            "llm", "encoder", "fusion", "variance", "fusion_ece", "encoder_ece", "llm_ece",
+        )
+    }  # fmt: skip
     gains = np.array([d["gain"] for d in draws])
     spread = gains.var(ddof=1) / len(gains) if len(gains) > 1 else 0.0
     best = max(mean["llm"], mean["encoder"])
@@ -215,6 +233,7 @@ def summarise(data, size, draws):
         "size": "all" if size is None else size,
         "n_train": draws[0]["n_train"],
         **mean,
+        "part_ece": mean["llm_ece" if mean["llm"] > mean["encoder"] else "encoder_ece"],
         "gain": mean["fusion"] - best,
         "error": float(np.sqrt(mean["variance"] + spread)),
         "draws": draws,
@@ -298,7 +317,7 @@ def overview(rows):
                 **{key: float(np.mean([r[key] for r in part])) for key in ("llm", "encoder")},
                 **{
                     key: float(np.mean([r[key] for r in part]))
-                    for key in ("fusion", "fusion_ece", "encoder_ece")
+                    for key in ("fusion", "fusion_ece", "encoder_ece", "part_ece")
                 },
                 "margin": margin(part),
                 "below": [
@@ -374,12 +393,13 @@ def table(results):
         [r["size"], r["cells"]]
         + [f"{r[key]:.3f}" for key in names]
         + ["{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**r["margin"])]
-        + [f"{r['fusion_ece']:.3f} / {r['encoder_ece']:.3f}"]
+        + [f"{r['fusion_ece']:.3f} / {r['part_ece']:.3f} / {r['encoder_ece']:.3f}"]
         + ["; ".join(r["below"]) or "none"]
         for r in results["overview"]
     ]
     header = ["labelled rows", "cells", "LLM alone", "encoder alone", "fusion"]
-    header += ["over the better part (95 %)", "calibration error, fusion / encoder"]
+    header += ["over the better part (95 %)"]
+    header += ["calibration error, fusion / better part / encoder"]
     return [*header, "below it by more than one SE"], rows
 
 
