@@ -85,6 +85,8 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
         raise ValueError(
             f"{caller} got 0 texts (found array with 0 sample(s)); at least 1 is required."
         )
+    if set(map(type, texts)) <= {str}:
+        return texts
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             if _is_missing(text):
@@ -110,7 +112,7 @@ def replace_surrogates(texts, *, caller="this estimator"):
     DataWarning
         If something was replaced; names the index of the first such text.
     """
-    found = [index for index, text in enumerate(texts) if _SURROGATE.search(text)]
+    found = [n for n, text in enumerate(texts) if not text.isascii() and _SURROGATE.search(text)]
     if not found:
         return texts
     warnings.warn(

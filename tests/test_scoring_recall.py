@@ -18,11 +18,17 @@ from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.prompts import DEFAULT_TEMPLATE, ReplyError, Task
 from sklfusion.replies import encode_reply, open_store, request_key, request_keys
 from sklfusion.replies._codec import checksum
-from sklfusion.scoring._ask import Ask, keys_of, recall
+from sklfusion.scoring._ask import Texts, keys_of, recall
 from sklfusion.scoring._packed import Packer
 from sklfusion.scoring._plan import Plan
 
 TASK = Task(("ham", "spam"), instructions='say "so" \\ é')
+
+
+def texts_of(texts):
+    return Texts(list(texts), np.arange(len(texts)))
+
+
 any_text = st.text(st.characters(), max_size=30)  # with lone surrogates
 plans = st.builds(
     Plan,
@@ -43,17 +49,22 @@ plans = st.builds(
 def test_keys_in_bulk_are_those_of_the_requests(plan, items, packed):
     """Whatever the text, the plan and the examples: bit for bit the key of what would be sent."""
     target = frozenset({1}) if plan.task.multilabel else 1
-    asks = [Ask(text, [("see", target), (text, target)] if shown else ()) for text, shown in items]
+    distinct = [text for text, _ in items]
+    examples = [[("see", target), (text, target)] if shown else [] for text, shown in items]
+    texts = Texts(distinct, np.arange(len(items)), examples=examples)
     entry = Packer(plan, 3).entry if packed and plan.mode == "label" else None
     singly = []
-    for ask in asks:
+    for ask in texts.asks(range(len(items))):
         job = plan.jobs(ask.text, ask.examples)[0]
         job = job if entry is None else entry(job)
         singly.append(job.key)
         # Neither is the other's shortcut: this is the definition.
         canonical = f"sklfusion-reply-1\n0\n{job.request.canonical()}"
         assert job.key == sha256(canonical.encode("ascii")).hexdigest()
-    assert keys_of(plan, asks, entry) == singly
+    assert keys_of(plan, texts, range(len(items)), entry) == singly
+    if not any(shown for _, shown in items):
+        texts.examples = None
+        assert keys_of(plan, texts, range(len(items)), entry) == singly
 
 
 @given(any_text, any_text, st.integers(0, 3))
@@ -123,16 +134,16 @@ def test_unusable_and_incomplete_answers_are_left_to_the_run(tmp_path):
     """A reply without a label, and votes that are too few, may be followed by requests."""
     store = open_store(tmp_path)
     plan = Plan("o", "m", TASK, "votes", n_votes=2)
-    asks = [Ask(text) for text in "abcd"]
-    keys = keys_of(plan, asks)
+    texts = texts_of("abcd")
+    keys = keys_of(plan, texts, range(4))
     contents = {0: ("ham", "spam"), 1: ("ham",), 2: ("what", "else")}
     for n, content in contents.items():
         store.put(keys[n], Reply(content, ("stop",) * len(content), "m"))
     memo = {}
-    missing = recall(plan, asks, store, memo)
-    assert [ask.text for ask in missing] == ["b", "c", "d"]
-    assert asks[0].row.votes.tolist() == [0.5, 0.5]
-    assert recall(plan, [Ask("a")], None, memo) == []
+    assert recall(plan, texts, range(4), store, memo) == [1, 2, 3]
+    assert texts.rows[0].votes.tolist() == [0.5, 0.5]
+    assert texts.models == {"m"}
+    assert recall(plan, texts_of("a"), [0], None, memo) == []
     with pytest.raises(ReplyError):
         plan.reader(Reply(("what",), ("stop",)))
 
@@ -177,7 +188,7 @@ def test_a_warm_run_costs_microseconds(tmp_path):
     params = {"classes": ["ham", "spam"], "strategy": "label", "memory": tmp_path}
     make = lambda: LLMScorer("m", base_url="http://127.0.0.1:9/v1", **params).fit(["any"])  # noqa: E731
     plan = make()._session().plan
-    keys = keys_of(plan, [Ask(text) for text in texts])
+    keys = keys_of(plan, texts_of(texts), range(len(texts)))
     open_store(tmp_path).insert((k, encode_reply(reply(tokens=n % 9))) for n, k in enumerate(keys))
     times = []
     for _ in range(3):
@@ -186,5 +197,5 @@ def test_a_warm_run_costs_microseconds(tmp_path):
         scores = scorer.transform(texts)
         times.append(time.process_time() - start)
     assert scores.argmax(axis=1).sum() == 0
-    assert min(times) / len(texts) < 40e-6  # 8 on an idle machine
+    assert min(times) / len(texts) < 40e-6  # 5 on an idle machine
     assert json.dumps(scorer.usage_.to_dict())

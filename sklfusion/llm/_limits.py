@@ -14,7 +14,9 @@ WINDOW = 200
 # Fewer outcomes than this say nothing about the endpoint.
 MIN_OUTCOMES = 50
 MAX_PROBES = 5
-# Workers that were told to wait do not all come back in the same instant.
+# Workers that were told to wait do not all come back in the same instant, but within this share
+# of the wait, and within this many seconds: many short waits are not to become long ones.
+SPREAD_SHARE = 0.5
 SPREAD = 0.4
 
 
@@ -97,6 +99,7 @@ class Gate:
         self._condition = threading.Condition()
         self._next_slot = 0.0
         self._paused_until = 0.0
+        self._spread = 0.0
         self._breaker = Breaker()
         self._stopped = False
         self._random = random.Random()
@@ -134,13 +137,13 @@ class Gate:
             slot = max(self._next_slot, self._clock.now())
             self._next_slot = slot + max(self._per_request, self._per_token * tokens)
             # One draw per worker: a new draw at every pause would push all to the far end.
-            jitter = self._random.uniform(0.0, SPREAD)
+            jitter = self._random.random()
             while True:
                 if self._stopped:
                     raise Stopped
                 now = self._clock.now()
                 if self._paused_until > now:
-                    slot = max(slot, self._paused_until + jitter)
+                    slot = max(slot, self._paused_until + jitter * self._spread)
                 wait = slot - now if slot > now else self._breaker_wait(now)
                 if wait <= 0:
                     return
@@ -177,7 +180,10 @@ class Gate:
     def pause_all(self, seconds: float) -> None:
         """Let nobody out for a while: the endpoint asked for it."""
         with self._condition:
-            self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+            until = self._clock.now() + seconds
+            if until > self._paused_until:
+                self._paused_until = until
+                self._spread = min(SPREAD, SPREAD_SHARE * seconds)
             self._condition.notify_all()
 
     def report(self, fault: Fault | None) -> None:

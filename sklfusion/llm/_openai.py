@@ -20,6 +20,7 @@ from sklfusion.llm._faults import CallError, Fault, bad_reply, fault_from_status
 from sklfusion.llm._reply import reply_from_bytes
 from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.llm.endpoints import Endpoint, is_loopback, read_key
+from sklfusion.replies._fork import GATE
 
 MAX_BODY_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 30
@@ -154,13 +155,17 @@ class OpenAIBackend:
     def _get_client(self) -> Any:
         # A client does not survive a fork or a pickle, so it belongs to the process that made it.
         if self._client is None or self._pid != os.getpid():
-            with self._lock:
+            # A fork waits for this: a child that was forked while another thread imports would
+            # inherit Python's lock on the module and wait for it for ever.
+            with GATE.inside(), self._lock:
                 if self._client is None or self._pid != os.getpid():
                     self._client = self._make_client()
                     self._pid = os.getpid()
         return self._client
 
     def _make_client(self) -> Any:
+        import encodings.idna  # noqa: F401 - the first connection would import it, in its thread
+
         import openai
 
         origin = self.endpoint.origin

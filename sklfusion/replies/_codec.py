@@ -17,8 +17,9 @@ MAX_VALUE_CHARS = 8_000_000
 # The last field. A quotation mark inside a string is escaped, so this never stands in one.
 _CREATED = ',"created":'
 _NUMBER = re.compile(r"\d{1,15}(\.\d{1,40})?(e[+-]?\d{1,3})?\}").fullmatch
+_PLAIN = re.compile(r"\d{1,15}(\.\d{1,40})?\}").fullmatch
 # Longer replies are hardly ever equal.
-MAX_COMMON = 2000
+_MAX_COMMON = 2000
 
 _FIELDS = ("contents", "finish_reasons", "model", "usage", "logprobs", "refusal", "created")
 
@@ -72,9 +73,16 @@ def decode_reply(text: str | bytes) -> Reply:
     ValueError
         If ``text`` is anything else, whatever it is.
     """
-    head, created = split_reply(text)
+    if not isinstance(text, str):
+        raise ValueError(f"stored reply is {type(text).__name__}, not text")
+    if len(text) > MAX_VALUE_CHARS:
+        raise ValueError(f"stored reply has {len(text)} characters")
+    head, mark, tail = text.rpartition(_CREATED)
+    created = float(tail[:-1]) if mark and _NUMBER(tail) else math.inf
+    if not math.isfinite(created):
+        raise ValueError("stored reply does not end as a reply does")
     # Most replies of a run differ only in their time.
-    rest = _decode_cached(head) if len(head) < MAX_COMMON else _decode_head(head)
+    rest = _decode_cached(head) if len(head) < _MAX_COMMON else _decode_head(head)
     return Reply(
         rest.contents,
         rest.finish_reasons,
@@ -86,23 +94,13 @@ def decode_reply(text: str | bytes) -> Reply:
     )
 
 
-def split_reply(text: str | bytes) -> tuple[str, float]:
-    """Return a stored reply without its time, and its time.
+def head_of(text: str) -> str | None:
+    """Return a stored reply without its time, None if it is long or does not end as usual.
 
-    Raises
-    ------
-    ValueError
-        If ``text`` does not end as :func:`encode_reply` ends it. What is before is not looked at.
+    Replies with equal heads are equal but for their time.
     """
-    if not isinstance(text, str):
-        raise ValueError(f"stored reply is {type(text).__name__}, not text")
-    if len(text) > MAX_VALUE_CHARS:
-        raise ValueError(f"stored reply has {len(text)} characters")
     head, mark, tail = text.rpartition(_CREATED)
-    created = float(tail[:-1]) if mark and _NUMBER(tail) else math.inf
-    if not math.isfinite(created):
-        raise ValueError("stored reply does not end as a reply does")
-    return head, created
+    return head if mark and len(head) < _MAX_COMMON and _PLAIN(tail) else None
 
 
 def _decode_head(head: str) -> Reply:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from sklfusion.llm._types import Reply
-from sklfusion.replies._codec import MAX_COMMON, checksum, decode_reply, split_reply
+from sklfusion.replies._codec import checksum, decode_reply, head_of
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ def scan_pays(connection: Any, count: int) -> bool:
 def parsed(
     rows: Iterable[tuple[str, Any, Any]],
     parse: Callable[[Reply], T | None],
-    common: dict[str, T | None],
+    common: dict[str | None, T | None],
 ) -> dict[str, T]:
     """Return what ``parse`` makes of the sound replies among rows, by key.
 
@@ -107,12 +107,12 @@ def parsed(
         try:
             if checksum(key, text) != check:
                 continue
-            head, _ = split_reply(text)
+            head = head_of(text)
             if head in common:
                 value = common[head]
             else:
                 value = parse(decode_reply(text))
-                if len(head) < MAX_COMMON and len(common) < _MOST_COMMON:
+                if head is not None and len(common) < _MOST_COMMON:
                     common[head] = value
         except (ValueError, AttributeError):
             continue  # not what this package writes

@@ -142,7 +142,7 @@ class ReplyStore:
             From a Reply to a value, or to None to leave it out. Called once for all replies that
             differ only in ``created``, so it must not use that field; their values are one object.
         """
-        common: dict[str, T | None] = {}
+        common: dict[str | None, T | None] = {}
         wanted = dict.fromkeys(keys)
         if self._run(partial(_rows.scan_pays, count=len(wanted))):
             return self._run(lambda c: _rows.parsed(_rows.scan(c, wanted), parse, common))

@@ -22,8 +22,10 @@ from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._usage import Meter, UsageReport
 from sklfusion.llm.endpoints import resolve_endpoint
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
+from sklfusion.replies import open_store
+from sklfusion.replies._fork import GATE
 from sklfusion.scoring import _calibration
-from sklfusion.scoring._ask import Ask
+from sklfusion.scoring._ask import Texts
 from sklfusion.scoring._checks import check_labels, check_params
 from sklfusion.scoring._plan import Plan, is_reasoning
 from sklfusion.scoring._progress import Progress
@@ -33,10 +35,18 @@ from sklfusion.scoring._shots import ShotSelector
 
 _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
 
-_SHORTENED = frozenset({"shortened"})
 
 _backends = {}
 _backends_lock = threading.Lock()
+
+
+def _new_lock():
+    global _backends_lock
+    _backends_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 @atexit.register
@@ -216,8 +226,7 @@ class BaseLLMEstimator(BaseEstimator):
         """
         check_is_fitted(self, "classes_")
         texts = self._read_texts(X)
-        asks, _ = self._asks(texts)
-        forecast = self._session().forecast(asks)
+        forecast = self._session().forecast(self._texts(texts))
         usage = forecast.pop("usage")
         price = self._price()
         return {
@@ -233,39 +242,39 @@ class BaseLLMEstimator(BaseEstimator):
         # JSON on the wire is UTF-8, which has no lone surrogates.
         return replace_surrogates(texts, caller=caller)
 
-    def _annotate(self, texts):
-        asks, rows = self._asks(texts)
+    def _annotate(self, X):
+        texts = self._texts(X)
         progress = Progress(self.verbose, type(self).__name__, lambda: self.usage_)
         session = self._session(progress)
         with progress:
-            session.ask(asks)
-        annotations = annotate(session.plan, asks, rows, self._declared, session.meter)
+            session.ask(texts)
+        annotations = annotate(session.plan, texts, self._declared, session.meter)
         self._modes = [session.plan.mode]
         self._warn_other_model(annotations)
         progress.summary()
         return annotations
 
-    def _asks(self, texts):
-        """Return one Ask per distinct text (and its examples), and the Ask of every row."""
+    def _texts(self, texts):
+        """Return the texts of a call: distinct, shortened, with their examples."""
         distinct = list(dict.fromkeys(texts))
-        rows = range(len(texts))
+        rows_of = np.arange(len(texts))
         if len(distinct) < len(texts):
             place = {text: number for number, text in enumerate(distinct)}
-            rows = [place[text] for text in texts]
+            rows_of = np.array([place[text] for text in texts])
+        shots = self._shots.select(distinct) if self._shots.any else None
         limit = self.max_text_tokens
-        asks = [Ask(text) for text in distinct]
-        for ask in asks:
-            if limit is not None and len(ask.text) >= limit:
-                ask.text, cut = shorten(ask.text, limit)
-                ask.flags = _SHORTENED if cut else ask.flags
-        if self._shots.any:
-            for ask, examples in zip(asks, self._shots.select(distinct), strict=True):
-                ask.examples = [(shorten(t, limit)[0], label) for t, label in examples]
-        return asks, rows
+        flags = {}
+        if limit is not None:
+            for number, text in enumerate(distinct):
+                if len(text) >= limit:
+                    distinct[number], cut = shorten(text, limit)
+                    if cut:
+                        flags[number] = frozenset({"shortened"})
+        if shots is not None:
+            shots = [[(shorten(t, limit)[0], label) for t, label in shown] for shown in shots]
+        return Texts(distinct, rows_of, flags, shots)
 
     def _session(self, progress=None):
-        from sklfusion.replies import open_store
-
         local = self._is_local()
         if not hasattr(self, "_memo"):
             self._memo = {}
@@ -311,7 +320,8 @@ class BaseLLMEstimator(BaseEstimator):
             from sklfusion.llm._local import LocalBackend, find_local
 
             return LocalBackend(find_local(self.model[len(LOCAL_PREFIX) :]))
-        from sklfusion.llm._openai import OpenAIBackend
+        with GATE.inside():  # no fork while a module is being imported
+            from sklfusion.llm._openai import OpenAIBackend
 
         endpoint, _ = resolve_endpoint(self.model, self.base_url, self.api_key_env)
         key = (os.getpid(), endpoint, float(self.timeout), int(self.max_concurrency))

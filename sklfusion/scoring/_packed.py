@@ -20,8 +20,8 @@ from sklfusion.prompts import (
 )
 from sklfusion.prompts._parse import content_of
 from sklfusion.replies import encode_reply
-from sklfusion.scoring._ask import Ask, keys_of
-from sklfusion.scoring._plan import Plan, Row
+from sklfusion.scoring._ask import Texts, keys_of
+from sklfusion.scoring._plan import Plan, Row, said_row
 
 # Marks the entry of one text; never sent.
 _MARK = "sklfusion_packed"
@@ -51,19 +51,6 @@ class Packer:
         params = {**job.request.params, _MARK: True}
         return Job(replace(job.request, params=params), job.read)
 
-    def missing(
-        self, asks: Sequence[Any], store: Any, memo: dict[str, Any]
-    ) -> tuple[list[Job], int]:
-        """Return requests about the texts that are neither stored nor remembered, and how many."""
-        entries = {
-            self.entry(self.plan.jobs(ask.text)[0]).key: ask.text
-            for ask in asks
-            if ask.text.strip()
-        }
-        stored = store.get_many(list(entries)) if store is not None else {}
-        texts = [t for key, t in entries.items() if key not in stored and key not in memo]
-        return [job for _, job in self.packs(texts)], len(texts)
-
     def packs(self, texts: Sequence[str]) -> list[tuple[list[int], Job]]:
         """Return (rows, job) per request."""
         packs = []
@@ -78,8 +65,7 @@ class Packer:
         messages = render_pack(
             plan.task, dict(zip(ids, texts, strict=True)), template=plan.template
         )
-        single = plan.jobs(texts[0])[0]
-        params = dict(single.request.params)
+        params = dict(plan.params)
         params[plan.max_tokens_field] = 16 + len(texts) * (int(params[plan.max_tokens_field]) + 12)
         request = ChatRequest(plan.origin, plan.model, messages, params)
         return Job(request, _PackReader(plan, tuple(ids)), answer_tokens=2 + 10 * len(texts))
@@ -121,32 +107,28 @@ class _PackReader:
                 continue
             said = found[one]
             positions = said if task.multilabel else frozenset({said})
-            rows.append(_row(positions, len(task.labels)))
+            rows.append(said_row(positions, len(task.labels)))
         return rows
-
-
-@functools.lru_cache(maxsize=4096)
-def _row(positions: frozenset[int], k: int) -> Row:
-    votes = np.zeros(k)
-    votes[list(positions)] = 1.0
-    return Row(votes, votes=votes)
 
 
 def ask_packed(
     packer: Packer,
-    asks: Sequence[Ask],
+    texts: Texts,
+    places: Sequence[int],
     store: Any,
     memo: dict[str, Any],
     execute: Callable[[Sequence[Job]], None],
 ) -> None:
-    """Answer asks in place: in packs, then alone.
+    """Answer texts in place: in packs, then alone.
 
     Parameters
     ----------
     packer : Packer
         Makes the requests.
-    asks : sequence of Ask
-        Those that are not answered yet.
+    texts : Texts
+        Changed in place.
+    places : sequence of int
+        Those of them that are not answered yet.
     store : ReplyStore or None
         Where the entries of texts are kept.
     memo : dict
@@ -154,13 +136,13 @@ def ask_packed(
     execute : callable
         Runs jobs.
     """
-    keys = keys_of(packer.plan, asks, packer.entry)
+    keys = dict(zip(places, keys_of(packer.plan, texts, places, packer.entry), strict=True))
     fresh: list[tuple[str, str]] = []
 
-    def keep(number: int, row: Row, model: str | None) -> None:
-        asks[number].row, asks[number].models = row, (model,)
-        memo[keys[number]] = (row, model)
-        fresh.append((keys[number], packer.stored(row, model)))
+    def keep(place: int, row: Row, model: str | None) -> None:
+        texts.answer(place, row, model)
+        memo[keys[place]] = (row, model)
+        fresh.append((keys[place], packer.stored(row, model)))
 
     def save() -> None:
         # The packs' own replies are in the store already; entries per text go there together.
@@ -168,22 +150,23 @@ def ask_packed(
             store.insert(fresh)
         fresh.clear()
 
-    packs = packer.packs([ask.text for ask in asks])
+    packs = packer.packs([texts.distinct[place] for place in places])
     execute([job for _, job in packs])
     alone = []
     for numbers, job in packs:
         answers = job.answer if job.ok else [None] * len(numbers)
         for number, answer in zip(numbers, answers, strict=True):
             if answer is None:
-                alone.append(number)
+                alone.append(places[number])
             else:
-                keep(number, answer, job.model)
+                keep(places[number], answer, job.model)
     save()
-    for number in alone:
-        asks[number].jobs = packer.plan.jobs(asks[number].text)
-    execute([asks[number].jobs[0] for number in alone])
-    for number in alone:
-        job = asks[number].jobs[0]
-        if job.ok:
-            keep(number, job.answer, job.model)
+    asks = texts.asks(alone)
+    for ask in asks:
+        ask.jobs = packer.plan.jobs(ask.text)
+    execute([ask.jobs[0] for ask in asks])
+    for ask in asks:
+        texts.settle(ask, packer.plan)
+        if ask.jobs[0].ok:
+            keep(ask.place, ask.jobs[0].answer, ask.jobs[0].model)
     save()

@@ -176,7 +176,7 @@ class Plan:
             prefill=prefill,
             template=self.template,
         )
-        request = ChatRequest(self.origin, self.model, messages, self._params)
+        request = ChatRequest(self.origin, self.model, messages, self.params)
         return Job(request, self._reader(task), answer_tokens=self._answer_tokens)
 
     @functools.cached_property
@@ -191,7 +191,8 @@ class Plan:
         return thought + (length if self.answer in ("label", "yes_no") else 2 + 3 * length)
 
     @functools.cached_property
-    def _params(self) -> dict[str, Any]:
+    def params(self) -> dict[str, Any]:
+        """Fields of the request beside model and messages."""
         k = len(self.task.labels)
         length = 4 + max(len(key) for key in self.task.keys) // 2
         sizes = {
@@ -301,11 +302,13 @@ class Votes:
     asked: int
 
 
-def one_hot(position: int, k: int) -> np.ndarray:
-    """Return the row that says one class and nothing else."""
-    row = np.zeros(k)
-    row[position] = 1.0
-    return row
+@functools.lru_cache(maxsize=4096)
+def said_row(positions: frozenset[int], k: int) -> Row:
+    """Return the row of an answer that says these labels. One object for all equal answers."""
+    votes = np.zeros(k)
+    votes[list(positions)] = 1.0
+    votes.flags.writeable = False
+    return Row(votes, votes=votes)
 
 
 def _read_logprobs(reply: Reply, task: Task) -> Row:
@@ -324,8 +327,7 @@ def _read_label(reply: Reply, task: Task) -> Row:
     if task.multilabel:
         return _read_set(reply, task)
     content = _answered(reply)
-    votes = one_hot(parse_label(content, task.keys), len(task.labels))
-    return Row(votes, votes=votes)
+    return said_row(frozenset({parse_label(content, task.keys)}), len(task.labels))
 
 
 def _answered(reply: Reply) -> str:
@@ -336,14 +338,7 @@ def _answered(reply: Reply) -> str:
 
 def _read_set(reply: Reply, task: Task) -> Row:
     check_finish(reply)
-    votes = _set_row(content_of(reply), task)
-    return Row(votes, votes=votes)
-
-
-def _set_row(content: str, task: Task) -> np.ndarray:
-    row = np.zeros(len(task.labels))
-    row[list(parse_label_set(content, task.keys))] = 1.0
-    return row
+    return said_row(parse_label_set(content_of(reply), task.keys), len(task.labels))
 
 
 def _read_set_logprobs(reply: Reply, task: Task) -> Row:
@@ -380,9 +375,10 @@ def _read_votes(reply: Reply, task: Task) -> Votes:
         try:
             content = content_of(reply, number)
             if task.multilabel:
-                votes.append(_set_row(content, task))
+                said = parse_label_set(content, task.keys)
             else:
-                votes.append(one_hot(parse_label(content, task.keys), len(task.labels)))
+                said = frozenset({parse_label(content, task.keys)})
+            votes.append(said_row(said, len(task.labels)).probs)
         except ReplyError as failed:
             error = failed
     if not votes:

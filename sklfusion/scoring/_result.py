@@ -14,48 +14,44 @@ from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
-from sklfusion.scoring._ask import Ask
+from sklfusion.scoring._ask import Texts
 from sklfusion.scoring._plan import Plan, Row
 
 _STATUS = {"refusal": "refused", "content_filter": "refused", "empty_text": "missing"}
 TRANSPORT = ("timeout", "connection_lost", "unreachable")
 
 
-def annotate(
-    plan: Plan, asks: Sequence[Ask], rows: Sequence[int], classes: Sequence[Any], meter: Meter
-) -> Annotations:
-    """Return annotations of ``len(rows)`` texts and count what came of them.
+def annotate(plan: Plan, texts: Texts, classes: Sequence[Any], meter: Meter) -> Annotations:
+    """Return annotations of all texts of a call and count what came of them.
 
     Parameters
     ----------
     plan : Plan
         How the texts were asked about.
-    asks : sequence of Ask
-        One per distinct text, answered.
-    rows : sequence of int
-        Maps each text to its ask.
+    texts : Texts
+        Answered.
     classes : sequence
         The labels as the user wrote them.
     meter : Meter
         Counted up.
     """
-    causes = {place: ask.cause for place, ask in enumerate(asks) if ask.row is None}
-    place = np.asarray(rows, dtype=np.intp)
-    _count(asks, causes, np.bincount(place, minlength=len(asks)), meter)
     # Most texts share their row with others: arrays are made of the different ones.
-    index = {id(row): row for row in (ask.row for ask in asks)}
-    different = list(index.values())
-    number = {one: n for n, one in enumerate(index)}
-    row_of = np.fromiter((number[id(ask.row)] for ask in asks), dtype=np.intp, count=len(asks))
-    status = np.full(len(asks), "ok", dtype="<U15")
-    for failed, cause in causes.items():
-        status[failed] = _status(cause)
-    arrays = _arrays(different, row_of[place], len(plan.task.labels))
+    numbers = list(map(id, texts.rows))
+    different = dict(zip(numbers, texts.rows, strict=True))
+    index = {number: n for n, number in enumerate(different)}
+    row_of = np.fromiter(map(index.__getitem__, numbers), dtype=np.intp, count=len(numbers))
+    rows = list(different.values())
+    times = np.bincount(texts.rows_of, minlength=len(numbers))
+    _count(texts, rows, np.bincount(row_of, times, len(rows)), times, meter)
+    status = np.full(len(numbers), "ok", dtype="<U15")
+    for place, cause in texts.causes.items():
+        status[place] = _status(cause)
+    arrays = _arrays(rows, row_of[texts.rows_of], len(plan.task.labels))
     return Annotations(
         tuple(classes),
         multilabel=plan.task.multilabel,
-        status=status[place],
-        meta=_meta(plan, asks, causes),
+        status=status[texts.rows_of],
+        meta=_meta(plan, texts, rows, np.bincount(row_of, minlength=len(rows))),
         **arrays,
     )
 
@@ -92,42 +88,48 @@ def _stack_repeats(rows: Sequence[Row | None], k: int) -> np.ndarray:
     return out
 
 
-def _flags(ask: Ask) -> frozenset[str]:
-    return ask.flags if ask.row is None else ask.flags | ask.row.flags
-
-
 def _count(
-    asks: Sequence[Ask], causes: dict[int, str | None], times: np.ndarray, meter: Meter
+    texts: Texts,
+    rows: Sequence[Row | None],
+    times_of_rows: np.ndarray,
+    times: np.ndarray,
+    meter: Meter,
 ) -> None:
-    meter.add(texts=int(times.sum()), duplicates=int(times.sum() - np.count_nonzero(times)))
-    failures: Counter[str] = Counter()
-    flags: Counter[str] = Counter()
-    for place, cause in causes.items():
-        failures[cause or "missing"] += int(times[place])
-    for place, ask in enumerate(asks):
-        if ask.row is not None and (ask.flags or ask.row.flags):
-            flags.update(dict.fromkeys(_flags(ask), int(times[place])))
-    for cause, count in failures.items():
-        meter.failure(cause, count)
-    for flag, count in flags.items():
-        meter.flag(flag, count)
+    total = int(times.sum())
+    meter.add(texts=total, duplicates=total - int(np.count_nonzero(times)))
+    for place, cause in texts.causes.items():
+        meter.failure(cause, int(times[place]))
+    flags = _count_flags(rows, times_of_rows)
+    for place, names in texts.flags.items():
+        if texts.rows[place] is not None:
+            flags.update(dict.fromkeys(names, int(times[place])))
+    for name, count in flags.items():
+        meter.flag(name, count)
 
 
-def _meta(plan: Plan, asks: Sequence[Ask], causes: dict[int, str | None]) -> dict[str, Any]:
+def _count_flags(rows: Sequence[Row | None], times: np.ndarray) -> Counter[str]:
     flags: Counter[str] = Counter()
-    for ask in asks:
-        if ask.flags or (ask.row is not None and ask.row.flags):
-            flags.update(_flags(ask))
-    answered = {model for models in {ask.models for ask in asks} for model in models if model}
+    for row, count in zip(rows, times, strict=True):
+        if row is not None and row.flags:
+            flags.update(dict.fromkeys(row.flags, int(count)))
+    return flags
+
+
+def _meta(
+    plan: Plan, texts: Texts, rows: Sequence[Row | None], times: np.ndarray
+) -> dict[str, Any]:
+    flags = _count_flags(rows, times)
+    for names in texts.flags.values():
+        flags.update(names)
     return {
         "origin": plan.origin,
         "model": plan.model,
-        "answered_by": sorted(answered),
+        "answered_by": sorted(texts.models),
         "strategy": plan.mode,
         "prompt_version": plan.template.version,
         "parser_version": PARSER_VERSION,
         "label_form": "words" if plan.task.keys == plan.task.labels else "ids",
-        "causes": dict(Counter(causes.values())),
+        "causes": dict(Counter(texts.causes.values())),
         "flags": dict(flags),
     }
 

@@ -14,7 +14,7 @@ from sklfusion.llm._run import Run
 from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
 from sklfusion.replies import request_key
-from sklfusion.scoring._ask import Ask, recall
+from sklfusion.scoring._ask import Ask, Texts, recall
 from sklfusion.scoring._packed import Packer, ask_packed
 from sklfusion.scoring._plan import Plan
 from sklfusion.scoring._result import TRANSPORT
@@ -99,30 +99,31 @@ class Session:
         )
         run.execute(jobs)
 
-    def ask(self, asks: Sequence[Ask]) -> None:
-        """Answer all asks, in place."""
-        asks = [ask for ask in asks if ask.text.strip()]
-        if not asks:
+    def ask(self, texts: Texts) -> None:
+        """Answer all texts, in place."""
+        places = texts.open()
+        if not places:
             return
-        self._settle_mode(asks)
+        first = texts.asks(places[:_PROBES])
+        self._settle_mode(first)
         packer = Packer(self.plan, self._pack_size) if self._pack_size > 1 else None
         entry = packer.entry if packer is not None else None
-        missing = recall(self.plan, asks, self._store, self._memo, entry)
-        self._known = len(asks) - len(missing)
-        self.meter.add(cached=self._known - self._answered_by_probe(asks))
+        missing = recall(self.plan, texts, places, self._store, self._memo, entry)
+        self._known = len(places) - len(missing)
+        self.meter.add(cached=self._known - self._answered_by_probe(first))
         if not missing:
             self._progress(self._known, self._known)
         elif packer is not None:
-            ask_packed(packer, missing, self._store, self._memo, self._execute)
+            ask_packed(packer, texts, missing, self._store, self._memo, self._execute)
         else:
-            self._ask_alone(missing)
+            self._ask_alone(texts, texts.asks(missing))
 
     def _answered_by_probe(self, asks: Sequence[Ask]) -> int:
         """Count the answers that look as if they were stored but arrived a moment ago."""
-        probed = [job for ask in asks[:_PROBES] for job in self.plan.jobs(ask.text, ask.examples)]
-        return len({job.first_key for job in probed} & self._probed) if self._probed else 0
+        jobs = [job for ask in asks for job in self.plan.jobs(ask.text, ask.examples)]
+        return len({job.first_key for job in jobs} & self._probed) if self._probed else 0
 
-    def _ask_alone(self, asks: Sequence[Ask]) -> None:
+    def _ask_alone(self, texts: Texts, asks: Sequence[Ask]) -> None:
         for ask in asks:
             ask.jobs = self.plan.jobs(ask.text, ask.examples)
         self._execute([job for ask in asks for job in ask.jobs])
@@ -136,7 +137,7 @@ class Session:
             for ask in asks:  # a failed extra vote does not cost the text its others
                 ask.jobs = [ask.jobs[0], *(job for job in ask.jobs[1:] if job.ok)]
         for ask in asks:
-            ask.settle(self.plan)
+            texts.settle(ask, self.plan)
 
     # ------------------------------------------------------------------------- strategy="auto"
 
@@ -171,7 +172,7 @@ class Session:
     def _serves(self, plan: Plan, asks: Sequence[Ask]) -> bool:
         """Ask about the first texts until one is answered; their failures may be their own."""
         refused = 0
-        for ask in asks[:_PROBES]:
+        for ask in asks:
             jobs = plan.jobs(ask.text, ask.examples)[:1]
             self._execute(jobs, quiet=True)
             job = jobs[0]
@@ -185,15 +186,15 @@ class Session:
 
     # --------------------------------------------------------------------------- what it will cost
 
-    def forecast(self, asks: Sequence[Ask]) -> dict[str, Any]:
+    def forecast(self, texts: Texts) -> dict[str, Any]:
         """Return how many requests are missing and the tokens they will take; sends nothing."""
         plan = self._recorded_mode() if len(self._plans) > 1 else None
         plan = plan or self.plan
         jobs: dict[str, Job] = {}
-        for ask in asks:
-            if ask.text.strip():
-                for job in plan.jobs(ask.text, ask.examples):
-                    jobs.setdefault(job.key, job)
+        places = texts.open()
+        for ask in texts.asks(places):
+            for job in plan.jobs(ask.text, ask.examples):
+                jobs.setdefault(job.key, job)
         known = set(self._memo) & set(jobs)
         stored: dict[str, Reply] = {}
         if self._store is not None:
@@ -202,8 +203,9 @@ class Session:
         cached = len(jobs) - len(missing)
         if self._pack_size > 1:
             packer = Packer(plan, self._pack_size)
-            missing, texts = packer.missing(asks, self._store, self._memo)
-            cached = len(jobs) - texts
+            unknown = recall(plan, texts, places, self._store, self._memo, packer.entry)
+            missing = [job for _, job in packer.packs([texts.distinct[n] for n in unknown])]
+            cached = len(jobs) - len(unknown)
         scale, answer = _learn(jobs, stored)
         prompt = completion = 0
         for job in missing:

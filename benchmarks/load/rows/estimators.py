@@ -2,6 +2,10 @@
 
 import inspect
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -9,7 +13,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import sklfusion
-from benchmarks.load.rows._base import CLASSES, quiet, row, same, texts
+from benchmarks.load.rows._base import CLASSES, ROOT, quiet, row, same, texts
 from benchmarks.load.rows.labels import data, fit, fusion, multi
 from sklfusion import FusionClassifier, LLMClassifier, LLMScorer, RecordedScorer
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
@@ -153,3 +157,93 @@ def _(c):
         weighted = pipe.fit(X, y, fusion__sample_weight=weights).predict(X)
     assert (weighted == 0).sum() < (plain == 0).sum()
     return f"class 0 predicted {(plain == 0).sum()} -> {(weighted == 0).sum()}"
+
+
+@row("E08", "oldest and newest supported versions, openai 2 and 3", "suite green under both")
+def _(c):
+    from benchmarks.load import versions
+
+    python = versions.make(versions.folder() or c.folder / "oldest")
+    reports = []
+    for name, executable in (("oldest", python), ("newest", Path(sys.executable))):
+        passed, line = versions.run_tests(executable)
+        assert passed, f"{name}: {versions.versions(executable)}: {line}"
+        reports.append(f"{name}: {versions.versions(executable)}: {line}")
+    return "; ".join(reports)
+
+
+MOVED = """
+import json, platform, sys
+import numpy as np, torch
+from sklfusion import persistence
+folder = sys.argv[1]
+X = np.load(folder + "/X.npy")
+worst = 0.0
+for name in json.loads(sys.argv[2]):
+    model = persistence.load(f"{folder}/{name}.sklf")
+    wanted = np.load(f"{folder}/{name}.npy")
+    forms = [X, X.astype(np.float64), np.asfortranarray(X)]
+    moved = [model] + [model.set_params(device="cuda")] * torch.cuda.is_available()
+    for one in moved:
+        for form in forms:
+            worst = max(worst, float(np.abs(one.predict_proba(form) - wanted).max()))
+print(platform.python_version(), torch.cuda.is_available(), worst)
+"""
+
+
+def other_python():
+    """Return (interpreter, environment) of another Python with what sklfusion needs.
+
+    ``$SKLFUSION_OTHER_PYTHON`` names one with packages of its own; else another build of this
+    version is looked for, which can use the packages of this one.
+    """
+    named = os.environ.get("SKLFUSION_OTHER_PYTHON")
+    if named:
+        return named, {}
+    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    own = Path(sys.base_prefix).resolve()
+    for folder in ("/usr/bin", "/usr/local/bin", *os.environ["PATH"].split(os.pathsep)):
+        found = Path(folder) / name
+        if found.exists() and own not in found.resolve().parents:
+            packages = [str(ROOT), *(p for p in sys.path if p.endswith("site-packages"))]
+            return str(found), {"PYTHONPATH": os.pathsep.join(packages)}
+    return sys.executable, {}
+
+
+@row("E09", "save here, load on another Python, CPU, dtype, device", "equal within 1e-6")
+def _(c):
+    from sklfusion import persistence
+
+    X, y = data()
+    _, Y = multi()
+    np.save(c.folder / "X.npy", X)
+    models = {"anchored": fit(X, y), "concat": fit(X, y, fusion="concat"), "labels": fit(X, Y)}
+    for name, model in models.items():
+        persistence.save(model, c.folder / f"{name}.sklf")
+        np.save(c.folder / f"{name}.npy", model.predict_proba(X))
+    python, env = other_python()
+    # The plain instructions that any x86 or ARM has, as an older CPU would run them.
+    plain = {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Prescott"}
+    plain |= {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX"}
+    cases = {
+        "other Python": (python, env),
+        "other CPU": (sys.executable, plain),
+        "two threads": (sys.executable, {"OMP_NUM_THREADS": "2"}),
+    }
+    seen = []
+    for name, (executable, extra) in cases.items():
+        done = subprocess.run(
+            [executable, "-W", "ignore", "-c", MOVED, str(c.folder), json.dumps(list(models))],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **extra},
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{name}: {done.stderr[-600:]}"
+        version, cuda, worst = done.stdout.split()
+        assert float(worst) <= 1e-6, f"{name}: {worst}"
+        seen.append(f"{name} ({version}): {float(worst):.0e}")
+    device = "moved to cuda and back" if cuda == "True" else "no other device here"
+    return f"{'; '.join(seen)}; {device}"
