@@ -588,3 +588,6 @@ def test_label_sets_get_advice():
     data, _ = annotations(n=3)
     with pytest.raises(ValueError, match="MultiLabelBinarizer"):
         LabelDistributionEstimator("base_rate").fit(data, [{"joy"}, set(), {"fear"}])
+    for metric in (alignment_nll, alignment_l1, jensen_shannon, example_f1):
+        with pytest.raises(ValueError, match="MultiLabelBinarizer"):
+            metric([{"joy"}, set(), {"fear"}], np.full((3, 3), 0.5))

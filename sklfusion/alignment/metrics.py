@@ -21,7 +21,13 @@ _SUM_TOLERANCE = 1e-6
 
 def _check_pair(y_true, y_prob, multilabel, caller):
     """Return both as float arrays of shape (n, K) with values in [0, 1]."""
-    y_true = y_true.toarray() if sparse.issparse(y_true) else np.asarray(y_true, dtype=float)
+    try:
+        y_true = y_true.toarray() if sparse.issparse(y_true) else np.asarray(y_true, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{caller} needs targets as (n, K) rates or 0/1. Convert label sets with "
+            "sklearn.preprocessing.MultiLabelBinarizer."
+        ) from None
     if y_true.ndim != 2:
         raise ValueError(
             f"{caller} got a target of shape {y_true.shape}; it needs (n, K) rates or 0/1."
