@@ -97,6 +97,13 @@ def peers_summary():
     return _table(*summary(_load("peers")))
 
 
+def throughput():
+    """The load figures."""
+    rows = _load("throughput")["rows"]
+    header = ["", "run", "line to hold", "got"]
+    return _table(header, [[row["id"], row["run"], row["line"], row["got"]] for row in rows])
+
+
 NOISE = ("noise_repair", "noise_sidyp")
 
 
@@ -129,6 +136,7 @@ BLOCKS = {
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
     "peers_summary": peers_summary,
+    "throughput": throughput,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE)},
 }
 

@@ -4,20 +4,25 @@
 
     python -m benchmarks.load.scorecard --tier ci          # every run
     python -m benchmarks.load.scorecard --tier nightly     # everything
-    python -m benchmarks.load.scorecard -k N07 -k C        # some rows
+    python -m benchmarks.load.scorecard -k N07 -k C        # some rows, no files
+    python -m benchmarks.load.scorecard --tier nightly -k E08 --merge   # into the files
 
 Each row is also a pytest id: ``pytest tests/scorecard -k N07``. Rows without a function are
-counted as missing, never as passed. With no ``-k`` a markdown copy goes to docs/scorecard.md.
+counted as missing, never as passed. With no ``-k``, or with ``--merge``, a markdown copy goes to
+docs/scorecard.md; merged rows replace those of earlier runs, so that a long run can be cut up.
 """
 
 import argparse
+import json
 import sys
 import time
 
-from benchmarks._common import ROOT, write_json
+from benchmarks._common import RESULTS, ROOT, write_json
 from benchmarks.load.rows import NIGHTLY, ROWS, all_ids
 from benchmarks.load.rows._base import execute
 from sklfusion.testing import FaultServer
+
+NAMES = ("id", "fault", "expected", "got", "verdict", "seconds")
 
 
 def chosen(tier, keys):
@@ -56,12 +61,34 @@ def markdown(results, tier, line):
     return "\n".join(out) + "\n"
 
 
+def summary(results):
+    """Return "N passed, N failed" with the number of missing rows if there are any."""
+    verdicts = [result[4] for result in results]
+    passed, failed, missing = (verdicts.count(v) for v in ("pass", "FAIL", "MISSING"))
+    return f"{passed} passed, {failed} failed" + (f", {missing} missing" if missing else "")
+
+
+def write(results, tier, *, merge):
+    """Write JSON and markdown; with ``merge`` the rows that did not run keep their places."""
+    if merge and (RESULTS / "scorecard.json").exists():
+        saved = json.loads((RESULTS / "scorecard.json").read_text())
+        rows = {row["id"]: tuple(row[name] for name in NAMES) for row in saved["rows"]}
+        rows |= {result[0]: result for result in results}
+        results = [rows[id] for id in all_ids() if id in rows]
+        tier = "nightly" if "nightly" in (tier, saved["tier"]) else tier
+    line = summary(results)
+    rows = [dict(zip(NAMES, result, strict=True)) for result in results]
+    write_json("scorecard", {"tier": tier, "line": line, "rows": rows})
+    (ROOT / "docs" / "scorecard.md").write_text(markdown(results, tier, line))
+
+
 def main():
     """Run the program."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load.scorecard")
     parser.add_argument("--tier", choices=["ci", "nightly"], default="ci")
     parser.add_argument("-k", action="append", default=[], help="only ids that contain this")
     parser.add_argument("--quick", action="store_true", help="write no files")
+    parser.add_argument("--merge", action="store_true", help="write what -k chose into the files")
     arguments = parser.parse_args()
     results = []
     for result in run(chosen(arguments.tier, arguments.k)):
@@ -70,17 +97,11 @@ def main():
         print(f"{id}  {verdict:7}  {seconds:5.1f} s  {fault}", flush=True)
         if verdict == "FAIL" or arguments.k:
             print(f"      expected: {expected}\n      got:      {' '.join(got.split())[:600]}")
-    verdicts = [result[4] for result in results]
-    passed, failed, missing = (verdicts.count(v) for v in ("pass", "FAIL", "MISSING"))
-    line = f"{passed} passed, {failed} failed" + (f", {missing} missing" if missing else "")
-    if not arguments.k and not arguments.quick:
-        names = ("id", "fault", "expected", "got", "verdict", "seconds")
-        rows = [dict(zip(names, result, strict=True)) for result in results]
-        write_json("scorecard", {"tier": arguments.tier, "line": line, "rows": rows})
-        (ROOT / "docs").mkdir(exist_ok=True)
-        (ROOT / "docs" / "scorecard.md").write_text(markdown(results, arguments.tier, line))
+    line = summary(results)
+    if not arguments.quick and (arguments.merge or not arguments.k):
+        write(results, arguments.tier, merge=arguments.merge)
     print(line)
-    sys.exit(bool(failed or missing))
+    sys.exit(any(result[4] != "pass" for result in results))
 
 
 if __name__ == "__main__":

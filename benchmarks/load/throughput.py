@@ -4,7 +4,8 @@
 
     python -m benchmarks.load.throughput                # CI size: X3-X8, X11-X13, warm cache
     python -m benchmarks.load.throughput --nightly      # X1, X2, X10 as well
-    python -m benchmarks.load.throughput -k X7          # some; the others keep their rows
+    python -m benchmarks.load.throughput -k X7          # some, no files
+    python -m benchmarks.load.throughput -k X7 --merge  # the others keep their rows in the file
     python -m benchmarks.load.throughput --quick        # a tenth of the size, no files
 
 *Invariants* (lost, paid twice, requests in a forbidden time) fail the program anywhere; *speeds*
@@ -434,6 +435,7 @@ def main():
     parser.add_argument("--nightly", action="store_true", help="the long figures as well")
     parser.add_argument("--quick", action="store_true", help="a tenth of the size, no files")
     parser.add_argument("-k", action="append", default=[], help="only these ids")
+    parser.add_argument("--merge", action="store_true", help="write what -k chose into the file")
     arguments = parser.parse_args()
 
     def size(n):
@@ -458,7 +460,7 @@ def main():
     machine = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {platform.machine()}"
     print(f"\nmachine: {machine}\n")
     print_table(["id", "run", "line", "got", ""], results)
-    if not arguments.quick:
+    if not arguments.quick and (arguments.merge or not arguments.k):
         write(machine, results)
     print(f"{len(results) - failed} passed, {failed} failed")
     sys.exit(bool(failed))
