@@ -8,7 +8,6 @@ from sklfusion import Annotations
 from sklfusion.alignment import LabelDistributionEstimator, alignment_table
 
 N_TEST = 600
-REDRAWS = 10
 
 
 class Votes:
@@ -32,7 +31,7 @@ class Votes:
         return np.where(np.isnan(self.votes), 0.0, 2 * self.votes - 1)
 
 
-def dataset(quick=False):
+def dataset(quick=False, redraws=0):
     """Fixed sentences judged once by models of all others, and redraws of both."""
     texts, rates, votes, columns = data.babe()
     everything = Votes(np.column_stack([1 - rates, rates]), votes, embed(texts), np.array(columns))
@@ -46,7 +45,7 @@ def dataset(quick=False):
         "n_train": len(fit.y),
         "n_test": N_TEST,
         "lines": lines(table, new, predictions),
-        "redraws": redrawn(everything, 0 if quick else REDRAWS),
+        "redraws": redrawn(everything, 0 if quick else redraws),
     }
 
 

@@ -169,8 +169,8 @@ def judge(y, predictions, base_rates):
 
 def rivals(table):
     """The rows that the fusion should beat: probes, and readings of the LLM with or without
-    Platt scaling."""
-    probes = [m for m in table if m.startswith("probe")]
+    Platt scaling. (The probe on majority labels aims at another target; it is only shown.)"""
+    probes = list(PROBES)
     zero = [m for m in table if m.removesuffix(" + Platt") in ZERO_SHOT]
     return probes, zero
 
@@ -201,20 +201,29 @@ def lines(table):
 
 
 def intervals(y, predictions, draws=2000):
-    """Paired bootstrap over the judged texts: fusion F1 minus each rival's, 95 %."""
+    """Paired bootstrap over the judged texts: differences of F1 with their 95 % intervals."""
     probes, zero = rivals(predictions)
     rng = np.random.default_rng(0)
     weights = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=draws)
-    found = {}
+
+    def interval(gap):
+        found = [gap.mean(), *np.percentile(weights @ gap / len(y), [2.5, 97.5])]
+        return [round(float(v), 4) for v in found]
+
+    def said(method):
+        return per_text_f1(y, predictions[method] > 0.5)
+
+    found = {
+        f"{m} minus hard: F1, 95 %": interval(said(m) - said("hard"))
+        for m in ZERO_SHOT[1:]
+        if m in predictions
+    }
     for key, decide in (("f1", lambda p: p > 0.5), ("f1_set", expected_f1_sets)):
         own = per_text_f1(y, decide(predictions["fusion"]))
         for kind, rows in (("probe", probes), ("reading of the LLM", zero)):
             best = max(rows, key=lambda m: example_f1(y, decide(predictions[m]).astype(float)))
             gap = own - per_text_f1(y, decide(predictions[best]))
-            low, high = np.percentile(weights @ gap / len(y), [2.5, 97.5])
-            found[f"fusion {key} minus {best}, the best {kind}: 95 %"] = [
-                round(float(low), 4), round(float(high), 4)
-            ]  # fmt: skip
+            found[f"fusion {key} minus {best}, the best {kind}: 95 %"] = interval(gap)
     return found
 
 
@@ -303,13 +312,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows, no LLM, no files")
     parser.add_argument("--only", help="one data set, no files")
+    parser.add_argument("--redraws", type=int, default=REDRAWS, help="for the spreads; 0: none")
     options = parser.parse_args()
     results = {}
     if not options.quick:
         names = [name for name in asked.SOURCES if options.only in (None, name)]
-        results = {name: llm_dataset(name) for name in names}
+        results = {name: llm_dataset(name, options.redraws) for name in names}
     if options.only in (None, "babe"):
-        results["babe"] = babe.dataset(options.quick)
+        results["babe"] = babe.dataset(options.quick, options.redraws)
     for name, result in results.items():
         show(name, result)
         print(f"\n{name}:", *(f"\n  {line}: {v}" for line, v in result["lines"].items()))
