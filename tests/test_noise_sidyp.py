@@ -17,7 +17,7 @@ from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.noise._metrics import agrees_better
 from sklfusion.noise._simplex import cosine_schedule, encode, project, update_weights
 from sklfusion.noise._synthetic import add_label_noise
-from sklfusion.noise.sidyp import flatten_epochs
+from sklfusion.noise.dynamics import flatten_epochs
 
 FAST = {"encoder_epochs": 4, "diffusion_epochs": 6, "hidden_dim": 32, "random_state": 0}
 
@@ -146,11 +146,13 @@ class TestSiDyP:
         assert model.score(X, gold) > 0.9
 
     def test_two_classes_need_evidence_for_stage_two(self):
-        """With two classes stage I predicts unless noisy labels favour stage II; not beyond."""
+        """With two classes stage I predicts alone unless noisy labels favour the neighbours."""
         X, gold = make_blobs(400, centers=2, n_features=6, random_state=0)
         noisy = add_label_noise(gold, "symmetric", 0.2, random_state=1)
         model = SiDyPClassifier(**FAST).fit(X, noisy)
         assert not model.uses_diffusion_  # both are right on blobs
+        assert model.diffusion_ is None
+        assert np.mean(model.refined_labels_ == gold) > 0.95
         assert (model.predict_proba(X) == model.encoder_proba(X)).all()
         free = SiDyPClassifier(**FAST, guard=False).fit(X, noisy)
         assert free.uses_diffusion_

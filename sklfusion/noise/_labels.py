@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
@@ -139,3 +140,19 @@ def noisy_target(y, noisy, *, missing_label=-1, caller="this estimator"):
     if y is not None and len(y) != len(codes):
         raise ValueError(f"{caller} got {len(y)} labels y but {len(codes)} noisy labels.")
     return codes, classes, None if y is None else np.asarray(y)
+
+
+def validation_split(codes, n_classes, fraction, seed):
+    """Return training and validation rows; none validate where there are too few.
+
+    Rows of -1 never validate; validation rows hold all classes in their shares.
+    """
+    known = np.flatnonzero(codes >= 0)
+    n_val = int(fraction * len(known))
+    everything = np.arange(len(codes))
+    if n_val < n_classes or np.bincount(codes[known]).min() < 2:
+        return everything, everything[:0]
+    splitter = StratifiedShuffleSplit(1, test_size=n_val, random_state=seed)
+    _, val = next(splitter.split(known, codes[known]))
+    val = np.sort(known[val])
+    return np.setdiff1d(everything, val), val

@@ -187,3 +187,9 @@ def mark_suspicious(scores, noise_ratio):
     order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=1, kind="stable")
     np.put_along_axis(marks, order[:, :top], True, axis=1)
     return marks
+
+
+def flatten_epochs(features):
+    """Lay the epochs side by side: (M, E, n, d) -> (M, n, E * d)."""
+    m, e, n, d = features.shape
+    return features.transpose(0, 2, 1, 3).reshape(m, n, e * d)

@@ -4,15 +4,19 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from sklfusion._validation import check_texts
-from sklfusion.noise._labels import noisy_target
+from sklfusion.noise._labels import noisy_target, validation_split
 from sklfusion.noise._metrics import agrees_better
-from sklfusion.noise.dynamics import _make_encoder, mark_suspicious, suspicion_scores
+from sklfusion.noise.dynamics import (
+    _make_encoder,
+    flatten_epochs,
+    mark_suspicious,
+    suspicion_scores,
+)
 from sklfusion.noise.prior import KNNLabelPrior
 
 
@@ -76,10 +80,10 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     n_chains : int, default=4
         Reverse chains that are averaged per class and branch.
     guard : bool, default=True
-        With two classes, predict by stage I alone unless stage II agrees with the noisy labels of
-        the validation rows better, by a standard error. Of two classes the correction can only
-        move the border, and a skewed annotator looks like skewed classes; noisy labels are then a
-        better judge than the estimated confusions. No effect on more classes.
+        With two classes, stop after stage I unless the candidates of the neighbours hit the noisy
+        labels of the validation rows more often than the encoder does, by a standard error. Of two
+        classes the correction can only move the border, and a skewed annotator looks like skewed
+        classes; noisy labels judge better. No effect on more classes.
     validation_fraction : float, default=0.1
         Share of the rows whose noisy labels choose the encoder's epoch, and whose best candidates
         choose the denoisers'.
@@ -119,7 +123,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     encoder_, diffusion_ : objects
         The fitted stages.
     uses_diffusion_ : bool
-        Whether stage II takes part in predictions, see ``guard``.
+        Whether there is a stage II, see ``guard``; if not, ``diffusion_`` is None and
+        predictions are the encoder's.
     n_corrected_ : int
         Wrong labels that ``refined_labels_`` sets right, if gold labels were passed.
 
@@ -259,11 +264,14 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         if self.legacy:
             draws = np.random.default_rng(self._seed).integers(len(self.classes_), size=len(codes))
             codes = np.where(codes < 0, draws, codes)
-        self.train_rows_, val = self._split(codes)
+        self.train_rows_, val = validation_split(
+            codes, len(self.classes_), self.validation_fraction, self._seed
+        )
         features = self._fit_encoder(X, codes, val)
-        self._fit_prior(self._embed(X, fit=True), codes, features)
+        embeddings = self._embed(X, fit=True)
+        self._fit_prior(embeddings, codes, features)
+        self.uses_diffusion_ = self._wants_diffusion(X, embeddings, codes, val)
         self._fit_diffusion(flatten_epochs(features), codes, val)
-        self._fit_guard(X[val], codes[val])
         if gold is not None:
             said = np.r_[self.classes_, self.classes_[:1]][codes]
             self.n_corrected_ = int(((said != gold) & (self.refined_labels_ == gold)).sum())
@@ -282,18 +290,6 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         if fit:
             self.embedder_ = clone(self.embedder).fit(list(X))
         return np.asarray(self.embedder_.transform(list(X)), dtype=np.float32)
-
-    def _split(self, codes):
-        """Return training and validation rows; none validate where there are too few."""
-        known = np.flatnonzero(codes >= 0)
-        n_val = int(self.validation_fraction * len(known))
-        everything = np.arange(len(codes))
-        if n_val < len(self.classes_) or np.bincount(codes[known]).min() < 2:
-            return everything, everything[:0]
-        splitter = StratifiedShuffleSplit(1, test_size=n_val, random_state=self._seed)
-        _, val = next(splitter.split(known, codes[known]))
-        val = np.sort(known[val])
-        return np.setdiff1d(everything, val), val
 
     def _fit_encoder(self, X, codes, val):
         self.encoder_ = _make_encoder(
@@ -314,8 +310,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         )
         return self.encoder_.transform_epochs(X)
 
-    def _fit_prior(self, embeddings, codes, features):
-        prior = KNNLabelPrior(
+    def _prior(self):
+        return KNNLabelPrior(
             10 if self.legacy and self.n_neighbors == "auto" else self.n_neighbors,
             weights="distance" if self.legacy else "uniform",
             correction=None if self.legacy else self.correction,
@@ -323,6 +319,9 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
             certain_threshold=self.certain_threshold,
             dominant_threshold=self.dominant_threshold,
         )
+
+    def _fit_prior(self, embeddings, codes, features):
+        prior = self._prior()
         scores = suspicion_scores(features, codes, len(self.classes_))
         ratio = self.noise_ratio
         if ratio == "auto":
@@ -340,12 +339,25 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.uncertain_ = np.stack([p.uncertain_ for p in priors], axis=1)
         self.transition_matrix_ = np.mean([p.transition_matrix_ for p in priors], axis=0)
 
+    def _wants_diffusion(self, X, embeddings, codes, val):
+        if not self.guard or self.legacy or len(self.classes_) > 2:
+            return True
+        if not len(val):
+            return False
+        prior = self._prior().fit(embeddings[self.train_rows_], codes[self.train_rows_])
+        encoder = self._branch_proba(X[val]).mean(axis=0)
+        return agrees_better(encoder, prior.predict_proba(embeddings[val]), codes[val])
+
     def _fit_diffusion(self, features, codes, val):
         from sklfusion.noise._label_diffusion import LabelDiffusion, settings_of
 
         train = self.train_rows_
         best = self.prior_.mean(axis=1)
         pseudo = best.argmax(axis=1)
+        self.refined_labels_ = self.classes_[pseudo]
+        if not self.uses_diffusion_:
+            self.diffusion_, self.prior_history_, self.val_scores_ = None, [best[train]], []
+            return
         self.diffusion_ = LabelDiffusion(settings_of(self), len(self.classes_), self._seed)
         self.diffusion_.fit(
             features[:, train],
@@ -357,14 +369,6 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.val_scores_ = self.diffusion_.val_scores
         best[train] = self.diffusion_.prior.mean(axis=0)
         self.refined_labels_ = self.classes_[best.argmax(axis=1)]
-
-    def _fit_guard(self, X, codes):
-        self.uses_diffusion_ = True
-        if not self.guard or self.legacy or len(self.classes_) > 2:
-            return
-        self.uses_diffusion_ = len(X) > 0 and agrees_better(
-            self._branch_proba(X).mean(axis=0), self.predict_proba(X), codes
-        )
 
     def encoder_proba(self, X):
         """Return stage I's own probabilities of shape (n, K): the baseline to beat."""
@@ -390,14 +394,6 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[proba.argmax(axis=1)]
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        if self.embedder is not None:
-            tags.input_tags.two_d_array = False
-            tags.input_tags.string = True
+        tags, has_texts = super().__sklearn_tags__(), self.embedder is not None
+        tags.input_tags.two_d_array, tags.input_tags.string = not has_texts, has_texts
         return tags
-
-
-def flatten_epochs(features):
-    """Lay the epochs side by side: (M, E, n, d) -> (M, n, E * d)."""
-    m, e, n, d = features.shape
-    return features.transpose(0, 2, 1, 3).reshape(m, n, e * d)
