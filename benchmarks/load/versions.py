@@ -5,9 +5,10 @@
     python -m benchmarks.load.versions                  # an environment of its own, then tests
     python -m benchmarks.load.versions --folder X       # keep the environment there
 
-The newest versions are those of the environment that runs everything else. torch is installed
-first and in the version that runs here, since its oldest wheels for Linux bring several GB of CUDA
-libraries; ``--torch`` takes the oldest one all the same.
+The newest versions are those of the environment that runs everything else, or of the one whose
+interpreter ``$SKLFUSION_OTHER_PYTHON`` names (``--python`` here), perhaps of another Python. torch
+is installed first and in the version that runs here, since its oldest wheels for Linux bring
+several GB of CUDA libraries; ``--torch`` takes the oldest one all the same.
 """
 
 import argparse
@@ -82,9 +83,12 @@ def make(folder, *, torch=False):
 def versions(python):
     """Return "name version, ..." of the dependencies in an environment."""
     names = [re.match(r"[\w.-]+", requirement)[0] for requirement in requirements()]
-    code = f"from importlib.metadata import version as v; print(*(v(n) for n in {names!r}))"
+    code = "import platform; from importlib.metadata import version as v; "
+    code += f"print(platform.python_version(), *(v(n) for n in {names!r}))"
     found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
-    return ", ".join(f"{n} {v}" for n, v in zip(names, found.stdout.split(), strict=True))
+    return ", ".join(
+        f"{n} {v}" for n, v in zip(["Python", *names], found.stdout.split(), strict=True)
+    )
 
 
 def run_tests(python, timeout=1500):
@@ -113,11 +117,14 @@ def main():
     """Run the program."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load.versions")
     parser.add_argument("--folder", default=folder(), help="keep the environment here")
+    parser.add_argument("--python", help="run the tests with this interpreter instead")
     parser.add_argument("--torch", action="store_true", help="the oldest torch as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         start = time.monotonic()
-        python = make(arguments.folder or Path(temporary) / "oldest", torch=arguments.torch)
+        python = arguments.python or make(
+            arguments.folder or Path(temporary) / "oldest", torch=arguments.torch
+        )
         print(f"{versions(python)} (made in {time.monotonic() - start:.0f} s)", flush=True)
         passed, line = run_tests(python)
     print(line)

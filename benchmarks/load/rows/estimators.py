@@ -165,7 +165,8 @@ def _(c):
 
     python = versions.make(versions.folder() or c.folder / "oldest")
     reports = []
-    for name, executable in (("oldest", python), ("newest", Path(sys.executable))):
+    newest = os.environ.get("SKLFUSION_OTHER_PYTHON", sys.executable)
+    for name, executable in (("oldest", python), ("newest", newest)):
         passed, line = versions.run_tests(executable)
         assert passed, f"{name}: {versions.versions(executable)}: {line}"
         reports.append(f"{name}: {versions.versions(executable)}: {line}")
