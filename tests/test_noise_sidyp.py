@@ -17,7 +17,8 @@ from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.noise._metrics import agrees_better
 from sklfusion.noise._simplex import cosine_schedule, encode, project, update_weights
 from sklfusion.noise._synthetic import add_label_noise
-from sklfusion.noise.dynamics import flatten_epochs
+from sklfusion.noise._transition import explains_better
+from sklfusion.noise.dynamics import flat_epochs
 
 FAST = {"encoder_epochs": 4, "diffusion_epochs": 6, "hidden_dim": 32, "random_state": 0}
 
@@ -80,7 +81,7 @@ class TestSimplex:
     def test_flattening_keeps_epochs_side_by_side(self):
         """(M, E, n, d) becomes (M, n, E * d) with epoch 0 first."""
         features = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-        flat = flatten_epochs(features)
+        flat = flat_epochs(features)
         assert flat.shape == (2, 4, 15)
         assert (flat[1, 2, :5] == features[1, 0, 2]).all()
 
@@ -158,9 +159,22 @@ class TestSiDyP:
         assert free.uses_diffusion_
         assert not np.allclose(free.predict_proba(X), free.encoder_proba(X))
 
-    def test_guard_leaves_more_classes_alone(self, fitted):
-        """With three classes stage II always takes part."""
-        assert fitted.uses_diffusion_
+    def test_stage_two_must_explain_the_noisy_labels(self):
+        """Where class 0 is mostly called 1, an answer of 0 explains mixed labels, 1 does not."""
+        matrix = np.array([[0.4, 0.6], [0.05, 0.95]])
+        codes = np.array([0, 1, 0, 1, 1])
+        zero, one = np.tile([1.0, 0.0], (5, 1)), np.tile([0.0, 1.0], (5, 1))
+        assert explains_better(one, zero, matrix, codes)
+        assert not explains_better(zero, one, matrix, codes)
+        assert not explains_better(zero, zero, matrix, codes)
+
+    def test_refused_by_the_guard_predicts_as_the_encoder(self):
+        """On clean blobs both stages say the same: no evidence, the encoder's probabilities."""
+        X, gold = make_blobs(300, centers=3, n_features=6, random_state=0)
+        model = SiDyPClassifier(**FAST).fit(X, gold)
+        assert not model.uses_diffusion_
+        assert model.diffusion_ is not None
+        assert (model.predict_proba(X) == model.encoder_proba(X)).all()
 
     def test_evidence_is_a_standard_error(self):
         """Ten more hits in a hundred rows are evidence, one more is not."""
@@ -173,11 +187,11 @@ class TestSiDyP:
     def test_onehot_readout_is_a_relabelling(self, data):
         """With one chain and one-hot read-out, p(y|x) = sum_c f_c 1[relabel(c) = y]."""
         X, _, noisy = data
-        model = SiDyPClassifier(**FAST, readout="onehot", n_chains=1, n_branches=1)
+        model = SiDyPClassifier(**FAST, readout="onehot", n_chains=1, n_branches=1, guard=False)
         model.fit(X, noisy)
-        relabel = model.diffusion_.relabel_proba(
-            flatten_epochs(model.encoder_.transform_epochs(X))
-        )[0]
+        relabel = model.diffusion_.relabel_proba(flat_epochs(model.encoder_.transform_epochs(X)))[
+            0
+        ]
         assert relabel.max(axis=2).min() > 0.999
         target = relabel.argmax(axis=2)
         expected = np.zeros((400, 3))
@@ -297,7 +311,7 @@ class TestLegacy:
         """Reference mode: the conditional distribution is a deterministic relabelling."""
         X, _, noisy = data
         model = SiDyPClassifier(**FAST, legacy=True).fit(X, noisy)
-        features = flatten_epochs(model.encoder_.transform_epochs(X))
+        features = flat_epochs(model.encoder_.transform_epochs(X))
         assert np.isfinite(model.predict_proba(X)).all()
         assert model.diffusion_.relabel_proba(features).sum(axis=3) == pytest.approx(
             np.ones((3, 400, 3))

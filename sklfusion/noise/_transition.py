@@ -117,3 +117,25 @@ def posterior(clean_proba, matrix, codes):
     out = clean_proba.copy()
     out[known] *= matrix[:, codes[known]].T
     return out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12)
+
+
+def explains_better(other, proba, matrix, codes):
+    """Whether labels that nobody trained on are likelier if `proba` is right than if `other` is.
+
+    Parameters
+    ----------
+    other, proba : ndarray of shape (n, K)
+        Probabilities of the true classes; the largest counts.
+    matrix : ndarray of shape (K, K)
+        Transition matrix.
+    codes : ndarray of shape (n,)
+        Noisy labels.
+
+    Returns
+    -------
+    bool
+        False if both give the same answers.
+    """
+    log = np.log(np.maximum(matrix, 1e-6))
+    gain = log[proba.argmax(axis=1), codes] - log[other.argmax(axis=1), codes]
+    return bool(gain.sum() > 0)

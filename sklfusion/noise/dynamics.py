@@ -189,7 +189,7 @@ def mark_suspicious(scores, noise_ratio):
     return marks
 
 
-def flatten_epochs(features):
+def flat_epochs(features):
     """Lay the epochs side by side: (M, E, n, d) -> (M, n, E * d)."""
     m, e, n, d = features.shape
     return features.transpose(0, 2, 1, 3).reshape(m, n, e * d)

@@ -11,12 +11,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from sklfusion._validation import check_texts
 from sklfusion.noise._labels import noisy_target, validation_split
 from sklfusion.noise._metrics import agrees_better
-from sklfusion.noise.dynamics import (
-    _make_encoder,
-    flatten_epochs,
-    mark_suspicious,
-    suspicion_scores,
-)
+from sklfusion.noise._transition import explains_better
+from sklfusion.noise.dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
 from sklfusion.noise.prior import KNNLabelPrior
 
 
@@ -52,9 +48,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         See :class:`~sklfusion.KNNLabelPrior`.
     correction : {"transition"} or None, default="transition"
         See :class:`~sklfusion.KNNLabelPrior`.
-    certain_threshold, dominant_threshold : float, default=0.9, 0.8
-        See :class:`~sklfusion.KNNLabelPrior`.
-    exclude_self : bool, default=True
+    certain_threshold, dominant_threshold, exclude_self : default=0.9, 0.8, True
         See :class:`~sklfusion.KNNLabelPrior`.
     simplex_value : float, default=5.0
         A label is +value at its class and -value elsewhere.
@@ -80,10 +74,10 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     n_chains : int, default=4
         Reverse chains that are averaged per class and branch.
     guard : bool, default=True
-        With two classes, stop after stage I unless the candidates of the neighbours hit the noisy
-        labels of the validation rows more often than the encoder does, by a standard error. Of two
-        classes the correction can only move the border, and a skewed annotator looks like skewed
-        classes; noisy labels judge better. No effect on more classes.
+        Predict by stage I alone unless stage II explains the noisy labels of the validation rows
+        better, through ``transition_matrix_``. With two classes the neighbours' candidates must
+        moreover hit them more often than the encoder, by a standard error, or stage II is not
+        trained: there the correction can only move the border between the classes.
     validation_fraction : float, default=0.1
         Share of the rows whose noisy labels choose the encoder's epoch, and whose best candidates
         choose the denoisers'.
@@ -123,8 +117,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     encoder_, diffusion_ : objects
         The fitted stages.
     uses_diffusion_ : bool
-        Whether there is a stage II, see ``guard``; if not, ``diffusion_`` is None and
-        predictions are the encoder's.
+        Whether stage II takes part in predictions, see ``guard``. ``diffusion_`` is None where it
+        was not trained.
     n_corrected_ : int
         Wrong labels that ``refined_labels_`` sets right, if gold labels were passed.
 
@@ -271,7 +265,12 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         embeddings = self._embed(X, fit=True)
         self._fit_prior(embeddings, codes, features)
         self.uses_diffusion_ = self._wants_diffusion(X, embeddings, codes, val)
-        self._fit_diffusion(flatten_epochs(features), codes, val)
+        self._fit_diffusion(flat_epochs(features), codes, val)
+        if self.uses_diffusion_ and self.guard and not self.legacy and len(val):
+            self.uses_diffusion_ = explains_better(
+                self.encoder_proba(X[val]), self.predict_proba(X[val]),
+                self.transition_matrix_, codes[val],
+            )  # fmt: skip
         if gold is not None:
             said = np.r_[self.classes_, self.classes_[:1]][codes]
             self.n_corrected_ = int(((said != gold) & (self.refined_labels_ == gold)).sum())
@@ -385,7 +384,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         X = self._check_X(X, reset=False)
         if not self.uses_diffusion_:
             return self._branch_proba(X).mean(axis=0)
-        features = flatten_epochs(self.encoder_.transform_epochs(X))
+        features = flat_epochs(self.encoder_.transform_epochs(X))
         return self.diffusion_.predict_proba(features, self._branch_proba(X))
 
     def predict(self, X):
