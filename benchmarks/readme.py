@@ -104,7 +104,7 @@ def throughput():
     return _table(header, [[row["id"], row["run"], row["line"], row["got"]] for row in rows])
 
 
-NOISE = ("noise_repair", "noise_sidyp")
+NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
 
 
 def alignment():
