@@ -121,6 +121,16 @@ def parsed(
     return values
 
 
+def pick_as(
+    connection: Any,
+    keys: list[str],
+    parse: Callable[[Reply], T | None],
+    common: dict[str | None, T | None],
+) -> dict[str, T]:
+    """Return what ``parse`` makes of the replies under at most ``CHUNK`` keys."""
+    return parsed(pick(connection, keys), parse, common)
+
+
 @functools.lru_cache(maxsize=8)
 def _query(count: int) -> str:
     return _SELECT.format(", ".join("?" * count))

@@ -148,7 +148,7 @@ class ReplyStore:
             return self._run(lambda c: _rows.parsed(_rows.scan(c, wanted), parse, common))
         found: dict[str, T] = {}
         for chunk in chunks(wanted):
-            found |= self._run(lambda c, k=chunk: _rows.parsed(_rows.pick(c, k), parse, common))
+            found |= self._run(partial(_rows.pick_as, keys=chunk, parse=parse, common=common))
         return found
 
     def put(self, key: str, reply: Reply, owner: str | None = None) -> Reply:

@@ -189,9 +189,10 @@ def recall(
     numbers = list(map(id, answers))
     rows: dict[int, Row | None] = {}
     for number, answer in dict(zip(numbers, answers, strict=True)).items():
-        rows[number] = plan.row_of(answer[0]) if answer is not None else None
-        if rows[number] is not None and answer[1]:
-            texts.models.add(answer[1])
+        said, model = answer if answer is not None else (None, None)
+        rows[number] = plan.row_of(said)
+        if rows[number] is not None and model:
+            texts.models.add(model)
     missing = []
     for place, number in zip(places, numbers, strict=True):
         row = texts.rows[place] = rows[number]
