@@ -61,7 +61,7 @@ def collect(names, seconds):
     return None
 
 
-def costs(name, n=20):
+def costs(name, n=10):
     """Return tokens and CPU seconds per text of each kind of query, measured on one thread.
 
     Nothing is read from the store or kept in it; the texts come after those of the plan.

@@ -15,13 +15,14 @@ a bootstrap over the judged texts, spreads from five redraws of judged and learn
 """
 
 import argparse
+import json
 import warnings
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks._common import embed, print_table, save_figure, write_json
+from benchmarks._common import RESULTS, embed, print_table, save_figure, write_json
 from benchmarks.quality import _alignment_babe as babe
 from benchmarks.quality import _alignment_collect as asked
 from sklfusion import FusionClassifier
@@ -306,33 +307,46 @@ def show(name, result):
     ]
     keep = [i for i in range(len(header)) if any(row[i] for row in rows)]
     print_table([header[i] for i in keep], [[row[i] for i in keep] for row in rows])
+    for method, gaps in (result.get("redraws") or {}).items():
+        if " minus " in method:
+            said = ", ".join(f"{k}: {m:+.3f} ± {d:.3f}" for k, (m, d) in gaps.items())
+            print(f"\nJudged and learnt texts redrawn, {method}, {said}.")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows, no LLM, no files")
-    parser.add_argument("--only", help="one data set, no files")
+    parser.add_argument("--only", help="renew one data set")
     parser.add_argument("--redraws", type=int, default=REDRAWS, help="for the spreads; 0: none")
     options = parser.parse_args()
-    results = {}
-    if not options.quick:
-        names = [name for name in asked.SOURCES if options.only in (None, name)]
-        results = {name: llm_dataset(name, options.redraws) for name in names}
-    if options.only in (None, "babe"):
-        results["babe"] = babe.dataset(options.quick, options.redraws)
-    for name, result in results.items():
-        show(name, result)
-        print(f"\n{name}:", *(f"\n  {line}: {v}" for line, v in result["lines"].items()))
-    if options.quick or options.only:
+    results = kept() if options.only else {}
+    for name in [options.only] if options.only else [*asked.SOURCES, "babe"]:
+        if name == "babe":
+            results[name] = babe.dataset(options.quick, options.redraws)
+        elif not options.quick:
+            results[name] = llm_dataset(name, options.redraws)
+        if name in results:
+            show(name, results[name])
+            lines_of = results[name]["lines"].items()
+            print(f"\n{name}:", *(f"\n  {line}: {value}" for line, value in lines_of))
+    if options.quick:
         return
     gain = asked.prefix_gain()
     tokens = gain["naive"]["tokens_per_text"] / gain["shared"]["tokens_per_text"]
     cpu = gain["naive"]["cpu_s_per_text"] / gain["shared"]["cpu_s_per_text"]
     print(f"\nshared beginning: {tokens:.1f} times fewer tokens, {cpu:.1f} times less CPU time")
-    display = AlignmentDisplay({name: result["table"] for name, result in results.items()}).plot()
+    order = [name for name in [*asked.SOURCES, "babe"] if name in results]
+    display = AlignmentDisplay({name: results[name]["table"] for name in order}).plot()
     save_figure(display.figure_, "alignment")
     gain |= {"tokens_ratio": tokens, "cpu_ratio": cpu}
+    results = {name: results[name] for name in order}
     write_json("alignment", {"datasets": results, "prefix_gain": gain})
+
+
+def kept():
+    """What earlier runs wrote about the data sets."""
+    path = RESULTS / "alignment.json"
+    return json.loads(path.read_text())["datasets"] if path.exists() else {}
 
 
 if __name__ == "__main__":
