@@ -75,9 +75,10 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         Reverse chains that are averaged per class and branch.
     guard : bool, default=True
         Predict by stage I alone unless stage II explains the noisy labels of the validation rows
-        better, through ``transition_matrix_``. With two classes the neighbours' candidates must
-        moreover hit them more often than the encoder, by a standard error, or stage II is not
-        trained: there the correction can only move the border between the classes.
+        better, through ``transition_matrix_``; fewer than 30 rows cannot tell. With two classes
+        the neighbours' candidates must moreover hit them more often than the encoder, by a
+        standard error, or stage II is not trained: there the correction can only move the border
+        between the classes.
     validation_fraction : float, default=0.1
         Share of the rows whose noisy labels choose the encoder's epoch, and whose best candidates
         choose the denoisers'.
@@ -266,7 +267,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self._fit_prior(embeddings, codes, features)
         self.uses_diffusion_ = self._wants_diffusion(X, embeddings, codes, val)
         self._fit_diffusion(flat_epochs(features), codes, val)
-        if self.uses_diffusion_ and self.guard and not self.legacy and len(val):
+        if self.uses_diffusion_ and self.guard and not self.legacy and len(val) >= 30:
             self.uses_diffusion_ = explains_better(
                 self.encoder_proba(X[val]), self.predict_proba(X[val]),
                 self.transition_matrix_, codes[val],
