@@ -187,13 +187,7 @@ def check_indicator(y, *, caller="this estimator", soft=False):
     """
     if sparse.issparse(y):
         y = y.toarray()
-    if isinstance(y, list | tuple) and y and isinstance(y[0], list | tuple | set | frozenset):
-        ragged = len({len(row) for row in y}) > 1
-        if ragged or any(isinstance(v, str) for row in y for v in row):
-            raise ValueError(
-                f"{caller} got a list of label sets; it needs an (n, K) indicator matrix. "
-                "Convert it with sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
-            )
+    refuse_label_sets(y, caller=caller)
     try:
         y = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -215,6 +209,22 @@ def check_indicator(y, *, caller="this estimator", soft=False):
     return y.astype(np.float32)
 
 
+def refuse_label_sets(y, *, caller="this estimator"):
+    """Refuse a list, array or Series of label sets, and name the remedy."""
+    several = list | tuple | set | frozenset
+    if not isinstance(y, list | tuple):
+        y = np.asarray(y) if getattr(y, "ndim", 0) == 1 else ()
+    if not len(y) or not isinstance(y[0], several) or not all(isinstance(v, several) for v in y):
+        return
+    sets = any(isinstance(row, set | frozenset) for row in y)
+    ragged = len({len(row) for row in y}) > 1
+    if sets or ragged or any(isinstance(v, str) for row in y for v in row):
+        raise ValueError(
+            f"{caller} got a list of label sets; it needs an (n, K) indicator matrix. "
+            "Convert it with sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+        )
+
+
 def is_multilabel(y):
     """Whether ``y`` is two-dimensional with more than one column, sparse, or a frame of such."""
     if sparse.issparse(y):
@@ -227,6 +237,7 @@ def is_multilabel(y):
 
 def check_class_target(y, *, caller="this estimator"):
     """Refuse continuous targets and return ``type_of_target(y)``."""
+    refuse_label_sets(y, caller=caller)
     kind = type_of_target(y, input_name="y")
     if kind not in ("binary", "multiclass", "multilabel-indicator"):
         raise ValueError(

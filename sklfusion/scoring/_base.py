@@ -13,6 +13,7 @@ from sklfusion._validation import (
     check_classes,
     check_texts,
     is_multilabel,
+    refuse_label_sets,
     replace_surrogates,
 )
 from sklfusion.llm._backend import LOCAL_PREFIX, is_local
@@ -94,6 +95,7 @@ class BaseLLMEstimator(BaseEstimator):
             check_consistent_length(texts, y)
         classes = self.classes
         if classes is None and y is not None:
+            refuse_label_sets(y, caller=type(self).__name__)
             if self.multilabel or is_multilabel(y):
                 raise ValueError(
                     f"{caller} cannot take the class names from a label indicator matrix; pass "

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklfusion._validation import is_multilabel
+from sklfusion._validation import is_multilabel, refuse_label_sets
 from sklfusion.llm._prices import find_price
 from sklfusion.scoring._plan import STRATEGIES
 
@@ -81,6 +81,7 @@ def _check_budget(estimator, caller):
 
 def check_labels(estimator, y, classes, caller):
     """Refuse labels that are not among the classes."""
+    refuse_label_sets(y, caller=caller)
     if y is None or estimator.multilabel or is_multilabel(y):
         return
     unknown = set(np.asarray(y).tolist()) - set(classes)
