@@ -591,3 +591,32 @@ def test_label_sets_get_advice():
     for metric in (alignment_nll, alignment_l1, jensen_shannon, example_f1):
         with pytest.raises(ValueError, match="MultiLabelBinarizer"):
             metric([{"joy"}, set(), {"fear"}], np.full((3, 3), 0.5))
+
+
+@pytest.mark.parametrize("calibrate", ["batch", "batch_shared"])
+def test_batch_calibration_takes_away_what_is_said_of_a_label_whatever_the_text(calibrate):
+    """Per-label biases vanish without any y, ranks within a label stay, the shared level too."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(60, 3))
+    z = signal + np.array([3.0, 0.0, -3.0])
+    said = Annotations(
+        ["a", "b", "c"], multilabel=True, unary_logits=np.stack([z, 0 * z], axis=-1)
+    )
+    plain = LabelDistributionEstimator("unary").fit(said).predict_proba(said)
+    batch = LabelDistributionEstimator("unary", calibrate=calibrate).fit(said)
+    p = batch.predict_proba(said)
+    log_odds = np.log(p / (1 - p))
+    assert np.allclose(log_odds.mean(axis=0), log_odds.mean(), atol=1e-6)
+    level = np.log(plain / (1 - plain)).mean() if calibrate == "batch_shared" else 0.0
+    assert log_odds.mean() == pytest.approx(level, abs=1e-6)
+    assert (np.argsort(p, axis=0) == np.argsort(plain, axis=0)).all()
+    truth = (signal > 0).astype(float)
+    assert alignment_nll(truth, p) < alignment_nll(truth, plain)
+
+
+@pytest.mark.parametrize("method", ["hard", "vote_share", "probe", "base_rate"])
+def test_batch_calibration_is_for_soft_zero_shot_methods(method):
+    """What learns rates from y, or is never unsure, has no bias to take away."""
+    said = Annotations(["a", "b"], multilabel=True, votes=np.eye(2))
+    with pytest.raises(ValueError, match="calibrate='batch'"):
+        LabelDistributionEstimator(method, calibrate="batch").fit(said, np.eye(2))

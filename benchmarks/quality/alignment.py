@@ -39,6 +39,8 @@ from sklfusion.exceptions import CacheMissError, DataWarning
 
 ZERO_SHOT = ("hard", "compare_to_none", "max", "unary", "binary")
 PLATT = ("compare_to_none", "max", "unary")
+#: Calibrations that see texts but no label.
+BATCH = {" + batch": "batch", " + shared batch": "batch_shared"}
 PROBES = ("probe, LLM state", "probe, MiniLM", "probe, MiniLM, all texts")
 READINGS = ("unary", "compare_to_none", "max")
 N_TEST, N_ENCODER = 200, 2000
@@ -106,6 +108,10 @@ def predict(train, test, more, pairs=False):
     """Return the probabilities of every method for the texts of ``test``."""
     out = {m: reading(m, test.said) for m in ZERO_SHOT if pairs or m != "binary"}
     for method in PLATT:
+        for name, calibrate in BATCH.items():
+            batch = LabelDistributionEstimator(method, calibrate=calibrate).fit(train.said)
+            out[method + name] = batch.predict_proba(test.said)
+    for method in PLATT:
         estimator = LabelDistributionEstimator(method, calibrate="per_label_platt")
         out[f"{method} + Platt"] = estimator.fit(train.said, train.y).predict_proba(test.said)
     out |= supervised(train, test, more)
@@ -172,14 +178,14 @@ def rivals(table):
     """The rows that the fusion should beat: probes, and readings of the LLM with or without
     Platt scaling. (The probe on majority labels aims at another target; it is only shown.)"""
     probes = list(PROBES)
-    zero = [m for m in table if m.removesuffix(" + Platt") in ZERO_SHOT]
+    zero = [m for m in table if m.split(" + ")[0] in ZERO_SHOT]
     return probes, zero
 
 
 def lines(table):
     """What the project wants to reach, in figures."""
     probes, zero = rivals(table)
-    plain = [m for m in ZERO_SHOT if m in table]
+    plain = [m for m in zero if not m.endswith("Platt")]
     hard = table["hard"]
     best_zero = {key: min(table[m][key] for m in plain) for key in ("nll", "l1")}
     return {
@@ -278,7 +284,7 @@ def add_costs(table, name, k):
         "encoder": 0,
     }  # fmt: skip
     for method, row in table.items():
-        parts = asks.get(method.removesuffix(" + Platt"), ())
+        parts = asks.get(method.split(" + ")[0], ())
         row["cost"] = sum(calls[part] for part in parts)
         row["tokens"] = sum(measured[part]["tokens_per_text"] or 0 for part in parts)
         row["cpu_s"] = sum(measured[part]["cpu_s_per_text"] for part in parts)

@@ -1,6 +1,7 @@
 """`LabelDistributionEstimator`: label probabilities from what an LLM put out."""
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +14,11 @@ from sklfusion.alignment.metrics import alignment_l1, alignment_nll
 from sklfusion.annotations import Annotations
 from sklfusion.calibration import apply_maps, fit_maps, to_logits
 
-_CALIBRATIONS = {None: None, "platt": False, "per_label_platt": True}
+_CALIBRATIONS = {
+    None: None, "batch": None, "batch_shared": None, "platt": False, "per_label_platt": True,
+}  # fmt: skip
+_BATCH = ("batch", "batch_shared")
+_SOFT = ("compare_to_none", "max", "unary", "binary")
 
 
 class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -44,9 +49,13 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         Something with ``annotate(texts) -> Annotations``: a
         :class:`~sklfusion.LabelDistributionCollector`, or an :class:`~sklfusion.LLMScorer` with
         ``multilabel=True``, which is fitted to the texts if it is not. With it X can be raw texts.
-    calibrate : {None, "platt", "per_label_platt"}, default=None
-        Fit σ(w · logit P_l + b) to y, shared or per label. Probes are calibrated on held-out
-        folds.
+    calibrate : {None, "batch", "batch_shared", "platt", "per_label_platt"}, default=None
+        The first two need no y and are for soft zero-shot methods: they take away what the model
+        says of a label whatever the text, by the mean log-odds of each label over the texts of
+        ``fit`` (several dozen at least). "batch" brings every mean to 0: label sets get better,
+        but rare labels too likely. "batch_shared" brings them to their common mean, which keeps
+        the level. The others fit σ(w · logit P_l + b) to y, shared or per label; probes are
+        calibrated on held-out folds.
     epsilon : float, default=1e-8
         Probabilities stay within [epsilon, 1 − epsilon].
     threshold : float or "expected_f1", default=0.5
@@ -75,6 +84,8 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
     base_rates_ : ndarray of shape (K,)
         Mean rate of the training texts, 0.5 (or 1/K) without y. Texts without an answer get it.
     calibrators_ : list of K maps or None
+    shift_ : ndarray of shape (K,) or None
+        Added to the log-odds by the batch calibrations.
     probe_ : object or None
     multilabel_ : bool
         False where the annotations are one label per text; rows then sum to one.
@@ -87,7 +98,8 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
 
     References
     ----------
-    Large Language Models Do Multi-Label Classification Differently, arXiv 2505.17510.
+    Large Language Models Do Multi-Label Classification Differently, arXiv 2505.17510. "batch"
+    is that of Zhou et al., "Batch Calibration", ICLR 2024, label by label.
 
     Examples
     --------
@@ -132,7 +144,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
-        tags.target_tags.required = self.method in ("probe", "base_rate") or bool(self.calibrate)
+        tags.target_tags.required = self._learns_from_y()
         return tags
 
     def fit(self, X, y=None):
@@ -159,8 +171,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         return self._annotations(X)
 
     def _fit(self, X, y):
-        learns = self.method in ("probe", "base_rate") or self.calibrate is not None
-        if y is None and learns:
+        if y is None and self._learns_from_y():
             raise ValueError(
                 f"method={self.method!r} with calibrate={self.calibrate!r} learns from y; "
                 "pass rates or 0/1 of shape (n, K)."
@@ -181,15 +192,27 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
                 "scikit-learn's CalibratedClassifierCV(method='temperature')."
             )
         self.base_rates_ = np.full(k, 0.5 if self.multilabel_ else 1 / k)
-        self.probe_, self.calibrators_ = None, None
+        self.probe_, self.calibrators_, self.shift_ = None, None, None
+        if self.calibrate in _BATCH:
+            z = to_logits(self._raw(X)[self._answered(X)])
+            level = z.mean() if self.calibrate == "batch_shared" and len(z) else 0.0
+            self.shift_ = level - z.mean(axis=0) if len(z) else np.zeros(k)
         if Y is not None:
             self._learn(X, Y)
+
+    def _learns_from_y(self):
+        return self.method in ("probe", "base_rate") or self.calibrate not in (None, *_BATCH)
 
     def _check_params(self):
         if self.method not in _methods.METHODS:
             raise ValueError(f"method={self.method!r}; known are {_methods.METHODS}.")
         if self.calibrate not in _CALIBRATIONS:
             raise ValueError(f"calibrate={self.calibrate!r}; known are {list(_CALIBRATIONS)}.")
+        if self.calibrate in _BATCH and self.method not in _SOFT:
+            raise ValueError(
+                f"calibrate={self.calibrate!r} with method={self.method!r}; it is for the "
+                f"methods {_SOFT}."
+            )
         if self.scoring not in ("nll", "l1"):
             raise ValueError(f"scoring={self.scoring!r}; use 'nll' or 'l1'.")
         if isinstance(self.threshold, str) and self.threshold != "expected_f1":
@@ -253,7 +276,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
             features = self._features(X)
             self.probe_ = LinearProbe(self.C, self.n_components, self.random_state)
             self.probe_.fit(features[ok], Y[ok])
-        if self.calibrate is not None:
+        if _CALIBRATIONS[self.calibrate] is not None:
             raw = self._held_out(X, Y, ok)
             per_label = _CALIBRATIONS[self.calibrate]
             self.calibrators_ = fit_maps(to_logits(raw[ok]), Y[ok], per_label=per_label)
@@ -312,6 +335,8 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         if not len(X):
             return np.zeros((0, len(self.classes_)))
         probabilities = self._raw(X) if raw is None else raw
+        if self.shift_ is not None:
+            probabilities = expit(to_logits(probabilities) + self.shift_)
         if self.calibrators_ is not None:
             probabilities = apply_maps(
                 self.calibrators_, to_logits(np.nan_to_num(probabilities, nan=0.5))
