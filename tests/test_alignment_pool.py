@@ -235,6 +235,7 @@ def test_probe_columns_of_training_texts_are_held_out():
         ("logprobs", "max"),
         ("logprobs", "compare_to_none"),
         ("unary", "unary"),
+        ("logprobs", "binary"),
     ],
 )
 def test_scorer_strategies_feed_the_methods_and_the_fusion(
@@ -253,7 +254,8 @@ def test_scorer_strategies_feed_the_methods_and_the_fusion(
         strategy=strategy,
         memory=tmp_path,
     )
-    columns = LabelDistributionEstimator(method, annotator=scorer)
+    pairs = LabelDistributionCollector(scorer, queries=["pairs"])
+    columns = LabelDistributionEstimator(method, annotator=pairs if method == "binary" else scorer)
     union = FeatureUnion([("text", _dense(HashingVectorizer(n_features=16))), ("llm", columns)])
     fusion = FusionClassifier(score_columns=slice(16, 19), score_classes=[0, 1, 2], random_state=0)
     model = make_pipeline(union, fusion)
