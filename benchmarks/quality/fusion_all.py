@@ -16,6 +16,7 @@ certain).
 import argparse
 import os
 import warnings
+from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the jobs are the parallelism
 
@@ -26,8 +27,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, train_test_split
 
 from benchmarks._common import data_dir, embed, print_table, save_figure, write_json
+from benchmarks.quality._contest import fusion, hits, llm_alone
 from benchmarks.quality._llm_sets import load
-from sklfusion import FusionClassifier
 
 SIZES = (20, 50, 100, 200, 500, None)  # None: all rows that are not for testing
 _C_GRID = np.logspace(-1, 3, 5)
@@ -122,22 +123,6 @@ class EncoderAlone:
         return labels
 
 
-def llm_alone(votes, train_y, multilabel):
-    """The answer as given; rows without one get the commonest class of the training rows."""
-    if multilabel:
-        return (votes > 0.5).astype(int)
-    labels = votes.argmax(axis=1)
-    silent = np.ptp(votes, axis=1) < 1e-9
-    labels[silent] = np.bincount(train_y).argmax()
-    return labels
-
-
-def hits(predicted, y):
-    """Whether each row is right: the class, or the whole label set."""
-    same = predicted == y
-    return (same.all(axis=1) if same.ndim == 2 else same).astype(float)
-
-
 def calibration_error(P, y, n_bins=10):
     """Expected calibration error of the likeliest class (or of every label), equal-mass bins."""
     if y.ndim == 2:
@@ -162,29 +147,16 @@ def encoder_result(E, y, n_classes, train, test, seed):
 
 def fit_fusion(data, E, train, seed, **options):
     """`FusionClassifier` with its defaults on the embedding and all score blocks."""
-    width = len(data.classes)
-    known = None if data.multilabel else list(range(width))
     X = np.hstack([E, *data.votes])
-    clf = FusionClassifier(
-        score_columns=slice(E.shape[1], X.shape[1]),
-        score_classes=known,
-        classes=known,
-        random_state=seed,
-        **options,
-    )
+    clf = fusion(data, seed, n_embedding=E.shape[1], **options)
     return clf.fit(X[train], data.y[train]), X
 
 
 def llm_calibration_error(data, votes, train, test, seed):
     """Calibration error of one LLM's votes, made probabilities by the labelled rows alone."""
-    known = None if data.multilabel else list(range(len(data.classes)))
-    clf = FusionClassifier(
-        score_columns=slice(0, len(data.classes)),
-        score_classes=known,
-        classes=known,
-        random_state=seed,
-    ).fit(votes[train], data.y[train])
-    return calibration_error(clf.predict_proba(votes[test]), data.y[test])
+    no_embedding = np.empty((len(data.y), 0))
+    clf, X = fit_fusion(replace(data, votes=[votes]), no_embedding, train, seed)
+    return calibration_error(clf.predict_proba(X[test]), data.y[test])
 
 
 def compare(data, E, encoder, size, draw, **options):
@@ -192,7 +164,7 @@ def compare(data, E, encoder, size, draw, **options):
     train, test = split(data, size, draw)
     y = data.y
     clf, X = fit_fusion(data, E, train, draw, **options)
-    each = [hits(llm_alone(v[test], y[train], data.multilabel), y[test]) for v in data.votes]
+    each = [hits(llm_alone(v[test], y[train]), y[test]) for v in data.votes]
     best = int(np.argmax([np.mean(right) for right in each]))
     llm = each[best]
     right, encoder_ece = encoder
