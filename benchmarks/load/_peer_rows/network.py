@@ -13,6 +13,16 @@ from benchmarks.load._peer_rows._base import (
 )
 
 
+def _nothing_paid_again(d, X):
+    """Run again without faults; return how many texts the broken run had paid for."""
+    paid = d.server.ledger().billed
+    d.script()
+    d.all_right(X)
+    again = d.server.ledger().billed + paid - len(X)
+    assert again == 0, f"{again} texts paid for again"
+    return paid
+
+
 @row("N01", "429 once without a header", "retried, 1 billed, right")
 def _(d):
     d.script(status(429, attempts=[1]))
@@ -45,11 +55,7 @@ def _(d):
     seconds = time.monotonic() - start
     assert error is not None, "no error"
     assert seconds < 15, f"the error came after {seconds:.0f} s"
-    paid = d.server.ledger().billed
-    d.script()
-    d.all_right(X)
-    again = d.server.ledger().billed + paid - len(X)
-    assert again == 0, f"{again} texts paid for again"
+    paid = _nothing_paid_again(d, X)
     return f"{type(error).__name__} after {seconds:.1f} s, {paid} kept"
 
 
@@ -95,11 +101,7 @@ def _(d):
     d.script({**status(401), "after": 8})
     X = texts(16)
     assert d.fails(X) is not None, "no error"
-    paid = d.server.ledger().billed
-    d.script()
-    d.all_right(X)
-    again = d.server.ledger().billed + paid - len(X)
-    assert again == 0, f"{again} texts paid for again"
+    paid = _nothing_paid_again(d, X)
     return f"{paid} kept, {len(X) - paid} paid after"
 
 

@@ -5,7 +5,7 @@ import json
 import logging
 import pickle
 import re
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import numpy as np
 from sklearn.base import clone
@@ -32,12 +32,10 @@ def _places(d, **options):
     }
 
 
-@row(
-    "S01", "key given as the first page of the docs says", "not in repr, HTML, params, pickle, log"
-)
-def _(d):
-    if d.lib.name == "scikit-ollama":
-        skip("there is no key")
+@contextmanager
+def _overheard():
+    """A dict that holds, once the block has ended, its log at DEBUG and its output."""
+    heard = {}
     log, out = io.StringIO(), io.StringIO()
     handler = logging.StreamHandler(log)
     root, level = logging.getLogger(), logging.getLogger().level
@@ -45,14 +43,25 @@ def _(d):
     root.setLevel(logging.DEBUG)
     try:
         with redirect_stdout(out), redirect_stderr(out):
-            places = _places(d)
-            d.run(texts(2))
-            d.script(status(401))
-            error = d.fails(texts(1, start=9))
+            yield heard
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-    places |= {"the log": log.getvalue(), "the output": out.getvalue()}
+        heard |= {"the log": log.getvalue(), "the output": out.getvalue()}
+
+
+@row(
+    "S01", "key given as the first page of the docs says", "not in repr, HTML, params, pickle, log"
+)
+def _(d):
+    if d.lib.name == "scikit-ollama":
+        skip("there is no key")
+    with _overheard() as heard:
+        places = _places(d)
+        d.run(texts(2))
+        d.script(status(401))
+        error = d.fails(texts(1, start=9))
+    places |= heard
     places["the error"] = f"{error!r} {vars(error)}" if error else ""
     hits = [name for name, value in places.items() if KEY in value]
     assert not hits, f"found in {', '.join(hits)}"
@@ -71,20 +80,11 @@ def _(d):
 @row("S04", "texts in the log at DEBUG, in errors and output", "never whole")
 def _(d):
     secret = "the patient is called Maria Zauberberg, about sport"
-    log, out = io.StringIO(), io.StringIO()
-    handler = logging.StreamHandler(log)
-    root, level = logging.getLogger(), logging.getLogger().level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    try:
-        with redirect_stdout(out), redirect_stderr(out):
-            d.run([secret])
-            d.script(status(400))
-            error = d.fails([secret + "!", *texts(9)])
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-    places = {"the log": log.getvalue(), "the output": out.getvalue(), "the error": str(error)}
+    with _overheard() as heard:
+        d.run([secret])
+        d.script(status(400))
+        error = d.fails([secret + "!", *texts(9)])
+    places = heard | {"the error": str(error)}
     hits = [name for name, value in places.items() if "Zauberberg" in value]
     assert not hits, f"found in {', '.join(hits)}"
     return "0 hits"
