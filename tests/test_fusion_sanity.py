@@ -7,6 +7,8 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import cross_val_score
 
 from sklfusion import FusionClassifier
+from sklfusion.fusion._anchored import prior_trust
+from sklfusion.fusion._probe import fit_probe
 
 TRAIN = 300
 
@@ -134,3 +136,63 @@ def test_guard_takes_the_plain_mlp_where_only_it_can_see():
     anchored = FusionClassifier(guard=False, residual=False, **params).fit(X[:600], y[:600])
     assert anchored.score(X[600:], y[600:]) < 0.7
     assert clf.oof_scores_[clf.chosen_] < clf.oof_scores_["anchored"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "signal", "cost"),
+    [(0.95, 0.15, 0.005), (0.1, 0.9, 0.03)],
+    ids=["strong LLM, weak encoder", "useless LLM, good encoder"],
+)
+def test_with_twenty_rows_the_better_part_is_nearly_kept(accuracy, signal, cost):
+    """Mean of draws; an LLM is believed at first, so a useless one costs more."""
+    X, y = make_rows(4000, accuracy=accuracy, signal=signal, d=30)
+    grid = {"Cs": np.logspace(-3, 2, 6), "l1_ratios": (0,), "use_legacy_attributes": False}
+    margins = []
+    for draw in range(6):
+        train = np.random.default_rng(draw).permutation(2000)[:20]
+        clf = FusionClassifier(random_state=draw).fit(X[train], y[train])
+        encoder = LogisticRegressionCV(cv=3, scoring="neg_log_loss", **grid)
+        encoder.fit(X[train, :30], y[train])
+        llm = (X[2000:, 30:].argmax(axis=1) == y[2000:]).mean()
+        alone = (encoder.predict(X[2000:, :30]) == y[2000:]).mean()
+        margins.append(clf.score(X[2000:], y[2000:]) - max(llm, alone))
+    assert np.mean(margins) > -cost
+
+
+def test_the_encoder_starts_with_its_part_of_what_both_explain():
+    """Little beside an LLM that explains the classes, everything beside one that explains none."""
+    Y = np.eye(2)[np.arange(40) % 2]
+    weights, offset = np.ones(40), np.log([0.5, 0.5])
+    good, nothing = 2.0 * Y, np.zeros((40, 2))
+    is_encoder = np.array([True, False])
+
+    def start(encoder, llm):
+        return prior_trust(
+            np.stack([encoder, llm]), is_encoder, offset, Y, weights, "softmax"
+        ).tolist()
+
+    assert start(good, -good)[0] == 1.0  # what is worse than nothing explains nothing
+    assert start(good, nothing)[0] > 0.85
+    assert start(good, good)[0] == pytest.approx(0.5, abs=0.05)
+    assert start(nothing, good)[0] < 0.15
+    assert start(nothing, good)[1] == 1.0
+
+
+def test_few_rows_get_no_mixing_matrix():
+    """A matrix between labels is noise below 100 rows, however good it looks out of fold."""
+    X, y = make_rows(400, accuracy=0.9, signal=0.3)
+    few = FusionClassifier(random_state=0, guard=False).fit(X[:60], y[:60])
+    assert "mix" not in few.contributions(X)
+    assert few.score(X[60:], y[60:]) > 0.85
+
+
+def test_the_probe_averages_over_penalties():
+    """On noise the average says little, whichever single penalty was lucky; a signal is kept."""
+    rng = np.random.default_rng(3)
+    A, y = rng.normal(size=(24, 40)) / np.sqrt(40), np.arange(24) % 2
+    Y, folds, prior = np.eye(2)[y], np.arange(24) // 2 % 6, np.log([0.5, 0.5])
+    probe = fit_probe(A, Y, np.ones(24), folds, prior, "softmax")
+    assert probe.evidence(A).shape == probe.oof_evidence.shape == (24, 2)
+    assert np.abs(probe.oof_evidence).mean() < 0.5
+    strong = fit_probe(np.hstack([A, 3 * Y]), Y, np.ones(24), folds, prior, "softmax")
+    assert (strong.oof_evidence.argmax(axis=1) == y).all()

@@ -1,8 +1,9 @@
 """Anchored fusion: how far to trust each source, learnt on out-of-fold evidence.
 
 ``logits = log prior + a * encoder + sum_m b_m * llm_m + mix @ W + c``. The trusts a, b_m start at
-a Gaussian prior of fixed strength, so its pull fades as rows come in; W, which lets one label's
-vote speak about another, exists only if cross-validation likes it.
+a Gaussian prior of fixed strength, so its pull fades as rows come in. The better the LLMs explain
+the classes, the less the encoder starts with. W, which lets one label's vote speak about another,
+exists only if cross-validation likes it.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,18 @@ from scipy.special import expit, log_softmax
 from sklfusion.fusion._folds import fold_masks
 from sklfusion.fusion._linear import row_losses
 
-ENCODER_TRUST = 0.5
 LLM_TRUST = 1.0
-_TRUST_PRECISION = 8.0
-_BIAS_PRECISION = 16.0
+#: Share of the prior's log-loss that the LLMs, or the encoder, are expected to explain; worth
+#: _SHARE_ROWS rows against what they explain out of fold.
+_EXPECTED_SHARES = {"llm": 0.25, "encoder": 0.0}
+_SHARE_ROWS = 10.0
+_LEAST_SHARE = 0.05  # credit to the encoder, so that it is heard before it has proved anything
+#: Precision of the trusts by kind of source. A probe was fitted on these very rows, its held-out
+#: evidence is noisy; probabilities of an encoder come from elsewhere.
+_TRUST_PRECISION = {"probe": 16.0, "proba": 8.0, "llm": 8.0}
+_BIAS_PRECISION = 4.0
+#: Below this many rows a mixing matrix is noise, whatever cross-validation says.
+_MIX_FROM = 100
 #: Precisions of the mixing matrix, None for no matrix at all.
 _MIX_PENALTIES = (None, 30.0, 10.0, 3.0, 1.0, 0.3)
 
@@ -34,17 +43,55 @@ class Trust:
     oof_losses: np.ndarray
 
 
-def prior_trust(is_encoder):
-    """Prior means of the trusts; sources of one kind share theirs, because they err together."""
-    is_encoder = np.asarray(is_encoder, dtype=bool)
+def _explained(evidence, expected, offset, Y, weights, family):
+    """Share of the prior's log-loss that out-of-fold evidence (n, K) takes away, at least 0.
+
+    Drawn towards the share ``expected``, since few rows tell little.
+    """
+    base = np.broadcast_to(offset, Y.shape)
+    before, after = (weights @ row_losses(logits, Y, family) for logits in (base, base + evidence))
+    total = weights.sum()
+    share = total * (1 - after / before) + _SHARE_ROWS * expected
+    return max(0.0, float(share / (total + _SHARE_ROWS)))
+
+
+def prior_trust(sources, is_encoder, offset, Y, weights, family):
+    """Prior means of the trusts, shape (J,).
+
+    LLMs are taken at their word. The encoder starts with its part of what both explain: beside
+    LLMs that explain nothing it is taken at its word too, beside good ones most of what it knows
+    has been said already. Sources of one kind divide their trust, because they err together.
+
+    Parameters
+    ----------
+    sources, is_encoder, offset, Y, weights, family
+        As in :func:`fit_trust`.
+    """
     n_encoder, n_llm = is_encoder.sum(), (~is_encoder).sum()
-    return np.where(
-        is_encoder, ENCODER_TRUST / max(n_encoder, 1), LLM_TRUST / max(n_llm, 1) ** 0.75
-    )
+    means = np.where(is_encoder, 1.0 / max(n_encoder, 1), LLM_TRUST / np.sqrt(max(n_llm, 1)))
+    if 0 < n_encoder < len(is_encoder):
+        shares = {
+            name: _explained(
+                np.tensordot(means[kind], sources[kind], 1),
+                _EXPECTED_SHARES[name],
+                offset,
+                Y,
+                weights,
+                family,
+            )
+            for name, kind in (("llm", ~is_encoder), ("encoder", is_encoder))
+        }
+        own = shares["encoder"] + _LEAST_SHARE
+        means[is_encoder] *= own / (own + shares["llm"])
+    return means
 
 
-def _solve(sources, features, offset, Y, masks, family, means, penalty, start):
-    """Joint L-BFGS over all groups; returns (trust (G, J), W (r, G, K))."""
+def _solve(sources, features, offset, Y, masks, family, prior, penalty, start):
+    """Joint L-BFGS over all groups; returns (trust (G, J), W (r, G, K)).
+
+    ``prior`` is the means and the precisions of the trusts, each of shape (J,).
+    """
+    means, tightness = prior
     n_sources, n, n_classes = sources.shape
     r, n_groups = features.shape[1], masks.shape[1]
     precision = np.full((r, 1, 1), penalty if penalty is not None else 1.0)
@@ -64,10 +111,11 @@ def _solve(sources, features, offset, Y, masks, family, means, penalty, start):
             loss = (np.logaddexp(0, logits) - Y[:, None, :] * logits).sum(2)
             residual = expit(logits) - Y[:, None, :]
         residual *= masks[:, :, None]
-        g_trust = np.einsum("ngk,jnk->gj", residual, sources) + _TRUST_PRECISION * (trust - means)
+        pull = tightness * (trust - means)
+        g_trust = np.einsum("ngk,jnk->gj", residual, sources) + pull
         g_W = (features.T @ residual.reshape(n, -1)).reshape(W.shape) + precision * W
         value = (masks * loss).sum() + 0.5 * (precision * W**2).sum()
-        value += 0.5 * _TRUST_PRECISION * ((trust - means) ** 2).sum()
+        value += 0.5 * (pull * (trust - means)).sum()
         return float(value), np.concatenate([g_trust.ravel(), g_W.ravel()])
 
     bounds = [(0.0, None)] * n_trust + [(None, None)] * (r * n_groups * n_classes)
@@ -85,9 +133,7 @@ def _solve(sources, features, offset, Y, masks, family, means, penalty, start):
     )
 
 
-def fit_trust(
-    sources, mix_features, is_encoder, offset, Y, weights, folds, family, allow_mix=True
-):
+def fit_trust(sources, mix_features, kinds, offset, Y, weights, folds, family, allow_mix=True):
     """Fit the trusts, and the mixing matrix if out-of-fold loss gains more than its own noise.
 
     Parameters
@@ -96,14 +142,14 @@ def fit_trust(
         Out-of-fold evidence of each source.
     mix_features : ndarray of shape (n, r)
         What a mixing matrix may use: the encoder's evidence and the coded votes.
-    is_encoder : sequence of J bool
-        Which sources stem from the encoder; the others are LLMs.
+    kinds : sequence of J str
+        ``"probe"`` on the embedding, ``"proba"`` for an encoder's own probabilities, ``"llm"``.
     offset : ndarray of shape (K,)
         Logit of the class frequencies.
     Y, weights, folds, family
         As in :func:`~sklfusion.fusion._probe.fit_probe`.
     allow_mix : bool
-        Whether to try the mixing matrix.
+        Whether to try the mixing matrix, given rows enough.
 
     Returns
     -------
@@ -112,7 +158,10 @@ def fit_trust(
     n, n_classes = Y.shape
     masks = fold_masks(folds, weights)
     n_groups = masks.shape[1]
-    means = prior_trust(is_encoder)
+    is_encoder = np.asarray(kinds) != "llm"
+    means = prior_trust(sources, is_encoder, offset, Y, weights, family)
+    prior = means, np.array([_TRUST_PRECISION[kind] for kind in kinds])
+    allow_mix = allow_mix and weights.sum() >= _MIX_FROM
     base = np.broadcast_to(offset, Y.shape)
     ones = np.ones((n, 1))
     total = weights.sum()
@@ -123,7 +172,7 @@ def fit_trust(
         A = ones if penalty is None else np.hstack([mix_features, ones])
         if start_W is None or start_W.shape[0] != A.shape[1]:
             start_W = np.zeros((A.shape[1], n_groups, n_classes))
-        trust, W = _solve(sources, A, base, Y, masks, family, means, penalty, (trust, start_W))
+        trust, W = _solve(sources, A, base, Y, masks, family, prior, penalty, (trust, start_W))
         start_W = W
         logits = base + np.einsum("nj,jnk->nk", trust[folds], sources)
         logits = logits + np.einsum("nr,rnk->nk", A, W[:, folds, :])

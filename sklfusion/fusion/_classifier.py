@@ -56,8 +56,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         out-of-fold log-loss by more than two standard errors. ``"auto"`` tries from 1,000 rows on.
     guard : bool, default=True
         Whether the LLMs alone, the encoder alone and (where the residual is tried) the plain MLP
-        compete with anchored fusion on out-of-fold log-loss. Anchored fusion stays unless a
-        source is better by more than one paired standard error, or an MLP by more than two.
+        compete with anchored fusion on out-of-fold log-loss. Anchored fusion stays unless
+        one of them is better by more than two paired standard errors.
     lr : float, default=1e-3
         Learning rate of AdamW.
     weight_decay : float, default=0.01

@@ -176,7 +176,7 @@ class _Sources:
     parts: list
     evidence: np.ndarray
     mixing: np.ndarray
-    is_encoder: np.ndarray
+    kinds: np.ndarray
     log_prior: np.ndarray
 
 
@@ -195,20 +195,21 @@ def _fit_sources(X, fitted_inputs, inputs, Y, weights, folds, family):
             fit_evidence(scores, answered, mapping, Y, weights, folds, log_prior, family, coding)
         )
     mixing.append(inputs["codes"])
-    is_encoder = [True] * bool(len(fitted_inputs.encoder)) + list(fitted_inputs.is_encoder)
+    kinds = ["probe"] * bool(len(fitted_inputs.encoder))
+    kinds += ["proba" if own else "llm" for own in fitted_inputs.is_encoder]
     evidence = np.stack([part.oof_evidence for part in parts])
-    return _Sources(parts, evidence, np.hstack(mixing), np.array(is_encoder), log_prior)
+    return _Sources(parts, evidence, np.hstack(mixing), np.array(kinds), log_prior)
 
 
 def _part_trust(sources, of_encoder, Y, weights, folds, family):
     """Trusts when only the encoder, or only the LLMs, may speak; None without such sources."""
-    kept = sources.is_encoder == of_encoder
+    kept = (sources.kinds != "llm") == of_encoder
     if not kept.any() or kept.all():
         return None
     found = fit_trust(
         sources.evidence[kept],
         sources.mixing,
-        np.zeros(kept.sum(), dtype=bool),  # alone, a source is taken at its word
+        sources.kinds[kept],
         sources.log_prior,
         Y,
         weights,
@@ -244,7 +245,7 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     folds = assign_folds(X, Y, family, n_folds, rng)
     sources = _fit_sources(X, fitted_inputs, inputs, Y, weights, folds, family)
     common = (sources.log_prior, Y, weights, folds, family)
-    trust = fit_trust(sources.evidence, sources.mixing, sources.is_encoder, *common)
+    trust = fit_trust(sources.evidence, sources.mixing, sources.kinds, *common)
     names = source_names(fitted_inputs)
     trusts = {"anchored": trust}
     if guard:
@@ -280,24 +281,24 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     )
 
 
-#: Paired standard errors by which a challenger must win, 1 unless named here.
-_MARGINS = {"anchored+residual": 2.0, "concat": 2.0}
+#: Paired standard errors by which a challenger must win.
+_MARGIN = 2.0
 
 
 def choose(losses, right, weights):
     """Name of the candidate to use, from out-of-fold losses per row.
 
     Anchored fusion is the incumbent: its few trusts are drawn towards their prior and contain
-    each single source as a special case. A source alone takes its place only with a loss lower
-    by more than one paired standard error, an MLP by more than two, and only if no smaller
-    share of rows is ``right`` (class or label set); among such, the lowest loss wins.
+    each single source as a special case. A source alone or an MLP takes its place only with a
+    loss lower by more than two paired standard errors, and only if no smaller share of rows
+    is ``right`` (class or label set); among such, the lowest loss wins.
     """
     better = [
         name
         for name, loss in losses.items()
         if name != "anchored"
         and right[name] >= right["anchored"]
-        and beats(loss, losses["anchored"], weights, _MARGINS.get(name, 1.0))
+        and beats(loss, losses["anchored"], weights, _MARGIN)
     ]
     return min(better, key=lambda name: weights @ losses[name], default="anchored")
 

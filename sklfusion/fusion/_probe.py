@@ -1,19 +1,27 @@
-"""Encoder evidence: a logistic probe whose strength is chosen out of fold."""
+"""Encoder evidence: logistic probes along a path of penalties, averaged by held-out loss."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from sklfusion.fusion._folds import fold_masks
 from sklfusion.fusion._linear import fit_grouped, row_losses
 
 #: Gaussian precisions tried, from rigid to free; features have mean squared row norm 1.
-PENALTIES = tuple(10.0 ** np.arange(0.0, -2.51, -0.5))
+PENALTIES = tuple(10.0 ** np.arange(1.0, -2.51, -0.5))
+#: Weight of the held-out log-likelihood in the average. Below 1, since the probes of a path err
+#: together and the folds are few.
+_TEMPER = 0.5
+_NEGLIGIBLE = 10.0  # a probe this much (in tempered log-likelihood) below the best has no say
 
 
 @dataclass
 class Probe:
-    """A fitted probe: evidence = features @ coef + bias, relative to the class prior."""
+    """A fitted probe: evidence = features @ coef + bias, relative to the class prior.
+
+    ``penalty`` and ``oof_loss`` are those of the best single probe.
+    """
 
     coef: np.ndarray
     bias: np.ndarray
@@ -39,7 +47,10 @@ def _rotate(features):
 
 
 def fit_probe(features, Y, weights, folds, log_prior, family):
-    """Fit the probe along a path of penalties and keep the one with the best out-of-fold loss.
+    """Fit probes along a path of penalties and average them by their out-of-fold likelihood.
+
+    With few rows no penalty is clearly the best, and the luckiest one is too sure of itself.
+    The average of linear probes is a linear probe.
 
     Parameters
     ----------
@@ -70,26 +81,25 @@ def fit_probe(features, Y, weights, folds, log_prior, family):
     masks = fold_masks(folds, weights)
     offset = np.broadcast_to(log_prior, Y.shape)
     W = np.zeros((A.shape[1], masks.shape[1], Y.shape[1]))
-    best, worse = None, 0
+    path = []  # (loss, penalty, evidence, coefficients) of each probe that has a say
+    lowest, behind = np.inf, 0
     for penalty in PENALTIES:
         W = fit_grouped(A, offset, Y, masks, family, penalty, W, max_iter=60)
-        held_out = W[:, folds, :].transpose(1, 0, 2)
-        evidence = (
-            np.einsum("nd,ndk->nk", A, held_out)
-            if len(A) * A.shape[1] * Y.shape[1] < 2e6
-            else _held_out_product(A, W, folds)
-        )
-        losses = row_losses(offset + evidence, Y, family)
-        loss = float(weights @ losses / weights.sum())
-        if best is None or loss < best[0] - 1e-6:
-            best, worse = (loss, penalty, evidence, W[:, -1, :].copy()), 0
-        else:
-            worse += 1
-            if worse == 2:
-                break
-    loss, penalty, evidence, full = best
-    coef = full[:-1] if back is None else back @ full[:-1]
-    return Probe(coef, full[-1], evidence, penalty, loss)
+        evidence = _held_out_product(A, W, folds)
+        loss = float(weights @ row_losses(offset + evidence, Y, family))
+        lowest = min(lowest, loss)
+        path.append((loss, penalty, evidence, W[:, -1, :].copy()))
+        path = [one for one in path if _TEMPER * (one[0] - lowest) < _NEGLIGIBLE]
+        behind = behind + 1 if loss > lowest else 0
+        if behind >= 2 and path[-1][1] != penalty:
+            break  # too free, and more so than the one before: the rest has no say either
+    losses, penalties, evidences, fits = zip(*path, strict=True)
+    shares = softmax(-_TEMPER * np.array(losses))
+    best = int(np.argmin(losses))
+    mean = np.tensordot(shares, fits, 1)
+    coef = mean[:-1] if back is None else back @ mean[:-1]
+    evidence = np.tensordot(shares, evidences, 1)
+    return Probe(coef, mean[-1], evidence, penalties[best], losses[best] / weights.sum())
 
 
 def _held_out_product(A, W, folds):
