@@ -6,7 +6,7 @@ For each data set, LLM and number of labelled rows: the LLM alone (its answer as
 encoder alone (frozen MiniLM embedding and a logistic regression whose C is tuned by
 cross-validation), and `FusionClassifier` with its defaults. Every model is fitted on the same
 labelled rows and judged on the same other rows: half of the data (Reuters: the paper's test
-rows), in several draws. Multi-label data are judged by exact match. The *best part* is the one
+rows), in ten draws. Multi-label data are judged by exact match. The *best part* is the one
 that did better on the test rows, known only in hindsight, so the bar is higher than what anyone
 could choose beforehand. Its calibration error is that of the encoder's probabilities, or of the
 LLM's votes turned into probabilities by the same labelled rows (votes as given would claim to be
@@ -31,12 +31,8 @@ from benchmarks.quality._contest import fusion, hits, llm_alone
 from benchmarks.quality._llm_sets import load
 
 SIZES = (20, 50, 100, 200, 500, None)  # None: all rows that are not for testing
+DRAWS = 10  # of training and test rows; with fewer, the spread between them hides what is small
 _C_GRID = np.logspace(-1, 3, 5)
-
-
-def n_draws(size):
-    """Draws of training and test rows: more where few training rows make results noisy."""
-    return 5 if size is not None and size <= 200 else 3
 
 
 def split(data, size, draw):
@@ -254,7 +250,7 @@ def run(quick, jobs):
     cells = list(_cells(sets, quick))
     seen, encoder_jobs = set(), []
     for data, size in cells:
-        for draw in range(n_draws(size)):
+        for draw in range(DRAWS):
             if (data.name, size, draw) not in seen:
                 seen.add((data.name, size, draw))
                 encoder_jobs.append(((data.name, size, draw), data))
@@ -264,15 +260,15 @@ def run(quick, jobs):
             for key, data in encoder_jobs
         )
         encoders = dict(zip([key for key, _ in encoder_jobs], found, strict=True))
-        tasks = [(d, size, draw) for d, size in cells for draw in range(n_draws(size))]
+        tasks = [(d, size, draw) for d, size in cells for draw in range(DRAWS)]
         draws = pool(
             delayed(_quiet)(compare, d, vectors[d.name], encoders[d.name, size, draw], size, draw)
             for d, size, draw in tasks
         )
     rows, start = [], 0
     for data, size in cells:
-        rows.append(summarise(data, size, draws[start : start + n_draws(size)]))
-        start += n_draws(size)
+        rows.append(summarise(data, size, draws[start : start + DRAWS]))
+        start += DRAWS
     return rows
 
 
