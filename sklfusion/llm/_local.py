@@ -180,7 +180,9 @@ class LlamaRuntime:
     """A GGUF model in llama.cpp, through xllamacpp.
 
     One slot, so that the state of the shared beginning of the prompt (instructions, classes,
-    examples) is kept from text to text, and answers do not depend on what else is running.
+    examples) is kept from text to text, and answers do not depend on what else is running. They
+    depend a little on what was asked before: llama.cpp's arithmetic is not the same for a prompt
+    read whole and for one whose beginning was kept, which shows in small quantised models.
 
     Parameters
     ----------
