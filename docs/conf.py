@@ -28,4 +28,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
 }
+html_sidebars = {"**": []}  # the pages are one level deep: a list of sections would be empty
 html_show_sourcelink = False
+# docstrings inherited from scikit-learn refer to its own user guide
+suppress_warnings = ["ref.ref"]
