@@ -8,8 +8,9 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import cross_val_score
 
 from sklfusion import FusionClassifier
-from sklfusion.fusion import _probe
+from sklfusion.fusion import _evidence, _probe
 from sklfusion.fusion._anchored import prior_trust
+from sklfusion.fusion._linear import smoothed_log_prior
 
 TRAIN = 300
 
@@ -177,6 +178,20 @@ def test_the_encoder_starts_with_its_part_of_what_both_explain():
     assert start(good, good)[0] == pytest.approx(0.5, abs=0.05)
     assert start(nothing, good)[0] < 0.15
     assert start(nothing, good)[1] == 1.0
+
+
+def test_two_wrong_votes_do_not_silence_a_label():
+    """The LLM is right elsewhere; two votes of three that miss say little about one label."""
+    rng = np.random.default_rng(0)
+    Y = (rng.random((24, 8)) < 0.25).astype(float)
+    Z = Y.copy()
+    Y[:, 0] = Z[:, 0] = 0
+    Y[0, 0] = Z[:3, 0] = 1
+    prior = smoothed_log_prior(Y, np.ones(24), "sigmoid")
+    found = _evidence._fit_vote_rates(Z, np.arange(8), Y, np.ones(24), prior)
+    voted = prior + found.bias + np.diag(found.coef)
+    assert voted[0] > 0
+    assert (voted[1:] > 0).all()
 
 
 def test_few_rows_get_no_mixing_matrix():

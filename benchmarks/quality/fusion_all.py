@@ -6,7 +6,7 @@ For each data set, LLM and number of labelled rows: the LLM alone (its answer as
 encoder alone (frozen MiniLM embedding and a logistic regression whose C is tuned by
 cross-validation), and `FusionClassifier` with its defaults. Every model is fitted on the same
 labelled rows and judged on the same other rows: half of the data (Reuters: the paper's test
-rows), in ten draws. Multi-label data are judged by exact match. The *best part* is the one
+rows), in twenty draws. Multi-label data are judged by exact match. The *best part* is the one
 that did better on the test rows, known only in hindsight, so the bar is higher than what anyone
 could choose beforehand. Its calibration error is that of the encoder's probabilities, or of the
 LLM's votes turned into probabilities by the same labelled rows (votes as given would claim to be
@@ -31,7 +31,7 @@ from benchmarks.quality._contest import fusion, hits, llm_alone
 from benchmarks.quality._llm_sets import load
 
 SIZES = (20, 50, 100, 200, 500, None)  # None: all rows that are not for testing
-DRAWS = 10  # of training and test rows; with fewer, the spread between them hides what is small
+DRAWS = 20  # of training and test rows; with fewer, the spread between them hides what is small
 _C_GRID = np.logspace(-1, 3, 5)
 
 
@@ -176,7 +176,6 @@ def compare(data, E, encoder, size, draw, **options):
         "encoder_ece": encoder_ece,
         "llm_ece": llm_calibration_error(data, data.votes[best], train, test, draw),
         "chosen": clf.chosen_,
-        "trust": clf.source_weights_,
         "n_train": len(train),
     }
 
@@ -204,8 +203,14 @@ def summarise(data, size, draws):
         "part_ece": mean["llm_ece" if mean["llm"] > mean["encoder"] else "encoder_ece"],
         "gain": mean["fusion"] - best,
         "error": float(np.sqrt(mean["variance"] + spread)),
-        "draws": draws,
+        "draws": [_brief(draw) for draw in draws],
     }
+
+
+def _brief(draw):
+    """What is worth keeping of one draw."""
+    names = ("llm", "encoder", "fusion", "gain")
+    return {name: round(float(draw[name]), 4) for name in names} | {"chosen": draw["chosen"]}
 
 
 def margin(rows, seed=0):

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 
 from sklfusion.fusion._folds import fold_masks
-from sklfusion.fusion._linear import row_losses
+from sklfusion.fusion._linear import mean_loss, row_losses
 
 LLM_TRUST = 1.0
 #: Share of the prior's log-loss that the LLMs, or the encoder, are expected to explain; worth
@@ -27,8 +27,8 @@ _TRUST_PRECISION = {"probe": 16.0, "proba": 8.0, "llm": 8.0}
 _BIAS_PRECISION = 4.0
 #: Below this many rows a mixing matrix is noise, whatever cross-validation says.
 _MIX_FROM = 100
-#: Precisions of the mixing matrix, None for no matrix at all.
-_MIX_PENALTIES = (None, 30.0, 10.0, 3.0, 1.0, 0.3)
+#: Precisions of the mixing matrix.
+_MIX_PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3)
 
 
 @dataclass
@@ -48,8 +48,9 @@ def _explained(evidence, expected, offset, Y, weights, family):
 
     Drawn towards the share ``expected``, since few rows tell little.
     """
-    base = np.broadcast_to(offset, Y.shape)
-    before, after = (weights @ row_losses(logits, Y, family) for logits in (base, base + evidence))
+    before, after = (
+        mean_loss(said, Y, weights, offset, family) for said in (np.zeros(Y.shape), evidence)
+    )
     total = weights.sum()
     share = total * (1 - after / before) + _SHARE_ROWS * expected
     return max(0.0, float(share / (total + _SHARE_ROWS)))
@@ -69,15 +70,11 @@ def prior_trust(sources, is_encoder, offset, Y, weights, family):
     """
     n_encoder, n_llm = is_encoder.sum(), (~is_encoder).sum()
     means = np.where(is_encoder, 1.0 / max(n_encoder, 1), LLM_TRUST / np.sqrt(max(n_llm, 1)))
+    common = offset, Y, weights, family
     if 0 < n_encoder < len(is_encoder):
         shares = {
             name: _explained(
-                np.tensordot(means[kind], sources[kind], 1),
-                _EXPECTED_SHARES[name],
-                offset,
-                Y,
-                weights,
-                family,
+                np.tensordot(means[kind], sources[kind], 1), _EXPECTED_SHARES[name], *common
             )
             for name, kind in (("llm", ~is_encoder), ("encoder", is_encoder))
         }
@@ -155,46 +152,38 @@ def fit_trust(sources, mix_features, kinds, offset, Y, weights, folds, family, a
     -------
     Trust
     """
-    n, n_classes = Y.shape
     masks = fold_masks(folds, weights)
-    n_groups = masks.shape[1]
     is_encoder = np.asarray(kinds) != "llm"
     means = prior_trust(sources, is_encoder, offset, Y, weights, family)
     prior = means, np.array([_TRUST_PRECISION[kind] for kind in kinds])
-    allow_mix = allow_mix and weights.sum() >= _MIX_FROM
-    base = np.broadcast_to(offset, Y.shape)
-    ones = np.ones((n, 1))
-    total = weights.sum()
-
-    chosen, start_W = None, None
-    trust = np.tile(means, (n_groups, 1))
-    for penalty in _MIX_PENALTIES if allow_mix else (None,):
-        A = ones if penalty is None else np.hstack([mix_features, ones])
-        if start_W is None or start_W.shape[0] != A.shape[1]:
-            start_W = np.zeros((A.shape[1], n_groups, n_classes))
-        trust, W = _solve(sources, A, base, Y, masks, family, prior, penalty, (trust, start_W))
-        start_W = W
-        logits = base + np.einsum("nj,jnk->nk", trust[folds], sources)
-        logits = logits + np.einsum("nr,rnk->nk", A, W[:, folds, :])
-        losses = row_losses(logits, Y, family)
-        found = Trust(
-            trust[-1],
-            W[-1, -1],
-            W[:-1, -1] if penalty is not None else None,
-            penalty,
-            logits,
-            losses,
-        )
-        if chosen is None:
-            chosen = plain = found
-            continue
-        if weights @ losses < weights @ chosen.oof_losses:
+    ones = np.ones((len(Y), 1))
+    problem = (sources, np.broadcast_to(offset, Y.shape), Y, masks, folds, family)
+    start = (np.tile(means, (masks.shape[1], 1)), None)
+    plain, start = _fit(*problem, ones, prior, None, start)
+    if not allow_mix or weights.sum() < _MIX_FROM:
+        return plain
+    chosen, A = plain, np.hstack([mix_features, ones])
+    for penalty in _MIX_PENALTIES:
+        found, start = _fit(*problem, A, prior, penalty, start)
+        gain = weights @ (chosen.oof_losses - found.oof_losses)
+        if gain > 0:
             chosen = found
-        elif weights @ losses > weights @ chosen.oof_losses + 0.01 * total:
+        elif gain < -0.01 * weights.sum():
             break
-    if chosen is not plain and not beats(chosen.oof_losses, plain.oof_losses, weights):
-        chosen = plain
-    return chosen
+    return chosen if beats(chosen.oof_losses, plain.oof_losses, weights) else plain
+
+
+def _fit(sources, base, Y, masks, folds, family, A, prior, penalty, start):
+    """One fit of the trusts with W on the columns of A, as a `Trust`; also where it ended."""
+    trust, W = start
+    if W is None or len(W) != A.shape[1]:
+        W = np.zeros((A.shape[1], masks.shape[1], Y.shape[1]))
+    trust, W = _solve(sources, A, base, Y, masks, family, prior, penalty, (trust, W))
+    logits = base + np.einsum("nj,jnk->nk", trust[folds], sources)
+    logits = logits + np.einsum("nr,rnk->nk", A, W[:, folds, :])
+    mix = None if penalty is None else W[:-1, -1]
+    losses = row_losses(logits, Y, family)
+    return Trust(trust[-1], W[-1, -1], mix, penalty, logits, losses), (trust, W)
 
 
 def beats(challenger, holder, weights, n_errors=1.0):

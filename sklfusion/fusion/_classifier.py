@@ -22,7 +22,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     Some columns of X are what an encoder saw in each text (an embedding, or class
     probabilities), others what one or several LLMs said about it (one score per class).
     ``fusion="anchored"`` learns how far to trust each source and starts from "the LLM is usually
-    right, the encoder half"; ``fusion="concat"`` is the plain MLP on all columns of [1]_.
+    right, the encoder adds its part"; ``fusion="concat"`` is the plain MLP of [1]_ on all columns.
 
     Parameters
     ----------

@@ -10,9 +10,11 @@ import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
 from sklfusion.fusion._folds import fold_masks
-from sklfusion.fusion._linear import LOG_FLOOR, fit_grouped, row_losses
+from sklfusion.fusion._linear import LOG_FLOOR, fit_grouped, mean_loss, row_losses
 
 _STRENGTHS = (4.0, 8.0, 16.0, 32.0, 64.0)
+#: Rates of single labels rest on a handful of positives each: they lean on the pool much longer.
+_RATE_STRENGTHS = (32.0, 64.0, 128.0)
 _PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS rows
 _PRIOR_ROWS = 10.0
 
@@ -92,13 +94,6 @@ def fit_evidence(log_scores, answered, mapping, Y, weights, folds, log_prior, fa
     return found
 
 
-def _weighted_loss(evidence, Y, weights, log_prior, family):
-    total = weights.sum()
-    if total == 0:
-        return 0.0
-    return float(weights @ row_losses(log_prior + evidence, Y, family) / total)
-
-
 def _fit_vote_table(Z, mapping, Y, weights, log_prior):
     """Smoothed confusion table p(class | vote), left-one-out on the training rows.
 
@@ -139,7 +134,7 @@ def _fit_vote_table(Z, mapping, Y, weights, log_prior):
     shares = _average_weights(loo, Y, weights)
     loo = np.maximum(_average(loo, shares) - log_prior, LOG_FLOOR)
     coef = np.maximum(_average(full, shares) - log_prior, LOG_FLOOR)
-    loss = _weighted_loss(loo, Y, weights, log_prior, "softmax")
+    loss = mean_loss(loo, Y, weights, log_prior, "softmax")
     live = (weights > 0)[:, None]
     return Evidence("vote", coef, np.zeros(Y.shape[1]), np.where(live, loo, Z @ coef), loss)
 
@@ -189,18 +184,18 @@ def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
                 strength,
                 Z,
             )
-            for strength in _STRENGTHS
+            for strength in _RATE_STRENGTHS
         ]
     )
-    losses = [_weighted_loss(one, Y, weights, log_prior, "sigmoid") for one in loo]
+    losses = [mean_loss(one, Y, weights, log_prior, "sigmoid") for one in loo]
     shares = softmax(-np.array(losses) * weights.sum())
     loo = np.tensordot(shares, loo, 1)
     on, off = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
-    for share, strength in zip(shares, _STRENGTHS, strict=True):
+    for share, strength in zip(shares, _RATE_STRENGTHS, strict=True):
         counts = (hits, positives, alarms, negatives, strength)
         on += share * ratio(*counts, np.ones(len(on)))
         off += share * ratio(*counts, np.zeros(len(on)))
-    loss = _weighted_loss(loo, Y, weights, log_prior, "sigmoid")
+    loss = mean_loss(loo, Y, weights, log_prior, "sigmoid")
     full = np.where(Z > 0, on, off)
     return Evidence("vote", np.diag(on - off), off, np.where(live > 0, loo, full), loss)
 
@@ -226,7 +221,7 @@ def _fit_scaling(Z, mapping, Y, weights, folds, log_prior, family):
             precision[-1] = min(penalty, 4.0)
             W = fit_grouped(A, offset, Y, masks, family, precision, W, target)
             evidence = np.einsum("nd,ndk->nk", A, W[:, folds, :].transpose(1, 0, 2))
-            loss = _weighted_loss(evidence, Y, weights, log_prior, family)
+            loss = mean_loss(evidence, Y, weights, log_prior, family)
             if best is None or loss < best[0]:
                 best = (loss, W[:, -1, :], evidence)
         loss, full, evidence = best
@@ -244,7 +239,7 @@ def _fit_scaling(Z, mapping, Y, weights, folds, log_prior, family):
             )
             evidence[:, k] = np.einsum("nd,nd->n", A, W[:, folds, 0].T)
             coef[k, k], bias[k] = W[0, -1, 0], W[1, -1, 0]
-        loss = _weighted_loss(evidence, Y, weights, log_prior, family)
+        loss = mean_loss(evidence, Y, weights, log_prior, family)
     return Evidence("score", coef, bias, evidence, loss)
 
 

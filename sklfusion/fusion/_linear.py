@@ -24,6 +24,14 @@ def row_losses(logits, Y, family):
     return -(Y * log_expit(logits) + (1 - Y) * log_expit(-logits)).sum(axis=1)
 
 
+def mean_loss(evidence, Y, weights, log_prior, family):
+    """Weighted mean log-loss of evidence (n, K) on top of the class frequencies."""
+    total = weights.sum()
+    if total == 0:
+        return 0.0
+    return float(weights @ row_losses(log_prior + evidence, Y, family) / total)
+
+
 def smoothed_log_prior(Y, weights, family, strength=1.0):
     """Log-odds offset of the class frequencies, smoothed so that no class is impossible."""
     total = weights.sum()
