@@ -83,6 +83,13 @@ def fine_tune():
     return _table(*table_of(_load("fine_tune")))
 
 
+def speed_embedding():
+    """`RobertaEmbedder` beside sentence-transformers."""
+    from benchmarks.speed.embedding import table
+
+    return _table(*table(_load("speed_embedding")))
+
+
 def peers():
     """The reliability battery on the peers, row by row."""
     from benchmarks.load.peers import table
@@ -136,6 +143,7 @@ BLOCKS = {
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
     "peers_summary": peers_summary,
+    "speed_embedding": speed_embedding,
     "throughput": throughput,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE)},
 }

@@ -305,7 +305,7 @@ def plot(table):
     """Mean score of the fusion and its parts by number of labelled rows, and the margin."""
     from matplotlib import pyplot as plt
 
-    from sklfusion.plotting import METHOD_COLORS
+    from sklfusion.plotting import METHOD_COLORS, _tidy
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     place = np.arange(len(table))
@@ -313,7 +313,8 @@ def plot(table):
     full = [i for i, r in enumerate(table) if r["cells"] == table[0]["cells"]]
     for key, name in (("llm", "LLM alone"), ("encoder", "encoder alone"), ("fusion", "fusion")):
         scores = [table[i][key] for i in full]
-        left.plot(full, scores, "o-", label=name, color=METHOD_COLORS[name])
+        width = 3 if key == "fusion" else 1.5
+        left.plot(full, scores, "o-", label=name, color=METHOD_COLORS[name], linewidth=width)
     left.set(xlabel="labelled rows", ylabel="mean accuracy or exact match")
     left.legend(frameon=False)
     mean = np.array([100 * r["margin"]["mean"] for r in table])
@@ -325,6 +326,7 @@ def plot(table):
     right.set(xlabel="labelled rows", ylabel="points above the better part (95 % interval)")
     for axis in (left, right):
         axis.set_xticks(place, [str(r["size"]) for r in table])
+        _tidy(axis)
     return figure
 
 
