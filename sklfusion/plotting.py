@@ -26,7 +26,8 @@ def _color(name, position):
     return METHOD_COLORS.get(name, _SPARE_COLORS[position % len(_SPARE_COLORS)])
 
 
-def _tidy(ax):
+def tidy(ax):
+    """Give axes the look of every plot here: no frame at the top and right, a pale grid behind."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.grid(axis="y", color="#dddddd", linewidth=0.8)
@@ -132,7 +133,7 @@ class DataEfficiencyDisplay:
         ax.set_xlabel("labelled rows")
         ax.set_ylabel(self.score_name)
         ax.legend(frameon=False)
-        _tidy(ax)
+        tidy(ax)
         return self
 
 
@@ -241,7 +242,7 @@ class ReliabilityDisplay:
         ax.set_xlim(0, 1.02)
         ax.set_ylim(0, 1.02)
         ax.legend(frameon=False, loc="upper left")
-        _tidy(ax)
+        tidy(ax)
         return self
 
 
@@ -290,7 +291,7 @@ class SourceTrustDisplay:
         ax.invert_yaxis()
         ax.margins(x=0.15)
         ax.set_xlabel("weight of the source's log-probabilities")
-        _tidy(ax)
+        tidy(ax)
         ax.grid(visible=False)
         return self
 
@@ -353,5 +354,5 @@ class CostCurveDisplay:
         ax.set_xlabel("texts that the LLM is asked about (%)")
         ax.set_ylabel(self.score_name)
         ax.legend(frameon=False)
-        _tidy(ax)
+        tidy(ax)
         return self

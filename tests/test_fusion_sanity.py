@@ -9,7 +9,8 @@ from sklearn.model_selection import cross_val_score
 
 from sklfusion import FusionClassifier
 from sklfusion.fusion import _evidence, _probe
-from sklfusion.fusion._anchored import prior_trust
+from sklfusion.fusion._anchored import prior_trust, trust_precision
+from sklfusion.fusion._inputs import Inputs
 from sklfusion.fusion._linear import smoothed_log_prior
 
 TRAIN = 300
@@ -228,3 +229,35 @@ def test_the_probe_averages_over_penalties(monkeypatch):
     assert shares.max() < 0.5
     coef = np.tensordot(shares, [one.coef for one in single], 1)
     np.testing.assert_allclose(whole.coef, coef, atol=1e-2 * np.abs(coef).max())
+
+
+def test_few_rows_hold_the_trust_in_a_probe_more_firmly():
+    """Held-out errors of a probe hang together when rows are few; an LLM's votes do not."""
+    kinds = ["probe", "llm"]
+    few, many = trust_precision(kinds, 20), trust_precision(kinds, 2000)
+    assert few[0] > 3 * many[0]
+    assert few[1] == many[1]
+
+
+def test_embedding_columns_share_one_scale_within_a_band():
+    """A column that hardly varies is not blown up, one in other units does not rule the rest."""
+    spread = np.r_[np.linspace(0.8, 1.2, 8), 1e-4, 1e4, 0.0]
+    X = np.random.default_rng(0).normal(size=(500, 11)) * spread
+    inputs = Inputs("softmax", False, np.arange(11), [], []).fit(X)
+    scaled = inputs.features(X)
+    seen = scaled.std(axis=0) / np.median(scaled.std(axis=0)[:8])
+    np.testing.assert_allclose(seen[:8], X.std(axis=0)[:8] / np.median(X.std(axis=0)[:8]))
+    assert 0.4 < seen[8] < 0.6
+    assert 1.7 < seen[9] < 2.3
+    assert seen[10] == 0
+    np.testing.assert_allclose((scaled**2).sum(axis=1).mean(), 1.0)
+
+
+def test_one_column_in_other_units_leaves_the_fusion_as_good():
+    """Noise in units a million times larger costs no more than a column of noise may."""
+    X, y = make_rows(1300, accuracy=0.6, signal=0.45, d=30)
+    noise = np.random.default_rng(1).normal(size=(len(X), 1))
+    plain, large = (
+        fit_score(np.hstack([X[:, :29], unit * noise, X[:, 30:]]), y) for unit in (1, 1e6)
+    )
+    assert large >= plain - 0.01

@@ -305,7 +305,7 @@ def plot(table):
     """Mean score of the fusion and its parts by number of labelled rows, and the margin."""
     from matplotlib import pyplot as plt
 
-    from sklfusion.plotting import METHOD_COLORS, _tidy
+    from sklfusion.plotting import METHOD_COLORS, tidy
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     place = np.arange(len(table))
@@ -326,7 +326,7 @@ def plot(table):
     right.set(xlabel="labelled rows", ylabel="points above the better part (95 % interval)")
     for axis in (left, right):
         axis.set_xticks(place, [str(r["size"]) for r in table])
-        _tidy(axis)
+        tidy(axis)
     return figure
 
 

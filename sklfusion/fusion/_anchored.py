@@ -21,10 +21,12 @@ LLM_TRUST = 1.0
 _EXPECTED_SHARES = {"llm": 0.25, "encoder": 0.0}
 _SHARE_ROWS = 10.0
 _LEAST_SHARE = 0.05  # credit to the encoder, so that it is heard before it has proved anything
-#: Precision of the trusts by kind of source. A probe was fitted on these very rows, its held-out
-#: evidence is noisy; probabilities of an encoder come from elsewhere.
-_TRUST_PRECISION = {"probe": 16.0, "proba": 8.0, "llm": 8.0}
-_BIAS_PRECISION = 4.0
+#: Precision of the trusts by kind of source. A probe was fitted on these very rows: with few of
+#: them its held-out errors hang together, so its trust is held more firmly, by the factor
+#: 1 + (_PROBE_ROWS / n) ** 2.
+_TRUST_PRECISION = {"probe": 10.0, "proba": 8.0, "llm": 8.0}
+_PROBE_ROWS = 50.0
+_BIAS_PRECISION = 2.0
 #: Below this many rows a mixing matrix is noise, whatever cross-validation says.
 _MIX_FROM = 100
 #: Precisions of the mixing matrix.
@@ -43,16 +45,12 @@ class Trust:
     oof_losses: np.ndarray
 
 
-def _explained(evidence, expected, offset, Y, weights, family):
-    """Share of the prior's log-loss that out-of-fold evidence (n, K) takes away, at least 0.
+def _explained(loss, prior_loss, expected, total):
+    """Share of the prior's log-loss that evidence of ``total`` rows takes away, at least 0.
 
     Drawn towards the share ``expected``, since few rows tell little.
     """
-    before, after = (
-        mean_loss(said, Y, weights, offset, family) for said in (np.zeros(Y.shape), evidence)
-    )
-    total = weights.sum()
-    share = total * (1 - after / before) + _SHARE_ROWS * expected
+    share = total * (1 - loss / prior_loss) + _SHARE_ROWS * expected
     return max(0.0, float(share / (total + _SHARE_ROWS)))
 
 
@@ -70,17 +68,22 @@ def prior_trust(sources, is_encoder, offset, Y, weights, family):
     """
     n_encoder, n_llm = is_encoder.sum(), (~is_encoder).sum()
     means = np.where(is_encoder, 1.0 / max(n_encoder, 1), LLM_TRUST / np.sqrt(max(n_llm, 1)))
-    common = offset, Y, weights, family
     if 0 < n_encoder < len(is_encoder):
-        shares = {
-            name: _explained(
-                np.tensordot(means[kind], sources[kind], 1), _EXPECTED_SHARES[name], *common
-            )
-            for name, kind in (("llm", ~is_encoder), ("encoder", is_encoder))
-        }
+        prior_loss = mean_loss(np.zeros(Y.shape), Y, weights, offset, family)
+        shares = {}
+        for name, kind in (("llm", ~is_encoder), ("encoder", is_encoder)):
+            evidence = np.tensordot(means[kind], sources[kind], 1)
+            loss = mean_loss(evidence, Y, weights, offset, family)
+            shares[name] = _explained(loss, prior_loss, _EXPECTED_SHARES[name], weights.sum())
         own = shares["encoder"] + _LEAST_SHARE
         means[is_encoder] *= own / (own + shares["llm"])
     return means
+
+
+def trust_precision(kinds, total):
+    """Prior precisions of the trusts, shape (J,), with ``total`` labelled rows."""
+    firm = {"probe": 1 + (_PROBE_ROWS / total) ** 2}
+    return np.array([_TRUST_PRECISION[kind] * firm.get(kind, 1.0) for kind in kinds])
 
 
 def _solve(sources, features, offset, Y, masks, family, prior, penalty, start):
@@ -155,14 +158,15 @@ def fit_trust(sources, mix_features, kinds, offset, Y, weights, folds, family, a
     masks = fold_masks(folds, weights)
     is_encoder = np.asarray(kinds) != "llm"
     means = prior_trust(sources, is_encoder, offset, Y, weights, family)
-    prior = means, np.array([_TRUST_PRECISION[kind] for kind in kinds])
+    prior = means, trust_precision(kinds, weights.sum())
     ones = np.ones((len(Y), 1))
     problem = (sources, np.broadcast_to(offset, Y.shape), Y, masks, folds, family)
-    start = (np.tile(means, (masks.shape[1], 1)), None)
-    plain, start = _fit(*problem, ones, prior, None, start)
+    start = np.tile(means, (masks.shape[1], 1)), np.zeros((1, masks.shape[1], Y.shape[1]))
+    plain, (trust, _) = _fit(*problem, ones, prior, None, start)
     if not allow_mix or weights.sum() < _MIX_FROM:
         return plain
     chosen, A = plain, np.hstack([mix_features, ones])
+    start = trust, np.zeros((A.shape[1], masks.shape[1], Y.shape[1]))
     for penalty in _MIX_PENALTIES:
         found, start = _fit(*problem, A, prior, penalty, start)
         gain = weights @ (chosen.oof_losses - found.oof_losses)
@@ -175,10 +179,7 @@ def fit_trust(sources, mix_features, kinds, offset, Y, weights, folds, family, a
 
 def _fit(sources, base, Y, masks, folds, family, A, prior, penalty, start):
     """One fit of the trusts with W on the columns of A, as a `Trust`; also where it ended."""
-    trust, W = start
-    if W is None or len(W) != A.shape[1]:
-        W = np.zeros((A.shape[1], masks.shape[1], Y.shape[1]))
-    trust, W = _solve(sources, A, base, Y, masks, family, prior, penalty, (trust, W))
+    trust, W = _solve(sources, A, base, Y, masks, family, prior, penalty, start)
     logits = base + np.einsum("nj,jnk->nk", trust[folds], sources)
     logits = logits + np.einsum("nr,rnk->nk", A, W[:, folds, :])
     mix = None if penalty is None else W[:-1, -1]

@@ -16,7 +16,7 @@ _STRENGTHS = (4.0, 8.0, 16.0, 32.0, 64.0)
 #: Rates of single labels rest on a handful of positives each: they lean on the pool much longer.
 _RATE_STRENGTHS = (32.0, 64.0, 128.0)
 _PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS rows
-_PRIOR_ROWS = 10.0
+_PRIOR_ROWS = 20.0
 
 
 @dataclass

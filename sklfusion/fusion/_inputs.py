@@ -8,6 +8,8 @@ from scipy.special import log_softmax
 from sklfusion.fusion._columns import ScoreBlock, _is_score, _on_simplex, _scale_of
 from sklfusion.fusion._evidence import code_scores, find_coding
 
+_BAND = 2.0  # see _column_scale
+
 
 @dataclass
 class Inputs:
@@ -26,9 +28,7 @@ class Inputs:
         """Learn centre and scale of the encoder columns and the coding of each block."""
         E = X[:, self.encoder].astype(np.float64)
         self.mean = E.mean(axis=0)
-        deviation = np.sqrt(((E - self.mean) ** 2).mean(axis=0))
-        deviation[deviation <= 1e-12 * np.abs(self.mean).max(initial=1.0)] = np.inf
-        self.scale = 1.0 / (deviation * np.sqrt(max(len(self.encoder), 1)))
+        self.scale = _column_scale(np.sqrt(((E - self.mean) ** 2).mean(axis=0)), self.mean)
         for block, own in zip(self.blocks, self.is_encoder, strict=True):
             scores, answered = self.scores(X, block)
             self.codings.append("score" if own else find_coding(scores, answered, self.family))
@@ -93,6 +93,23 @@ class Inputs:
             norm = np.sqrt((part**2).sum(axis=1).mean())
             norms.append(np.full(part.shape[1], np.sqrt(width / len(parts)) / max(norm, 1e-6)))
         return np.concatenate([*norms, np.ones(answered.shape[1])]).astype(np.float32)
+
+
+def _column_scale(deviation, mean):
+    """Factor per column that leaves a mean squared row norm of 1, shape (d,).
+
+    The columns of an embedding share one scale: on its own scale, a column that hardly varies
+    would be blown up to noise, and with 20 rows every deviation is a guess. Only columns whose
+    deviation is more than `_BAND` times off the median are brought to the edge of that band, so
+    that an outlier dimension, or a column in other units, rules nothing.
+    """
+    varies = deviation > 1e-12 * np.abs(mean).max(initial=1.0)
+    scale = np.zeros(len(deviation))
+    if varies.any():
+        own = deviation[varies]
+        kept = np.clip(own / np.median(own), 1 / _BAND, _BAND)
+        scale[varies] = kept / (own * np.sqrt((kept**2).sum()))
+    return scale
 
 
 def split_encoder(X, Y, columns, features, multilabel):
