@@ -65,6 +65,11 @@ def write_json(name, results):
     return path
 
 
+def read_json(name):
+    """Results that :func:`write_json` wrote."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
 def _plain(value):
     if isinstance(value, np.ndarray):
         return value.tolist()

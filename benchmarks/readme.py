@@ -9,20 +9,15 @@ below. So no figure in the documentation is typed by hand.
 
 import importlib
 import io
-import json
 import re
 import sys
 from contextlib import redirect_stdout
 from functools import partial
 
-from benchmarks._common import RESULTS, ROOT, print_table
+from benchmarks._common import ROOT, print_table, read_json
 from benchmarks.quality.experiments import PROGRAMS as EXPERIMENTS
 
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
-
-
-def _load(name):
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def _table(header, rows):
@@ -36,35 +31,35 @@ def demo():
     """The table of ``sklfusion demo``."""
     from benchmarks.quality.demo import table_rows
 
-    results = _load("demo")
+    results = read_json("demo")
     return _table(["labelled rows", *results["scores"]], table_rows(results))
 
 
 def _experiment(name):
     """The table of one program of ``benchmarks.quality.experiments``."""
     program = importlib.import_module(f"benchmarks.quality.{name}")
-    return _table(*program.table(_load(name)))
+    return _table(*program.table(read_json(name)))
 
 
 def noise_ablation():
     """Variants of SiDyP."""
     from benchmarks.quality.noise_sidyp import ablation_table
 
-    return _table(*ablation_table(_load("noise_sidyp")))
+    return _table(*ablation_table(read_json("noise_sidyp")))
 
 
 def paper_reuters_full():
     """Reuters, the paper's model outputs, at every training fraction."""
     from benchmarks.quality.paper_replay import reuters_table
 
-    return _table(*reuters_table(_load("paper_replay")))
+    return _table(*reuters_table(read_json("paper_replay")))
 
 
 def paper_reuters():
     """The same at seven of the fractions."""
     from benchmarks.quality.paper_replay import reuters_table
 
-    header, rows = reuters_table(_load("paper_replay"))
+    header, rows = reuters_table(read_json("paper_replay"))
     shown = [f"{fraction} %" for fraction in (1, 5, 20, 40, 60, 80, 100)]
     return _table(header, [row for row in rows if row[0] in shown])
 
@@ -73,40 +68,40 @@ def paper_agnews():
     """AG News by number of labelled rows."""
     from benchmarks.quality.paper_replay import agnews_table
 
-    return _table(*agnews_table(_load("paper_replay")))
+    return _table(*agnews_table(read_json("paper_replay")))
 
 
 def fine_tune():
     """The fine-tuned encoder alone and fused."""
     from benchmarks.quality.fine_tune import table_of
 
-    return _table(*table_of(_load("fine_tune")))
+    return _table(*table_of(read_json("fine_tune")))
 
 
 def speed_embedding():
     """`RobertaEmbedder` beside sentence-transformers."""
     from benchmarks.speed.embedding import table
 
-    return _table(*table(_load("speed_embedding")))
+    return _table(*table(read_json("speed_embedding")))
 
 
 def peers():
     """The reliability battery on the peers, row by row."""
     from benchmarks.load.peers import table
 
-    return _table(*table(_load("peers")))
+    return _table(*table(read_json("peers")))
 
 
 def peers_summary():
     """How many rows of the battery each library passes."""
     from benchmarks.load.peers import summary
 
-    return _table(*summary(_load("peers")))
+    return _table(*summary(read_json("peers")))
 
 
 def throughput():
     """The load figures."""
-    rows = _load("throughput")["rows"]
+    rows = read_json("throughput")["rows"]
     header = ["", "run", "line to hold", "got"]
     return _table(header, [[row["id"], row["run"], row["line"], row["got"]] for row in rows])
 
@@ -118,7 +113,7 @@ def alignment():
     """Label distributions of LLMs against people, all data sets."""
     from benchmarks.quality.alignment import show
 
-    results = _load("alignment")
+    results = read_json("alignment")
     buffer = io.StringIO()
     with redirect_stdout(buffer):
         for name, result in results["datasets"].items():

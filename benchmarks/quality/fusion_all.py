@@ -1,6 +1,6 @@
 """Fusion against its parts on every data set with real LLM outputs and gold labels.
 
-    python -m benchmarks.quality.fusion_all [--quick] [--jobs N]
+    python -m benchmarks.quality.fusion_all [--quick] [--jobs N] [--data NAME ...]
 
 For each data set, LLM and number of labelled rows: the LLM alone (its answer as given), the
 encoder alone (frozen MiniLM embedding and a logistic regression whose C is tuned by
@@ -26,7 +26,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, train_test_split
 
-from benchmarks._common import data_dir, embed, print_table, save_figure, write_json
+from benchmarks._common import data_dir, embed, print_table, read_json, save_figure, write_json
 from benchmarks.quality._contest import fusion, hits, llm_alone
 from benchmarks.quality._llm_sets import load
 
@@ -243,9 +243,13 @@ def _cells(sets, quick):
                 yield data, size
 
 
-def run(quick, jobs):
-    """All cells of the table, as a list of dicts."""
+def run(quick, jobs, names=None):
+    """All cells of the table, or those of the data sets ``names``, as a list of dicts."""
     sets = list(load(data_dir()))
+    known = {s.name for s in sets}
+    if unknown := set(names or ()) - known:
+        raise SystemExit(f"no data set {sorted(unknown)}; there are {sorted(known)}")
+    sets = [s for s in sets if not names or s.name in names]
     if quick:
         sets = [s for s in sets if len(s.y) <= 500]
     vectors = {data.name: None for data in sets}
@@ -275,6 +279,13 @@ def run(quick, jobs):
         rows.append(summarise(data, size, draws[start : start + DRAWS]))
         start += DRAWS
     return rows
+
+
+def renewed(rows):
+    """The cells of the last run, with ``rows`` in their places."""
+    new = {(row["data"], row["llm_name"], row["size"]): row for row in rows}
+    last = read_json("fusion_all")["cells"]
+    return [new.get((row["data"], row["llm_name"], row["size"]), row) for row in last]
 
 
 def overview(rows):
@@ -335,8 +346,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small data sets, 50 rows only")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument(
+        "--data", nargs="+", metavar="NAME", help="these anew, the others as of the last run"
+    )
     options = parser.parse_args()
-    rows = run(options.quick, options.jobs)
+    rows = run(options.quick, options.jobs, options.data)
+    if options.data:
+        rows = renewed(rows)
     results = {"overview": overview(rows), "margin": margin(rows), "cells": rows}
     print_table(*cells_table(results))
     print()

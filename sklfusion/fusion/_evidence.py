@@ -7,14 +7,15 @@ frequencies. A row without an answer adds zero.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import expit, logit, logsumexp, softmax
 
 from sklfusion.fusion._folds import fold_masks
 from sklfusion.fusion._linear import LOG_FLOOR, fit_grouped, mean_loss, row_losses
 
 _STRENGTHS = (4.0, 8.0, 16.0, 32.0, 64.0)
-#: Rates of single labels rest on a handful of positives each: they lean on the pool much longer.
-_RATE_STRENGTHS = (32.0, 64.0, 128.0)
+#: The same for what silence about a label means, in rows. Few silent rows hide a positive, so
+#: that a single one would tell too much: these rates lean on the pool for longer.
+_SILENCE_STRENGTHS = (32.0, 64.0, 128.0)
 _PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS rows
 _PRIOR_ROWS = 20.0
 
@@ -151,52 +152,42 @@ def _average(log_proba, shares):
 
 
 def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
-    """Log-likelihood ratios per label from smoothed hit and false-alarm rates, left-one-out.
+    """How often a label is right where it has a vote, and where it has none, left-one-out.
 
-    The rates of a label are drawn towards those that make its votes right as often as all
-    votes together, so that the vote for a label with hardly a positive row is believed as far as
-    the LLM is on the whole. (Drawn towards common *rates*, such a vote would drown in the false
-    alarms of the frequent labels.)
+    Where it has a vote, its rate is drawn towards that of all votes together, in votes: a label
+    with two votes, both wrong, is hardly believed less for it. (In rates of hits and false alarms
+    two of twenty rows would be many false alarms.) Where it has none, towards the rate that goes
+    with this and with the label's frequency. How strongly is averaged by leave-one-out likelihood.
     """
-    live = weights[:, None]
-    positives, negatives = weights @ Y, weights @ (1 - Y)
-    hits, alarms = weights @ (Y * Z), weights @ ((1 - Y) * Z)
-    n_votes, prior = weights @ Z, expit(log_prior)
-    precision = (hits.sum() + _PRIOR_ACCURACY * _PRIOR_ROWS) / (n_votes.sum() + _PRIOR_ROWS)
-    vote_rate = (n_votes + 0.5) / (weights.sum() + 1)  # smoothed as the class frequencies are
-    pool_hit = np.clip(precision * vote_rate / prior, 0.05, 0.98)
-    pool_alarm = np.clip((1 - precision) * vote_rate / (1 - prior), 1e-4, 0.9)
+    live, total = weights[:, None], weights.sum()
+    prior = expit(log_prior)
+    votes, hits = weights @ Z, weights @ (Z * Y)
+    silent, missed = weights @ (1 - Z), weights @ ((1 - Z) * Y)
+    pooled = (hits.sum() + _PRIOR_ACCURACY * _PRIOR_ROWS) / (votes.sum() + _PRIOR_ROWS)
+    vote_rate = (votes + 0.5) / (total + 1)  # smoothed as the class frequencies are
+    left_over = (prior - pooled * vote_rate) / (1 - vote_rate)
+    silent_base = np.clip(left_over, 0.02 * prior, prior)
 
-    def ratio(hits, positives, alarms, negatives, strength, votes):
-        hit = (hits + strength * pool_hit) / (positives + strength)
-        alarm = (alarms + strength * pool_alarm) / (negatives + strength)
-        on = np.log(hit) - np.log(alarm)
-        off = np.log1p(-hit) - np.log1p(-alarm)
-        return np.clip(np.where(votes > 0, on, off), LOG_FLOOR, -LOG_FLOOR)
+    def fit(counts, rows, seen, base, strengths):
+        """Evidence if seen (K,) and left-one-out (n, K), from counts (K,) of right rows (K,)."""
 
-    loo = np.stack(
-        [
-            ratio(
-                hits - live * Y * Z,
-                positives - live * Y,
-                alarms - live * (1 - Y) * Z,
-                negatives - live * (1 - Y),
-                strength,
-                Z,
-            )
-            for strength in _RATE_STRENGTHS
-        ]
-    )
-    losses = [mean_loss(one, Y, weights, log_prior, "sigmoid") for one in loo]
-    shares = softmax(-np.array(losses) * weights.sum())
-    loo = np.tensordot(shares, loo, 1)
-    on, off = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
-    for share, strength in zip(shares, _RATE_STRENGTHS, strict=True):
-        counts = (hits, positives, alarms, negatives, strength)
-        on += share * ratio(*counts, np.ones(len(on)))
-        off += share * ratio(*counts, np.zeros(len(on)))
+        def evidence(counts, rows, strength):
+            rate = (counts + strength * base) / (rows + strength)
+            return np.clip(logit(rate) - log_prior, LOG_FLOOR, -LOG_FLOOR)
+
+        without = counts - live * seen * Y, rows - live * seen
+        loo = np.stack([evidence(*without, strength) for strength in strengths])
+        losses = np.array(
+            [(live * seen * (np.logaddexp(0, z) - Y * z)).sum() for z in loo + log_prior]
+        )
+        shares = softmax(-losses)
+        full = np.stack([evidence(counts, rows, strength) for strength in strengths])
+        return np.tensordot(shares, full, 1), np.tensordot(shares, loo, 1)
+
+    on, loo_on = fit(hits, votes, Z, pooled, _STRENGTHS)
+    off, loo_off = fit(missed, silent, 1 - Z, silent_base, _SILENCE_STRENGTHS)
+    loo, full = np.where(Z > 0, loo_on, loo_off), np.where(Z > 0, on, off)
     loss = mean_loss(loo, Y, weights, log_prior, "sigmoid")
-    full = np.where(Z > 0, on, off)
     return Evidence("vote", np.diag(on - off), off, np.where(live > 0, loo, full), loss)
 
 
