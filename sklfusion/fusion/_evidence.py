@@ -168,27 +168,31 @@ def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
     left_over = (prior - pooled * vote_rate) / (1 - vote_rate)
     silent_base = np.clip(left_over, 0.02 * prior, prior)
 
-    def fit(counts, rows, seen, base, strengths):
-        """Evidence if seen (K,) and left-one-out (n, K), from counts (K,) of right rows (K,)."""
-
-        def evidence(counts, rows, strength):
-            rate = (counts + strength * base) / (rows + strength)
-            return np.clip(logit(rate) - log_prior, LOG_FLOOR, -LOG_FLOOR)
-
-        without = counts - live * seen * Y, rows - live * seen
-        loo = np.stack([evidence(*without, strength) for strength in strengths])
-        losses = np.array(
-            [(live * seen * (np.logaddexp(0, z) - Y * z)).sum() for z in loo + log_prior]
-        )
-        shares = softmax(-losses)
-        full = np.stack([evidence(counts, rows, strength) for strength in strengths])
-        return np.tensordot(shares, full, 1), np.tensordot(shares, loo, 1)
-
-    on, loo_on = fit(hits, votes, Z, pooled, _STRENGTHS)
-    off, loo_off = fit(missed, silent, 1 - Z, silent_base, _SILENCE_STRENGTHS)
+    common = Y, weights, log_prior
+    on, loo_on = _smoothed_rate(Z, hits, votes, pooled, _STRENGTHS, *common)
+    off, loo_off = _smoothed_rate(1 - Z, missed, silent, silent_base, _SILENCE_STRENGTHS, *common)
     loo, full = np.where(Z > 0, loo_on, loo_off), np.where(Z > 0, on, off)
     loss = mean_loss(loo, Y, weights, log_prior, "sigmoid")
     return Evidence("vote", np.diag(on - off), off, np.where(live > 0, loo, full), loss)
+
+
+def _smoothed_rate(seen, right, rows, base, strengths, Y, weights, log_prior):
+    """Evidence of what was ``seen`` (n, K): with all rows (K,), and left-one-out (n, K).
+
+    Of ``rows`` (K,) rows ``right`` (K,) had the label; drawn towards the rate ``base``.
+    """
+
+    def evidence(right, rows, strength):
+        rate = (right + strength * base) / (rows + strength)
+        return np.clip(logit(rate) - log_prior, LOG_FLOOR, -LOG_FLOOR)
+
+    live = weights[:, None] * seen
+    loo = np.stack([evidence(right - live * Y, rows - live, strength) for strength in strengths])
+    logits = log_prior + loo
+    losses = (live * (np.logaddexp(0, logits) - Y * logits)).sum(axis=(1, 2))
+    shares = softmax(-losses)
+    full = np.stack([evidence(right, rows, strength) for strength in strengths])
+    return np.tensordot(shares, full, 1), np.tensordot(shares, loo, 1)
 
 
 def _fit_scaling(Z, mapping, Y, weights, folds, log_prior, family):
