@@ -100,6 +100,7 @@ if typer is not None:
         from sklfusion.auto import AutoFusionClassifier
         from sklfusion.persistence import save
 
+        check_target(output)
         frame = read_table(table, [text, label])
         model = AutoFusionClassifier(
             llm, embedder, fine_tune=False, memory=memory, random_state=seed, verbose=1
@@ -122,6 +123,9 @@ if typer is not None:
         """Predict labels and probabilities for a table of texts."""
         from sklfusion.persistence import load
 
+        check_source(model, "sklfusion fit")
+        if output is not None:
+            check_target(output)
         classifier = load(model)
         frame = read_table(table, [text])
         proba = classifier.predict_proba(frame[text].tolist())
@@ -197,6 +201,7 @@ if typer is not None:
         """Add the replies of an exported file; those already there are kept."""
         from sklfusion.replies import open_store
 
+        check_source(file, "sklfusion cache export")  # before a store is made for nothing
         with open_store(location) as store:
             _print_pairs(store.import_(file))
 
@@ -206,6 +211,20 @@ if typer is not None:
 
 
 _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
+
+
+def check_source(path, writer):
+    """Raise if the file is not there, with the command that writes such files."""
+    if not path.is_file():
+        raise SklFusionError(f"{path} does not exist; {writer} writes such a file.")
+
+
+def check_target(path):
+    """Raise if no file can be written there, before anything is fitted or paid for."""
+    if path.is_dir():
+        raise SklFusionError(f"{path} is a folder; name a file in it.")
+    if not path.parent.is_dir():
+        raise SklFusionError(f"The folder {path.parent} does not exist; make it first.")
 
 
 def read_table(path, columns):

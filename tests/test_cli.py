@@ -77,6 +77,14 @@ def test_cache_travels_by_export_and_import(store, tmp_path):
     assert "replies: 1" in run("cache", "info", str(other)).stdout
 
 
+def test_cache_import_of_no_file_creates_nothing(tmp_path):
+    """The arguments the wrong way round leave no empty store behind."""
+    done = run("cache", "import", str(tmp_path / "out.jsonl"), str(tmp_path / "memory"))
+    assert done.returncode == 1
+    assert "memory does not exist" in done.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_cache_info_creates_nothing(tmp_path):
     """Looking at a folder that is not there is an error in one line."""
     missing = tmp_path / "missing"
@@ -122,6 +130,22 @@ def test_an_unknown_kind_of_file_is_told(tmp_path):
     done = run("estimate", str(tmp_path / "train.xlsx"))
     assert done.returncode == 1
     assert ".parquet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["predict", "none.sklf", "TABLE"], "none.sklf does not exist"),
+        (["fit", "TABLE", "-o", "none/m.sklf"], "folder none does not exist"),
+        (["fit", "TABLE", "-o", "."], "is a folder"),
+    ],
+)
+def test_a_missing_place_is_told_before_any_work(table, args, says):
+    """A line, not a traceback, and not after the fit was paid for."""
+    done = run(*[str(table) if arg == "TABLE" else arg for arg in args])
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
