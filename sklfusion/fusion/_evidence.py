@@ -28,7 +28,6 @@ class Evidence:
     coef: np.ndarray
     bias: np.ndarray
     oof_evidence: np.ndarray
-    oof_loss: float
 
 
 def code_scores(log_scores, coding, family):
@@ -135,9 +134,8 @@ def _fit_vote_table(Z, mapping, Y, weights, log_prior):
     shares = _average_weights(loo, Y, weights)
     loo = np.maximum(_average(loo, shares) - log_prior, LOG_FLOOR)
     coef = np.maximum(_average(full, shares) - log_prior, LOG_FLOOR)
-    loss = mean_loss(loo, Y, weights, log_prior, "softmax")
     live = (weights > 0)[:, None]
-    return Evidence("vote", coef, np.zeros(Y.shape[1]), np.where(live, loo, Z @ coef), loss)
+    return Evidence("vote", coef, np.zeros(Y.shape[1]), np.where(live, loo, Z @ coef))
 
 
 def _average_weights(log_proba, Y, weights):
@@ -172,8 +170,7 @@ def _fit_vote_rates(Z, mapping, Y, weights, log_prior):
     on, loo_on = _smoothed_rate(Z, hits, votes, pooled, _STRENGTHS, *common)
     off, loo_off = _smoothed_rate(1 - Z, missed, silent, silent_base, _SILENCE_STRENGTHS, *common)
     loo, full = np.where(Z > 0, loo_on, loo_off), np.where(Z > 0, on, off)
-    loss = mean_loss(loo, Y, weights, log_prior, "sigmoid")
-    return Evidence("vote", np.diag(on - off), off, np.where(live > 0, loo, full), loss)
+    return Evidence("vote", np.diag(on - off), off, np.where(live > 0, loo, full))
 
 
 def _smoothed_rate(seen, right, rows, base, strengths, Y, weights, log_prior):
@@ -219,7 +216,7 @@ def _fit_scaling(Z, mapping, Y, weights, folds, log_prior, family):
             loss = mean_loss(evidence, Y, weights, log_prior, family)
             if best is None or loss < best[0]:
                 best = (loss, W[:, -1, :], evidence)
-        loss, full, evidence = best
+        _, full, evidence = best
         coef, bias = full[:-1], full[-1]
     else:
         n_labels = Y.shape[1]
@@ -234,8 +231,7 @@ def _fit_scaling(Z, mapping, Y, weights, folds, log_prior, family):
             )
             evidence[:, k] = np.einsum("nd,nd->n", A, W[:, folds, 0].T)
             coef[k, k], bias[k] = W[0, -1, 0], W[1, -1, 0]
-        loss = mean_loss(evidence, Y, weights, log_prior, family)
-    return Evidence("score", coef, bias, evidence, loss)
+    return Evidence("score", coef, bias, evidence)
 
 
 def _temperature(Z, mapping, Y, weights, log_prior, family):
