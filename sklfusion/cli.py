@@ -213,10 +213,11 @@ if typer is not None:
 _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
 
 
-def check_source(path, writer):
-    """Raise if the file is not there, with the command that writes such files."""
+def check_source(path, writer=None):
+    """Raise if the file is not there; ``writer`` is the command that writes such files."""
     if not path.is_file():
-        raise SklFusionError(f"{path} does not exist; {writer} writes such a file.")
+        hint = f"; {writer} writes such a file" if writer else ""
+        raise SklFusionError(f"{path} does not exist{hint}.")
 
 
 def check_target(path):
@@ -232,8 +233,7 @@ def read_table(path, columns):
     pandas = import_optional("pandas", extra="cli", purpose="Reading tables")
     if path.suffix not in _READERS:
         raise SklFusionError(f"{path} is not one of {', '.join(_READERS)}; rename or convert it.")
-    if not path.is_file():
-        raise SklFusionError(f"{path} does not exist.")
+    check_source(path)
     options = {"lines": True} if path.suffix == ".jsonl" else {}
     frame = getattr(pandas, _READERS[path.suffix])(path, **options)
     missing = [name for name in columns if name not in frame.columns]

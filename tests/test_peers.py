@@ -90,16 +90,15 @@ def test_the_tables_count_what_does_not_apply_apart():
     ]
 
 
-def test_a_run_of_one_library_keeps_the_others(tmp_path):
+def test_a_run_of_one_library_keeps_the_others():
     """As long as the rows are the same ones."""
     rows = [["N01", "fault", "wanted"]]
     old = {"library_versions": {"scikit-llm": {}}, "cells": {"scikit-llm": {"N01": []}}}
     new = {"library_versions": {"sklfusion": {}}, "cells": {"sklfusion": {"N01": []}}}
-    path = tmp_path / "peers.json"
-    path.write_text(json.dumps({**old, "rows": rows}))
-    together = peers.merged({**new, "rows": rows}, path)
+    old |= {"rows": rows}
+    together = peers.merged({**new, "rows": rows}, old)
     assert list(together["cells"]) == ["sklfusion", "scikit-llm"]
-    alone = peers.merged({**new, "rows": [["N02", "fault", "wanted"]]}, path)
+    alone = peers.merged({**new, "rows": [["N02", "fault", "wanted"]]}, old)
     assert list(alone["cells"]) == ["sklfusion"]
 
 

@@ -22,7 +22,7 @@ import time
 import venv
 from pathlib import Path
 
-from benchmarks._common import CACHE, RESULTS, ROOT, print_table, write_json
+from benchmarks._common import CACHE, ROOT, earlier, print_table, write_json
 from benchmarks.load._peer_libraries import LIBRARIES
 from benchmarks.load._peer_rows import QUICK, ROWS
 from sklfusion.testing import FaultServer
@@ -172,9 +172,8 @@ def run(libraries, ids, python, *, show=True):
     return results
 
 
-def merged(results, path):
+def merged(results, old):
     """Return results with those of the libraries that were not run now, if rows are the same."""
-    old = json.loads(path.read_text()) if path.exists() else {}
     if [r[0] for r in old.get("rows", [])] != [r[0] for r in results["rows"]]:
         return results
     kept = {
@@ -235,7 +234,7 @@ def main():
     print()
     print_table(*summary(results))
     if not (options.quick or options.k):
-        write_json("peers", merged(results, RESULTS / "peers.json"))
+        write_json("peers", merged(results, earlier("peers")))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,10 @@ docs/scorecard.md; merged rows replace those of earlier runs, so that a long run
 """
 
 import argparse
-import json
 import sys
 import time
 
-from benchmarks._common import RESULTS, ROOT, write_json
+from benchmarks._common import ROOT, earlier, write_json
 from benchmarks.load.rows import NIGHTLY, ROWS, all_ids
 from benchmarks.load.rows._base import execute
 from sklfusion.testing import FaultServer
@@ -70,8 +69,7 @@ def summary(results):
 
 def write(results, tier, *, merge):
     """Write JSON and markdown; with ``merge`` the rows that did not run keep their places."""
-    if merge and (RESULTS / "scorecard.json").exists():
-        saved = json.loads((RESULTS / "scorecard.json").read_text())
+    if merge and (saved := earlier("scorecard")):
         rows = {row["id"]: tuple(row[name] for name in NAMES) for row in saved["rows"]}
         rows |= {result[0]: result for result in results}
         results = [rows[id] for id in all_ids() if id in rows]

@@ -29,7 +29,7 @@ from itertools import pairwise
 import joblib
 import psutil
 
-from benchmarks._common import ROOT, print_table, write_json
+from benchmarks._common import ROOT, earlier, print_table, write_json
 from benchmarks.load.rows._base import CLASSES, texts
 from benchmarks.load.rows.cache import RUN
 from benchmarks.load.rows.estimators import SEARCH
@@ -420,9 +420,7 @@ FIGURES = {
 
 def write(machine, results):
     """Write the results; figures that were not measured this time keep their rows."""
-    path = ROOT / "benchmarks" / "results" / "throughput.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    by_id = {row["id"]: row for row in rows}
+    by_id = {row["id"]: row for row in earlier("throughput").get("rows", [])}
     for id, what, line, got, verdict in results:
         values = {"id": id, "run": what, "line": line, "got": got, "verdict": verdict}
         by_id[id] = {**values, "machine": machine}

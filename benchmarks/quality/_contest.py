@@ -47,20 +47,26 @@ def features(data):
 
 
 def splits(data, size, n_draws):
-    """Yield training rows, test rows and the number of each draw.
+    """Yield training rows, test rows and the number of each draw; see :func:`split`."""
+    for draw in range(n_draws):
+        yield *split(data, size, draw), draw
+
+
+def split(data, size, draw):
+    """Return training rows and test rows of one draw.
 
     Half of the rows are for testing, or the data set's own test rows. ``size`` counts every row
-    whose label is used, for the encoder's head, for the fusion and for choosing settings alike.
+    whose label is used, for the encoder's head, for the fusion and for choosing settings alike;
+    None is all rows that are not for testing.
     """
-    for draw in range(n_draws):
-        if data.test is not None:
-            pool, test = np.flatnonzero(~data.test), np.flatnonzero(data.test)
-        else:
-            strata = None if data.multilabel else data.y
-            pool, test = train_test_split(
-                np.arange(len(data.y)), test_size=0.5, stratify=strata, random_state=draw
-            )
-        yield take(data, pool, size, draw), test, draw
+    if data.test is not None:
+        pool, test = np.flatnonzero(~data.test), np.flatnonzero(data.test)
+    else:
+        strata = None if data.multilabel else data.y
+        pool, test = train_test_split(
+            np.arange(len(data.y)), test_size=0.5, stratify=strata, random_state=draw
+        )
+    return take(data, pool, size, draw), test
 
 
 def take(data, pool, size, seed):

@@ -15,14 +15,13 @@ a bootstrap over the judged texts, spreads from five redraws of judged and learn
 """
 
 import argparse
-import json
 import warnings
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks._common import RESULTS, embed, print_table, save_figure, write_json
+from benchmarks._common import earlier, embed, print_table, save_figure, write_json
 from benchmarks.quality import _alignment_babe as babe
 from benchmarks.quality import _alignment_collect as asked
 from sklfusion import FusionClassifier
@@ -325,7 +324,7 @@ def main():
     parser.add_argument("--only", help="renew one data set")
     parser.add_argument("--redraws", type=int, default=REDRAWS, help="for the spreads; 0: none")
     options = parser.parse_args()
-    results = kept() if options.only else {}
+    results = earlier("alignment").get("datasets", {}) if options.only else {}
     for name in [options.only] if options.only else [*asked.SOURCES, "babe"]:
         if name == "babe":
             results[name] = babe.dataset(options.quick, options.redraws)
@@ -347,12 +346,6 @@ def main():
     gain |= {"tokens_ratio": tokens, "cpu_ratio": cpu}
     results = {name: results[name] for name in order}
     write_json("alignment", {"datasets": results, "prefix_gain": gain})
-
-
-def kept():
-    """What earlier runs wrote about the data sets."""
-    path = RESULTS / "alignment.json"
-    return json.loads(path.read_text())["datasets"] if path.exists() else {}
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ of the training rows; no test row has a part in it.
 """
 
 import argparse
-import json
 import time
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from benchmarks._common import CACHE, RESULTS, embed, print_table, read, write_json
+from benchmarks._common import CACHE, earlier, embed, print_table, read, write_json
 
 SETTINGS = {
     "agnews": {
@@ -228,9 +227,7 @@ def main(argv=None):
         print(f"\n{name} (training took {seconds:.0f} s)")
         print_table(*table_of({name: results[name]}))
     if not arguments.quick:
-        kept = RESULTS / "fine_tune.json"
-        earlier = json.loads(kept.read_text()) if kept.exists() else {}
-        write_json("fine_tune", {**earlier, **results})
+        write_json("fine_tune", {**earlier("fine_tune"), **results})
     return results
 
 

@@ -24,31 +24,15 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, train_test_split
+from sklearn.model_selection import KFold
 
 from benchmarks._common import data_dir, embed, print_table, read_json, save_figure, write_json
-from benchmarks.quality._contest import fusion, hits, llm_alone
+from benchmarks.quality._contest import fusion, hits, llm_alone, split
 from benchmarks.quality._llm_sets import load
 
 SIZES = (20, 50, 100, 200, 500, None)  # None: all rows that are not for testing
 DRAWS = 20  # of training and test rows; with fewer, the spread between them hides what is small
 _C_GRID = np.logspace(-1, 3, 5)
-
-
-def split(data, size, draw):
-    """Training and test rows of one draw."""
-    n = len(data.y)
-    strata = None if data.multilabel else data.y
-    if data.test is not None:
-        pool, test = np.flatnonzero(~data.test), np.flatnonzero(data.test)
-    else:
-        pool, test = train_test_split(
-            np.arange(n), test_size=0.5, stratify=strata, random_state=draw
-        )
-    if size is not None:
-        picked = None if strata is None or size < 2 * len(data.classes) else strata[pool]
-        pool, _ = train_test_split(pool, train_size=size, stratify=picked, random_state=draw)
-    return pool, test
 
 
 class EncoderAlone:
@@ -351,7 +335,7 @@ def main():
     )
     options = parser.parse_args()
     rows = run(options.quick, options.jobs, options.data)
-    if options.data:
+    if options.data and not options.quick:
         rows = renewed(rows)
     results = {"overview": overview(rows), "margin": margin(rows), "cells": rows}
     print_table(*cells_table(results))
