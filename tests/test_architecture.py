@@ -89,3 +89,11 @@ def test_the_reference_lists_every_public_name():
     page = ROOT.parent / "docs" / "api.rst"
     listed = {line.strip() for line in page.read_text(encoding="utf-8").splitlines()}
     assert set(sklfusion.__all__) <= listed
+
+
+def test_the_picture_names_every_part():
+    """A module that the docs do not place is one that a newcomer cannot place either."""
+    folders = (p.parent for p in ROOT.glob("*/__init__.py"))
+    parts = [p.name for p in ROOT.glob("[a-z]*.py")] + [f"{p.name}/" for p in folders]
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [part for part in sorted(parts) if part not in page] == []
