@@ -30,5 +30,7 @@ html_theme_options = {
 }
 html_sidebars = {"**": []}  # the pages are one level deep: a list of sections would be empty
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 # docstrings inherited from scikit-learn refer to its own user guide
 suppress_warnings = ["ref.ref"]
