@@ -8,7 +8,10 @@ import pytest
 from benchmarks import _common
 from benchmarks.quality import _contest
 
-PROGRAMS = ["baselines", "label_budget", "ablation", "architecture", "semi_supervised", "cascade"]
+PROGRAMS = [
+    *("baselines", "label_budget", "ablation", "architecture", "semi_supervised", "cascade"),
+    "rivals",
+]
 LLM_PROGRAMS = ["prompts", "domain_shift"]
 
 

@@ -207,7 +207,8 @@ def margin(rows, seed=0):
     return {"mean": float(per_set.mean()), "low": float(low), "high": float(high)}
 
 
-def _quiet(function, *args):
+def quietly(function, *args):
+    """Call a function without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a part that cannot be fitted well is a result here
         return function(*args)
@@ -249,13 +250,13 @@ def run(quick, jobs, names=None):
                 encoder_jobs.append(((data.name, size, draw), data))
     with Parallel(n_jobs=jobs) as pool:
         found = pool(
-            delayed(_quiet)(_encoder_job, data, vectors[key[0]], key[1], key[2])
+            delayed(quietly)(_encoder_job, data, vectors[key[0]], key[1], key[2])
             for key, data in encoder_jobs
         )
         encoders = dict(zip([key for key, _ in encoder_jobs], found, strict=True))
         tasks = [(d, size, draw) for d, size in cells for draw in range(DRAWS)]
         draws = pool(
-            delayed(_quiet)(compare, d, vectors[d.name], encoders[d.name, size, draw], size, draw)
+            delayed(quietly)(compare, d, vectors[d.name], encoders[d.name, size, draw], size, draw)
             for d, size, draw in tasks
         )
     rows, start = [], 0
