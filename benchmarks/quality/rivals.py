@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import KFold, cross_val_predict
 
 from benchmarks._common import data_dir, embed, print_table, save_figure, write_json
-from benchmarks.quality._contest import fit_encoder, hits, llm_alone, split, tuned_logistic
+from benchmarks.quality._contest import fit_encoder, hits, llm_alone, paired, split, tuned_logistic
 from benchmarks.quality._llm_sets import load
 from benchmarks.quality.fusion_all import calibration_error, fit_fusion, margin, quietly
 
@@ -145,11 +145,19 @@ def table(results):
             rows.append([*row, "", ""])
             continue
         gains = [{"data": c["data"], "gain": _mean(c, "fusion") - _mean(c, name)} for c in cells]
-        ahead = sum(g["gain"] > 0 for g in gains)
         row.append("{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**margin(gains)))
-        rows.append([*row, f"{ahead} of {len(cells)}"])
+        rows.append([*row, " / ".join(map(str, verdicts(cells, name)))])
     header = ["", *(f"{size} rows" for size in sizes), "calibration error"]
-    return [*header, "fusion minus it (95 %)", "fusion ahead"], rows
+    return [*header, "fusion minus it (95 %)", "fusion ahead / level / behind"], rows
+
+
+def verdicts(cells, name):
+    """In how many cells fusion is ahead, level and behind by over a paired SE of the draws."""
+    signs = []
+    for cell in cells:
+        mean, error = paired(np.subtract(cell["score"]["fusion"], cell["score"][name]))
+        signs.append(0 if abs(mean) <= np.nan_to_num(error) else np.sign(mean))
+    return tuple(signs.count(sign) for sign in (1, 0, -1))
 
 
 def draw(results):
