@@ -138,6 +138,7 @@ BLOCKS = {
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
     "peers_summary": peers_summary,
+    "few_shot": partial(_experiment, "few_shot"),
     "rivals": partial(_experiment, "rivals"),
     "speed_embedding": speed_embedding,
     "throughput": throughput,

@@ -40,6 +40,29 @@ def test_program_runs_on_few_rows(name, data_dir, tmp_path, monkeypatch, capsys)
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.models
+def test_setfit_gets_the_rows_that_the_fusion_gets(data_dir):
+    """The program beside SetFit, without SetFit: its answers come from the outside."""
+    from benchmarks.quality import few_shot
+
+    asked = []
+
+    def setfit(**job):
+        asked.append(job)
+        return {"predicted": [job["labels"][0]] * len(job["test"]), "seconds": 1.0}
+
+    results = few_shot.run(setfit, quick=True)
+    [job] = asked
+    assert len(job["texts"]) == len(job["labels"]) == 12
+    assert not set(job["texts"]) & set(job["test"])
+    [row] = few_shot.table(results)[1]
+    assert len(row) == len(few_shot.table(results)[0])
+    [score] = results["cells"][0]["score"]["SetFit"]
+    assert 0.1 < score < 0.5  # always the same of four classes
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.models
 @pytest.mark.parametrize("name", LLM_PROGRAMS)
 def test_program_with_the_embedded_llm_runs_on_few_texts(
     name, data_dir, tmp_path, monkeypatch, capsys
