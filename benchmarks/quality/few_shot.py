@@ -36,7 +36,7 @@ def environment(folder):
     python, done = Path(folder) / "bin" / "python", Path(folder) / "packages.txt"
     if not done.exists():
         print(f"making {folder} ...", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
+        venv.create(folder, with_pip=True)
         install = [str(python), "-m", "pip", "install", "--quiet"]
         # torch first: it decides which build the others find
         subprocess.run([*install, "torch==2.13.0"], check=True)

@@ -4,6 +4,7 @@
 
 Everyone gets the same frozen MiniLM embedding, the same votes and the same labelled rows, and is
 judged on the same other rows; all settings are chosen by cross-validation on the labelled rows.
+(Where a class has one labelled row, the logistic regressions keep C = 10.)
 
 - *the part that did better*: LLM or encoder, whichever was right more often on the labelled rows
   (the encoder in cross-validation): what one can choose beforehand.
