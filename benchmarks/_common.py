@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import subprocess
+import venv
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,21 @@ def embed(texts, **params):
     from sklfusion import RobertaEmbedder
 
     return RobertaEmbedder(memory=CACHE, **params).fit_transform(list(texts))
+
+
+def environment(folder, packages):
+    """Return the Python of an environment with the packages, made if it is not there."""
+    python = Path(folder) / "bin" / "python"
+    done, wanted = Path(folder) / "packages.txt", "\n".join(packages)
+    if not (done.exists() and done.read_text() == wanted):
+        print(f"making {folder} ...", flush=True)
+        venv.create(folder, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        # torch first: it decides which build the others find
+        subprocess.run([*install, "torch==2.13.0"], check=True)
+        subprocess.run([*install, *packages], check=True)
+        done.write_text(wanted)
+    return str(python)
 
 
 def mean_spread(values):

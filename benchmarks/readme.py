@@ -107,6 +107,7 @@ def throughput():
 
 
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
+LONG = ("few_shot", "fusion_all", "rivals")
 
 
 def alignment():
@@ -132,17 +133,14 @@ BLOCKS = {
     "demo": demo,
     "fine_tune": fine_tune,
     "noise_ablation": noise_ablation,
-    "fusion_all": partial(_experiment, "fusion_all"),
     "paper_agnews": paper_agnews,
     "paper_reuters": paper_reuters,
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
     "peers_summary": peers_summary,
-    "few_shot": partial(_experiment, "few_shot"),
-    "rivals": partial(_experiment, "rivals"),
     "speed_embedding": speed_embedding,
     "throughput": throughput,
-    **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE)},
+    **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG)},
 }
 
 

@@ -19,10 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
-from pathlib import Path
 
-from benchmarks._common import CACHE, ROOT, earlier, print_table, write_json
+from benchmarks._common import CACHE, ROOT, earlier, environment, print_table, write_json
 from benchmarks.load._peer_libraries import LIBRARIES
 from benchmarks.load._peer_rows import QUICK, ROWS
 from sklfusion.testing import FaultServer
@@ -30,19 +28,6 @@ from sklfusion.testing import FaultServer
 OURS = "sklfusion"
 PACKAGES = ("scikit-llm", "skorch", "scikit-ollama", "transformers", "joblib")
 _START_SECONDS = 120  # importing a library and its friends on a busy machine
-
-
-def environment(folder):
-    """Return the Python of the environment of the peers, made if it is not there."""
-    python = Path(folder) / "bin" / "python"
-    if not python.exists():
-        print(f"making {folder} ...", flush=True)
-        venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet"]
-        # torch first: it decides which build the others find
-        subprocess.run([*install, "torch==2.13.0"], check=True)
-        subprocess.run([*install, *PACKAGES], check=True)
-    return str(python)
 
 
 class Worker:
@@ -228,7 +213,7 @@ def main():
     options = parser.parse_args()
     ids = [i for i in (QUICK if options.quick else ROWS) if i.startswith(tuple(options.k) or "")]
     libraries = options.library or list(LIBRARIES)
-    python = environment(options.venv) if set(libraries) != {OURS} else None
+    python = environment(options.venv, PACKAGES) if set(libraries) != {OURS} else None
     results = run(libraries, ids, python)
     results["rows"] = [[id, ROWS[id].fault, ROWS[id].expected] for id in ids]
     print()

@@ -159,6 +159,20 @@ def embedding_width(data):
     return embed(data.texts[:1]).shape[1]
 
 
+def vectors(sets):
+    """Return the frozen embeddings (n, d) by name of the data set, which its LLMs share."""
+    return {name: embed(texts) for name, texts in {s.name: s.texts for s in sets}.items()}
+
+
+def wide(P, classes, n_classes):
+    """Return a column for every class; ``classes`` are those that P (n, k) has columns for."""
+    if P.shape[1] == n_classes:
+        return P
+    columns = np.zeros((len(P), n_classes))
+    columns[:, classes] = P
+    return columns
+
+
 def hits(predicted, y):
     """Return per row whether the class, or the whole label set, is right."""
     same = np.asarray(predicted) == y

@@ -14,14 +14,20 @@ import json
 import os
 import subprocess
 import time
-import venv
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # ours and SetFit's
 
 import numpy as np
 
-from benchmarks._common import CACHE, ROOT, embed, mean_spread, print_table, write_json
+from benchmarks._common import (
+    CACHE,
+    ROOT,
+    embed,
+    environment,
+    mean_spread,
+    print_table,
+    write_json,
+)
 from benchmarks.quality import _contest
 from benchmarks.quality.fusion_all import EncoderAlone, quietly
 
@@ -29,20 +35,6 @@ SETS = (("AG News", "gpt-5-nano"), ("FPB", "chatgpt"), ("SemEval", "mixtral-8x22
 SIZES, N_DRAWS, TEST_ROWS = (20, 50), 3, 500
 PACKAGES = ("setfit", "transformers<5")
 METHODS = ("LLM alone", "frozen encoder", "SetFit", "fusion")
-
-
-def environment(folder):
-    """Return the Python of an environment with SetFit, made if it is not there."""
-    python, done = Path(folder) / "bin" / "python", Path(folder) / "packages.txt"
-    if not done.exists():
-        print(f"making {folder} ...", flush=True)
-        venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet"]
-        # torch first: it decides which build the others find
-        subprocess.run([*install, "torch==2.13.0"], check=True)
-        subprocess.run([*install, *PACKAGES], check=True)
-        done.write_text("\n".join(PACKAGES))
-    return str(python)
 
 
 def versions(python):
@@ -84,7 +76,7 @@ class SetFitProcess:
         self.process.stdout.close()
 
 
-def fuse(data, train, test, seed):
+def fuse(data, E_test, train, test, seed):
     """Predictions of the fusion, and the seconds for embedding the labelled rows and the fit."""
     from sklfusion import RobertaEmbedder
 
@@ -94,7 +86,7 @@ def fuse(data, train, test, seed):
     clf = _contest.fusion(data, seed, n_embedding=E.shape[1])
     clf.fit(np.hstack([E, votes[train]]), data.y[train])
     seconds = time.perf_counter() - start
-    return clf.predict(np.hstack([embed(data.texts)[test], votes[test]])), seconds
+    return clf.predict(np.hstack([E_test, votes[test]])), seconds
 
 
 def run(setfit, quick=False):
@@ -111,7 +103,7 @@ def run(setfit, quick=False):
             for train, test, draw in _contest.splits(data, size, n_draws):
                 test = np.random.default_rng(draw).permutation(test)[:TEST_ROWS]
                 y = data.y[train]
-                fused, ours = quietly(fuse, data, train, test, draw)
+                fused, ours = quietly(fuse, data, E[test], train, test, draw)
                 answer = setfit(
                     model=model,
                     texts=[data.texts[i] for i in train],
@@ -158,7 +150,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one data set, twelve rows")
     parser.add_argument("--venv", default=CACHE / "setfit", help="folder of its environment")
     options = parser.parse_args()
-    python = environment(options.venv)
+    python = environment(options.venv, PACKAGES)
     setfit = SetFitProcess(python)
     try:
         results = run(setfit, options.quick) | {"setfit": versions(python)}

@@ -26,8 +26,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
-from benchmarks._common import data_dir, embed, print_table, read_json, save_figure, write_json
-from benchmarks.quality._contest import fusion, hits, llm_alone, split
+from benchmarks._common import data_dir, print_table, read_json, save_figure, write_json
+from benchmarks.quality._contest import fusion, hits, llm_alone, split, vectors, wide
 from benchmarks.quality._llm_sets import load
 
 SIZES = (20, 50, 100, 200, 500, None)  # None: all rows that are not for testing
@@ -117,11 +117,7 @@ def calibration_error(P, y, n_bins=10):
 def encoder_result(E, y, n_classes, train, test, seed):
     """Hits and calibration error of the encoder alone."""
     model = EncoderAlone(seed).fit(E[train], y[train])
-    P = model.predict_proba(E[test])
-    if y.ndim == 1:
-        wide = np.zeros((len(test), n_classes))
-        wide[:, model.models[0].classes_] = P
-        P = wide
+    P = wide(model.predict_proba(E[test]), model.models[0].classes_, n_classes)
     return hits(model.predict(E[test]), y[test]), calibration_error(P, y[test])
 
 
@@ -237,10 +233,7 @@ def run(quick, jobs, names=None):
     sets = [s for s in sets if not names or s.name in names]
     if quick:
         sets = [s for s in sets if len(s.y) <= 500]
-    vectors = {data.name: None for data in sets}
-    for data in sets:
-        if vectors[data.name] is None:
-            vectors[data.name] = embed(data.texts)
+    E = vectors(sets)
     cells = list(_cells(sets, quick))
     seen, encoder_jobs = set(), []
     for data, size in cells:
@@ -250,13 +243,13 @@ def run(quick, jobs, names=None):
                 encoder_jobs.append(((data.name, size, draw), data))
     with Parallel(n_jobs=jobs) as pool:
         found = pool(
-            delayed(quietly)(_encoder_job, data, vectors[key[0]], key[1], key[2])
+            delayed(quietly)(_encoder_job, data, E[key[0]], key[1], key[2])
             for key, data in encoder_jobs
         )
         encoders = dict(zip([key for key, _ in encoder_jobs], found, strict=True))
         tasks = [(d, size, draw) for d, size in cells for draw in range(DRAWS)]
         draws = pool(
-            delayed(quietly)(compare, d, vectors[d.name], encoders[d.name, size, draw], size, draw)
+            delayed(quietly)(compare, d, E[d.name], encoders[d.name, size, draw], size, draw)
             for d, size, draw in tasks
         )
     rows, start = [], 0

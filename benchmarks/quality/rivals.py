@@ -15,6 +15,7 @@ judged on the same other rows; all settings are chosen by cross-validation on th
 
 import argparse
 import os
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the jobs are the parallelism
 
@@ -22,14 +23,28 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import KFold, cross_val_predict
 
-from benchmarks._common import data_dir, embed, print_table, save_figure, write_json
-from benchmarks.quality._contest import fit_encoder, hits, llm_alone, paired, split, tuned_logistic
+from benchmarks._common import data_dir
+from benchmarks.quality._contest import (
+    execute,
+    fit_encoder,
+    hits,
+    llm_alone,
+    paired,
+    split,
+    tuned_logistic,
+    vectors,
+    wide,
+)
 from benchmarks.quality._llm_sets import load
 from benchmarks.quality.fusion_all import calibration_error, fit_fusion, margin, quietly
 
 SIZES = (20, 50, 100, 200, None)  # None: all rows that are not for testing
 DRAWS = 10
-RIVALS = ("the part that did better", "logistic regression", "stacking", "concatenation")
+COLORS = {
+    "the part that did better": "#E69F00",
+    "logistic regression": "#56B4E9",
+    "stacking": "#CC79A7",
+}
 
 
 def held_out_proba(E, y, n_classes, seed):
@@ -38,16 +53,7 @@ def held_out_proba(E, y, n_classes, seed):
     best = getattr(model, "best_estimator_", model)
     folds = KFold(5, shuffle=True, random_state=seed)
     P = cross_val_predict(best, E, y, cv=folds, method="predict_proba")
-    return _wide(P, best, n_classes), best
-
-
-def _wide(P, model, n_classes):
-    """A column for every class; those that the training rows do not show have probability 0."""
-    if P.shape[1] == n_classes:
-        return P
-    wide = np.zeros((len(P), n_classes))
-    wide[:, model.classes_] = P
-    return wide
+    return wide(P, best.classes_, n_classes), best
 
 
 def chosen_part(data, train, test, proba, proba_test, seed):
@@ -75,7 +81,7 @@ def compare(data, E, size, draw):
     y, k = data.y[train], len(data.classes)
     X = np.hstack([E, *data.votes])
     proba, encoder = held_out_proba(E[train], y, k, draw)
-    proba_test = _wide(encoder.predict_proba(E[test]), encoder, k)
+    proba_test = wide(encoder.predict_proba(E[test]), encoder.classes_, k)
     votes = np.hstack(data.votes)
     stacked = [np.hstack([P, votes[rows]]) for P, rows in ((proba, train), (proba_test, test))]
     models = {
@@ -85,11 +91,13 @@ def compare(data, E, size, draw):
         "fusion": (fit_fusion(data, E, train, draw)[0], X[test]),
     }
     part = chosen_part(data, train, test, proba, proba_test, draw)
-    found = {RIVALS[0]: {"score": hits(part, data.y[test]).mean()}}
+    found = {"the part that did better": {"score": hits(part, data.y[test]).mean()}}
     for name, (model, Z) in models.items():
         found[name] = {
             "score": hits(model.predict(Z), data.y[test]).mean(),
-            "ece": calibration_error(_wide(model.predict_proba(Z), model, k), data.y[test]),
+            "ece": calibration_error(
+                wide(model.predict_proba(Z), model.classes_, k), data.y[test]
+            ),
         }
     return found
 
@@ -100,13 +108,10 @@ def run(quick=False, jobs=1):
     sizes, n_draws = SIZES, DRAWS
     if quick:
         sets, sizes, n_draws = [s for s in sets if s.name == "AG News"], (40,), 1
-    vectors = {}
-    for data in sets:
-        if data.name not in vectors:
-            vectors[data.name] = embed(data.texts)
+    E = vectors(sets)
     tasks = [(d, size, draw) for d in sets for size in sizes for draw in range(n_draws)]
     draws = Parallel(n_jobs=jobs)(
-        delayed(quietly)(compare, d, vectors[d.name], size, draw) for d, size, draw in tasks
+        delayed(quietly)(compare, d, E[d.name], size, draw) for d, size, draw in tasks
     )
     cells = []
     for start in range(0, len(tasks), n_draws):
@@ -170,8 +175,7 @@ def draw(results):
     cells = results["cells"]
     sizes = list(dict.fromkeys(cell["size"] for cell in cells))
     names = list(cells[0]["score"])
-    colors = dict(zip(names, ("#E69F00", "#56B4E9", "#CC79A7", "#999999", "#009E73"), strict=True))
-    colors["fusion"] = METHOD_COLORS["fusion"]
+    colors = METHOD_COLORS | COLORS
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     for name in names:
         scores = [np.mean([_mean(c, name) for c in cells if c["size"] == s]) for s in sizes]
@@ -202,11 +206,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one data set, one draw")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args()
-    results = run(options.quick, options.jobs)
-    print_table(*table(results))
-    if not options.quick:
-        write_json("rivals", results)
-        save_figure(draw(results), "rivals")
+    execute("rivals", partial(run, jobs=options.jobs), table, draw, options.quick)
 
 
 if __name__ == "__main__":
