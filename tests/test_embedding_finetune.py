@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from _topics import make_texts
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -19,15 +20,6 @@ from sklfusion.embedding._finetune import Target, folds
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
 FAST = {"max_epochs": 6, "lr": 1e-2, "head_lr": 5e-2, "train_batch_size": 8, "random_state": 0}
-
-
-def make_texts(n, seed=0):
-    """Texts of two topics that differ in their words."""
-    rng = np.random.RandomState(seed)
-    words = {"money": ["bank", "rate", "market", "cuts"], "sport": ["goal", "cup", "team", "late"]}
-    labels = np.array(["money", "sport"])[np.arange(n) % 2]
-    texts = [" ".join(rng.choice(words[k], 4)) + f" {i}" for i, k in enumerate(labels)]
-    return texts, labels
 
 
 @pytest.fixture(scope="module")

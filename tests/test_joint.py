@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from _topics import make_texts
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import GridSearchCV
 
@@ -20,15 +21,6 @@ FAST = {
     "batch_size": 8,
     "random_state": 0,
 }
-
-
-def make_texts(n, seed=0):
-    """Texts of two topics that differ in their words."""
-    rng = np.random.RandomState(seed)
-    words = {"money": ["bank", "rate", "market", "cuts"], "sport": ["goal", "cup", "team", "late"]}
-    labels = np.array(["money", "sport"])[np.arange(n) % 2]
-    texts = [" ".join(rng.choice(words[k], 4)) + f" {i}" for i, k in enumerate(labels)]
-    return texts, labels
 
 
 class WordScorer(TransformerMixin, BaseEstimator):

@@ -6,10 +6,12 @@ import numbers
 from sklfusion.embedding._cache import open_cache
 
 _CHOICES = {
+    "fine_tune": (False, True, "contrastive"),
     "pooling": ("auto", "mean", "cls", "max"),
     "output": ("auto", "embedding", "scores", "both"),
     "store_weights": ("auto", True, False),
 }
+_COUNTS = ("batch_size", "train_batch_size", "max_epochs", "contrastive_steps", "max_length")
 _KEY_VERSION = 1  # raise when the same settings give other vectors
 
 
@@ -23,7 +25,7 @@ def check_parameters(embedder):
                 f"{name}={getattr(embedder, name)!r}; it must be one of "
                 f"{', '.join(map(repr, known))}."
             )
-    for name in ("batch_size", "train_batch_size", "max_epochs", "max_length"):
+    for name in _COUNTS:
         value = getattr(embedder, name)
         if name == "max_length" and value is None:
             continue

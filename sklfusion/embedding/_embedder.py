@@ -22,7 +22,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     made for. The default is an embedded model that needs no network: all-MiniLM-L6-v2, which is
     a BERT (``sklfusion models install``).
 
-    Frozen (the default), it learns nothing from the texts. With ``fine_tune=True`` it trains the
+    Frozen (the default), it learns nothing from the texts. With ``fine_tune`` it trains the
     encoder on ``y`` and gives class scores instead; ``fit_transform`` then gives *out-of-fold*
     scores, as ``sklearn.preprocessing.TargetEncoder`` does, so that what is fitted on them does
     not see a text scored by a model that was trained on it.
@@ -52,9 +52,11 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     memory : None, str, Path or joblib.Memory, default=None
         Folder in which vectors are kept, one row per distinct text, model and settings. Processes
         may share it. Scores of a fine-tuned encoder are not kept.
-    fine_tune : bool, default=False
-        Whether `fit` trains the encoder on ``y``: class labels (cross-entropy) or a label
-        indicator matrix (binary cross-entropy).
+    fine_tune : bool or "contrastive", default=False
+        Whether `fit` trains the encoder on ``y``, class labels or a label indicator matrix. True
+        is (binary) cross-entropy, for a thousand texts or more. "contrastive", for a few dozen to
+        a few hundred, trains it on pairs of texts, as SetFit [1]_ does, and reads its vectors
+        with a penalised linear model.
     output : {"auto", "scores", "embedding", "both"}, default="auto"
         Columns. "embedding": the vector of the frozen encoder. "scores" (fine-tuned only): one
         ``encoder_<class>`` per class, the log-probability, or with an indicator ``y`` the
@@ -67,7 +69,9 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     head_lr : float, default=1e-3
         Peak learning rate of the classification layer.
     max_epochs : int, default=4
-        Passes over the training texts at most.
+        Passes over the training texts at most. Not for "contrastive".
+    contrastive_steps : int, default=40
+        Training steps of "contrastive"; every pair of texts in a batch counts in each.
     train_batch_size : int, default=16
         Texts per training step.
     freeze_layers : int, default=0
@@ -79,7 +83,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         arguments of ``peft.LoraConfig``.
     validation_fraction : float, default=0.1
         Share of the training texts on which the best epoch is found; 0 trains all epochs and
-        keeps the last.
+        keeps the last. Not for "contrastive".
     patience : int, default=2
         Epochs without a better validation loss after which training stops.
     amp : bool or "auto", default="auto"
@@ -119,6 +123,10 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     Vectors of encoders that were fine-tuned on different folds cannot be compared with each
     other, but their class scores can: hence scores are what comes out.
 
+    References
+    ----------
+    .. [1] Efficient Few-Shot Learning Without Prompts, arXiv 2209.11055.
+
     Examples
     --------
     >>> from sklfusion import RobertaEmbedder
@@ -147,6 +155,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         lr=5e-5,
         head_lr=1e-3,
         max_epochs=4,
+        contrastive_steps=40,
         train_batch_size=16,
         freeze_layers=0,
         lora=False,
@@ -172,6 +181,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         self.lr = lr
         self.head_lr = head_lr
         self.max_epochs = max_epochs
+        self.contrastive_steps = contrastive_steps
         self.train_batch_size = train_batch_size
         self.freeze_layers = freeze_layers
         self.lora = lora
@@ -183,14 +193,14 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X, y=None):
-        """Find the encoder; train it when ``fine_tune=True``.
+        """Find the encoder; train it with ``fine_tune``.
 
         Parameters
         ----------
         X : sequence of n str
             Texts: a list, a 1-d array, a Series, or a frame of one column.
         y : array-like of shape (n,) or (n, K), optional
-            Class labels or a label indicator matrix. Ignored unless ``fine_tune=True``.
+            Class labels or a label indicator matrix. Ignored without ``fine_tune``.
 
         Returns
         -------
@@ -211,14 +221,14 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         return self
 
     def fit_transform(self, X, y=None):
-        """Fit, and transform the same texts; with ``fine_tune=True`` the scores are out of fold.
+        """Fit, and transform the same texts; with ``fine_tune`` the scores are out of fold.
 
         Parameters
         ----------
         X : sequence of n str
             Texts.
         y : array-like of shape (n,) or (n, K), optional
-            Class labels or a label indicator matrix. Ignored unless ``fine_tune=True``.
+            Class labels or a label indicator matrix. Ignored without ``fine_tune``.
 
         Returns
         -------

@@ -148,4 +148,6 @@ def _trainer(embedder):
     ):
         settings[name] = getattr(embedder, name)
     settings["device"] = str(embedder.device)
+    if embedder.fine_tune == "contrastive":
+        settings["contrastive_steps"] = embedder.contrastive_steps
     return EncoderTrainer(embedder._source(), embedder.revision, settings)

@@ -10,6 +10,7 @@ from skorch.helper import predefined_split
 from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from sklfusion.embedding._contrastive import PairBatches, PairLoss, Vectors, fit_head
 from sklfusion.embedding._encode import forward, pad, pad_states
 from sklfusion.exceptions import TrainingDivergedError
 
@@ -29,18 +30,23 @@ class EncoderWithHead(torch.nn.Module):
         Inputs that the encoder takes.
     pooling : {"mean", "cls", "max"}
         How token vectors become one.
+    unit : bool, default=False
+        Whether the head gets vectors of length 1.
     """
 
-    def __init__(self, encoder, head, inputs, pooling):
+    def __init__(self, encoder, head, inputs, pooling, unit=False):
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.inputs = inputs
         self.pooling = pooling
+        self.unit = unit
 
     def forward(self, ids, mask, codes, answered):
         """Class logits of shape (b, K)."""
         vectors = forward(self.encoder, self.inputs, ids, mask, self.pooling)
+        if self.unit:
+            vectors = torch.nn.functional.normalize(vectors, dim=1)
         return self.head(vectors, codes, answered)
 
 
@@ -228,33 +234,68 @@ def train_net(module, data, valid, *, multilabel, lr, head_lr, options, device, 
         Seed of batches and dropout. The global generator is left as it was.
     """
     steps = options["max_epochs"] * -(-len(data) // options["batch_size"])
+    best = [] if valid is None else [("best", BestWeights(options["patience"]))]
+    arguments = {
+        **_criterion(multilabel),
+        "optimizer__param_groups": [("encoder.*", {"lr": lr})],
+        "lr": head_lr,
+        "max_epochs": options["max_epochs"],
+        "iterator_train": LengthBatches,
+        "iterator_train__shuffle": True,
+        "iterator_train__seed": seed,
+        "train_split": None if valid is None else predefined_split(valid),
+    }
+    return _train(module, data, arguments, best, steps, options, device, amp, seed)
+
+
+def train_pairs(module, data, *, multilabel, lr, options, device, amp, seed):
+    """Train the encoder of `module` on pairs of texts, then set its head; see `_contrastive`.
+
+    Parameters are those of `train_net`; of the options, ``contrastive_steps`` is the number of
+    batches.
+    """
+    head, module.head = module.head, Vectors()
+    steps = options["contrastive_steps"]
+    arguments = {
+        "criterion": PairLoss,
+        "lr": lr,
+        "max_epochs": 1,
+        "iterator_train": PairBatches,
+        "iterator_train__n_steps": steps,
+        "iterator_train__seed": seed,
+        "train_split": None,
+    }
+    net = _train(module, data, arguments, [], steps, options, device, amp, seed)
+    vectors = predict_logits(net, data, options["eval_batch_size"], device, head.n_encoder)
+    target, weights = data.target[:, :-1].numpy(), data.target[:, -1].numpy()
+    weight, bias = fit_head(vectors, target, weights, multilabel)
+    module.head = head.to(device)
+    with torch.no_grad():
+        module.head.mlp[-1].weight.copy_(torch.as_tensor(weight))
+        module.head.mlp[-1].bias.copy_(torch.as_tensor(bias))
+    return net
+
+
+def _train(module, data, arguments, callbacks, steps, options, device, amp, seed):
+    """Fit a net with the given arguments, and what every training has in common."""
     warmup = max(1, round(options["warmup"] * steps))
-    callbacks = [
-        ("clip", GradientNormClipping(options["gradient_clipping"])),
-        ("rate", LRScheduler(LambdaLR, lr_lambda=_ramp(warmup, steps), step_every="batch")),
-    ]
-    if valid is not None:
-        callbacks.append(("best", BestWeights(options["patience"])))
+    rate = LRScheduler(LambdaLR, lr_lambda=_ramp(warmup, steps), step_every="batch")
     net = EncoderNet(
         module,
         amp=amp,
-        criterion=torch.nn.BCEWithLogitsLoss if multilabel else torch.nn.CrossEntropyLoss,
-        criterion__reduction="none",
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=options["weight_decay"],
-        optimizer__param_groups=[("encoder.*", {"lr": lr})],
-        lr=head_lr,
-        max_epochs=options["max_epochs"],
         batch_size=options["batch_size"],
-        iterator_train=LengthBatches,
-        iterator_train__shuffle=True,
-        iterator_train__seed=seed,
         iterator_valid=LengthBatches,
-        train_split=None if valid is None else predefined_split(valid),
-        callbacks=callbacks,
+        callbacks=[
+            ("clip", GradientNormClipping(options["gradient_clipping"])),
+            ("rate", rate),
+            *callbacks,
+        ],
         device=str(device),
         verbose=options["verbose"],
         **({} if options["verbose"] else {"callbacks__print_log": None}),
+        **arguments,
     )
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -263,12 +304,16 @@ def train_net(module, data, valid, *, multilabel, lr, head_lr, options, device, 
     return _slim(net)
 
 
+def _criterion(multilabel):
+    loss = torch.nn.BCEWithLogitsLoss if multilabel else torch.nn.CrossEntropyLoss
+    return {"criterion": loss, "criterion__reduction": "none"}
+
+
 def restore_net(module, history, multilabel):
     """A net around trained weights, good for prediction."""
     net = EncoderNet(
         module,
-        criterion=torch.nn.BCEWithLogitsLoss if multilabel else torch.nn.CrossEntropyLoss,
-        criterion__reduction="none",
+        **_criterion(multilabel),
         callbacks=None,
         train_split=None,
         verbose=0,
@@ -280,11 +325,12 @@ def restore_net(module, history, multilabel):
     return _slim(net)
 
 
-def predict_logits(net, data, batch_size, device):
-    """Logits (n, K) of the rows of `data`, float32."""
+def predict_logits(net, data, batch_size, device, width=None):
+    """Logits (n, K) of the rows of `data`, float32; or whatever `width` columns the head gives."""
     net.module_.to(device).eval()
     net.device = str(device)
-    out = np.empty((len(data), data.target.shape[1] - 1), dtype=np.float32)
+    width = data.target.shape[1] - 1 if width is None else width
+    out = np.empty((len(data), width), dtype=np.float32)
     batches = LengthBatches(data, batch_size)
     with torch.inference_mode():
         for index, (inputs, _) in zip(batches._order(), batches, strict=True):

@@ -19,6 +19,7 @@ from sklfusion.embedding._net import (
     predict_logits,
     restore_net,
     train_net,
+    train_pairs,
 )
 from sklfusion.fusion import FusionMLP
 
@@ -35,7 +36,8 @@ class EncoderTrainer(BaseEstimator):
     settings : dict
         Everything else: ``pooling``, ``max_length``, ``device``, ``amp``, ``lr``, ``head_lr``,
         ``freeze_layers``, ``lora``, ``validation_fraction``, ``eval_batch_size``, the parameters
-        of the head (``head``) and the options of `train_net`.
+        of the head (``head``) and the options of `train_net`. With ``contrastive_steps`` the
+        encoder is trained on pairs of texts, for that many batches.
 
     Attributes
     ----------
@@ -70,10 +72,9 @@ class EncoderTrainer(BaseEstimator):
         rows = np.arange(len(texts)) if rows is None else np.asarray(rows)
         if weights is not None:
             rows = rows[np.asarray(weights)[rows] > 0]
-        train, valid = target.holdout(rows, self.settings["validation_fraction"], rng)
-        module = EncoderWithHead(
-            backbone.model, self._head(backbone.width, seed), backbone.inputs, self.pooling_
-        )
+        held = 0 if self._on_pairs() else self.settings["validation_fraction"]
+        train, valid = target.holdout(rows, held, rng)
+        module = self._module(backbone, seed)
         adapt(module.encoder, self.settings["freeze_layers"])
         if self.settings["lora"]:
             module.encoder = add_adapters(module.encoder, self.settings["lora"])
@@ -89,19 +90,23 @@ class EncoderTrainer(BaseEstimator):
         settings = self.settings
         once = device.type == "cpu" and not settings["lora"]  # an accelerator is fast anyway
         frozen = settings["freeze_layers"] if once else 0
+        common = {
+            "multilabel": self.multilabel_,
+            "lr": settings["lr"],
+            "options": settings,
+            "device": device,
+            "amp": use_amp(settings["amp"], device),
+            "seed": seed,
+        }
         with lower_layers_once(module.encoder, data, frozen, settings["eval_batch_size"]) as data:
-            return train_net(
-                module,
-                data.subset(train),
-                None if valid is None else data.subset(valid),
-                multilabel=self.multilabel_,
-                lr=settings["lr"],
-                head_lr=settings["head_lr"],
-                options=settings,
-                device=device,
-                amp=use_amp(settings["amp"], device),
-                seed=seed,
-            )
+            rows = data.subset(train)
+            if self._on_pairs():
+                return train_pairs(module, rows, **common)
+            watched = None if valid is None else data.subset(valid)
+            return train_net(module, rows, watched, head_lr=settings["head_lr"], **common)
+
+    def _on_pairs(self):
+        return bool(self.settings.get("contrastive_steps"))
 
     def logits(self, texts, codes=None, answered=None):
         """Logits of shape (n, K)."""
@@ -138,9 +143,7 @@ class EncoderTrainer(BaseEstimator):
         """Module and tokenizer from what a pickle carries."""
         digest = hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()
         backbone = empty_backbone(unpack(files, digest), self.inputs_, self.pad_id_)
-        module = EncoderWithHead(
-            backbone.model, self._head(self.width_, 0), backbone.inputs, self.pooling_
-        )
+        module = self._module(backbone, 0)
         tensors = {name: torch.tensor(value) for name, value in weights.items()}
         module.load_state_dict(tensors)
         self.net_ = restore_net(module, self.history_, self.multilabel_)
@@ -163,6 +166,12 @@ class EncoderTrainer(BaseEstimator):
         answered = np.zeros((n, 0)) if answered is None else answered
         rows = tokenize(self.tokens_, texts, self.max_length_) if n else []
         return TextRows(rows, codes, answered, target, self.tokens_.pad_id)
+
+    def _module(self, backbone, seed):
+        head = self._head(backbone.width, seed)
+        return EncoderWithHead(
+            backbone.model, head, backbone.inputs, self.pooling_, unit=self._on_pairs()
+        )
 
     def _head(self, width, seed):
         head = FusionMLP(width, n_classes=self.n_classes_, seed=seed, **self.settings["head"])
