@@ -333,8 +333,9 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
     def _sources(self, names, fine_tune):
         sources = []
         if self.embedder is not None:
-            trained = {"fine_tune": fine_tune, "random_state": self.random_state}
-            embedder = _as_embedder(self.embedder, memory=self.memory, **trained)
+            trained = {"fine_tune": fine_tune, "random_state": self.random_state, "classes": names}
+            options = trained if fine_tune else {}
+            embedder = _as_embedder(self.embedder, memory=self.memory, **options)
             sources.append(("embedding", clone(embedder)))
         if self.llm is not None:
             scorer = _as_scorer(

@@ -258,6 +258,31 @@ def test_asked_of_the_whole_row(tiny_roberta):
     assert auto.embedder_.get_feature_names_out()[0] == "encoder_money"
 
 
+@pytest.mark.parametrize("fine_tune", [True, "contrastive"])
+def test_classes_that_no_text_shows(tiny_roberta, fine_tune):
+    """With all classes named there is a column for each, and the missing one is rare."""
+    texts, labels = make_texts(40)
+    options = PAIRS | {"fine_tune": fine_tune, "max_epochs": 8, "head_lr": 5e-2}
+    embedder = RobertaEmbedder(tiny_roberta, classes=["sport", "art", "money"], cv=2, **options)
+    scores = embedder.fit_transform(texts, labels)
+    assert embedder.classes_.tolist() == ["art", "money", "sport"]
+    assert scores.shape == (40, 3)
+    assert -9 < scores[:, 0].max() < np.log(0.3)
+    assert (embedder.classes_[embedder.transform(texts).argmax(axis=1)] == labels).mean() > 0.9
+
+
+def test_classes_must_cover_the_target(tiny_roberta):
+    """A class of y that is not named, and columns without a name, are told."""
+    texts, labels = make_texts(8)
+    with pytest.raises(ValueError, match=r"but y has \['sport'\] too"):
+        RobertaEmbedder(tiny_roberta, classes=["art", "money"], **PAIRS).fit(texts, labels)
+    y = np.eye(2, dtype=int)[np.arange(8) % 2]
+    with pytest.raises(ValueError, match="3 classes and a target of 2 columns"):
+        RobertaEmbedder(tiny_roberta, classes=["a", "b", "c"], **PAIRS).fit(texts, y)
+    with pytest.raises(ValueError, match="got 1 class in y"):
+        RobertaEmbedder(tiny_roberta, classes=["art", "money"], **PAIRS).fit(texts, ["art"] * 8)
+
+
 def test_bad_values(tiny_roberta):
     """Unknown ways to train, no steps at all, and a learning rate that blows up."""
     texts, labels = make_texts(24)

@@ -37,8 +37,7 @@ SIZES, N_DRAWS, TEST_ROWS = (20, 50), 3, 500
 PACKAGES = ("setfit", "transformers<5")
 TIMED = ("SetFit", "contrastive encoder", "fusion", "fusion, contrastive")
 METHODS = ("LLM alone", "frozen encoder", *TIMED)
-LOWER_LAYERS = 3  # of MiniLM's six, kept as they are: half the time and no worse
-LOWEST = -9.0  # log-probability of a class that the labelled rows do not show
+PAIRS = {"fine_tune": "contrastive", "freeze_layers": 3}  # of six: half the time and no worse
 
 
 def versions(python):
@@ -80,27 +79,16 @@ class SetFitProcess:
         self.process.stdout.close()
 
 
-def fuse(data, embedder, E_test, train, test, seed):
-    """Predictions of the fusion, and the seconds from the labelled texts to the fitted model.
-
-    ``E_test`` is a function from the fitted embedder to its columns for the test rows.
-    """
+def fuse(data, embedder, train, test, seed):
+    """Predictions of the fusion, and the seconds from the labelled texts to the fitted model."""
     start = time.perf_counter()
-    E = full(embedder.fit_transform([data.texts[i] for i in train], data.y[train]), embedder, data)
+    E = embedder.fit_transform([data.texts[i] for i in train], data.y[train])
     votes = np.hstack(data.votes)
     clf = _contest.fusion(data, seed, n_embedding=E.shape[1])
     clf.fit(np.hstack([E, votes[train]]), data.y[train])
     seconds = time.perf_counter() - start
-    return clf.predict(np.hstack([E_test(embedder), votes[test]])), seconds
-
-
-def full(scores, embedder, data):
-    """A column for every class where the embedder gives class scores; vectors as they are."""
-    if not embedder.fine_tune:
-        return scores
-    columns = np.full((len(scores), len(data.classes)), LOWEST)
-    columns[:, embedder.classes_] = scores
-    return columns
+    E = embedder.transform([data.texts[i] for i in test])
+    return clf.predict(np.hstack([E, votes[test]])), seconds
 
 
 def train_on_pairs(embedder, texts, y, test):
@@ -111,36 +99,33 @@ def train_on_pairs(embedder, texts, y, test):
     return embedder.classes_[embedder.transform(test).argmax(axis=1)], seconds
 
 
-def compare(setfit, model, data, E, train, test, draw):
+def compare(setfit, options, data, E, train, test, seed):
     """One draw: what every method says about the test rows, and the seconds of the timed ones."""
     from sklfusion import RobertaEmbedder
+    from sklfusion.models import DEFAULT_EMBEDDER, find_model
 
     texts, y = [data.texts[i] for i in train], data.y[train]
     fresh = [data.texts[i] for i in test]
-    frozen = RobertaEmbedder()
-    pairs = RobertaEmbedder(fine_tune="contrastive", freeze_layers=LOWER_LAYERS, random_state=draw)
-    answer = setfit(model=model, texts=texts, labels=y.tolist(), test=fresh, seed=draw)
-    said, seconds = {"SetFit": answer["predicted"]}, {"SetFit": answer["seconds"]}
-    for name, predicted, spent in (
-        ("contrastive encoder", *train_on_pairs(pairs, texts, y, fresh)),
-        ("fusion", *fuse(data, frozen, lambda _: E[test], train, test, draw)),
-        (
-            "fusion, contrastive",
-            *fuse(data, pairs, lambda e: full(e.transform(fresh), e, data), train, test, draw),
-        ),
-    ):
-        said[name], seconds[name] = predicted, spent
+    model = str(find_model(DEFAULT_EMBEDDER))
+    answer = setfit(model=model, texts=texts, labels=y.tolist(), test=fresh, seed=seed)
+    classes = list(range(len(data.classes)))
+    pairs = RobertaEmbedder(**options, classes=classes, random_state=seed)
+    found = {
+        "SetFit": (answer["predicted"], answer["seconds"]),
+        "contrastive encoder": train_on_pairs(pairs, texts, y, fresh),
+        "fusion": fuse(data, RobertaEmbedder(), train, test, seed),
+        "fusion, contrastive": fuse(data, pairs, train, test, seed),
+    }
+    said = {name: predicted for name, (predicted, _) in found.items()}
     said["LLM alone"] = _contest.llm_alone(data.votes[0][test], y)
-    said["frozen encoder"] = EncoderAlone(draw).fit(E[train], y).predict(E[test])
-    return said, seconds
+    said["frozen encoder"] = EncoderAlone(seed).fit(E[train], y).predict(E[test])
+    return said, {name: seconds for name, (_, seconds) in found.items()}
 
 
 def run(setfit, quick=False):
     """Score every method on the same rows; returns scores and seconds by data set and size."""
-    from sklfusion.models import DEFAULT_EMBEDDER, find_model
-
-    model = str(find_model(DEFAULT_EMBEDDER))
     sets, sizes, n_draws = (SETS[:1], (12,), 1) if quick else (SETS, SIZES, N_DRAWS)
+    options = PAIRS | {"contrastive_steps": 4} if quick else PAIRS
     results = {"draws": n_draws, "cells": []}
     for data in _contest.load_sets(*sets):
         E = embed(data.texts)
@@ -148,7 +133,7 @@ def run(setfit, quick=False):
             scores, seconds = {}, {}
             for train, test, draw in _contest.splits(data, size, n_draws):
                 test = np.random.default_rng(draw).permutation(test)[:TEST_ROWS]
-                said, spent = quietly(compare, setfit, model, data, E, train, test, draw)
+                said, spent = quietly(compare, setfit, options, data, E, train, test, draw)
                 for name in METHODS:
                     right = float(_contest.hits(said[name], data.y[test]).mean())
                     scores.setdefault(name, []).append(right)

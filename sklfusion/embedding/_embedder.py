@@ -57,6 +57,10 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         is (binary) cross-entropy, for a thousand texts or more. "contrastive", for a few dozen to
         a few hundred, trains it on pairs of texts, as SetFit [1]_ does, and reads its vectors
         with a penalised linear model.
+    classes : sequence, optional
+        All classes, where ``y`` may show only some of them, so that the scores have a column for
+        each; with an indicator ``y`` the names of its columns. By default those of ``y``.
+        Fine-tuned only.
     output : {"auto", "scores", "embedding", "both"}, default="auto"
         Columns. "embedding": the vector of the frozen encoder. "scores" (fine-tuned only): one
         ``encoder_<class>`` per class, the log-probability, or with an indicator ``y`` the
@@ -105,7 +109,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     n_features_out_ : int
         Number of columns.
     classes_ : ndarray of shape (K,)
-        Classes in the order of the score columns. Fine-tuned only.
+        Classes in the order of the score columns, sorted. Fine-tuned only.
     trainer_ : EncoderTrainer
         The fine-tuned encoder; its ``net_`` is a skorch net. Fine-tuned only.
 
@@ -150,6 +154,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         normalize=True,
         memory=None,
         fine_tune=False,
+        classes=None,
         output="auto",
         cv=3,
         lr=5e-5,
@@ -176,6 +181,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         self.normalize = normalize
         self.memory = memory
         self.fine_tune = fine_tune
+        self.classes = classes
         self.output = output
         self.cv = cv
         self.lr = lr

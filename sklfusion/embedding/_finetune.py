@@ -23,9 +23,11 @@ class Target:
         Number of texts.
     caller : str
         Name of the estimator, for messages.
+    classes : sequence, optional
+        All classes, where y may show only some; for an indicator matrix the names of its columns.
     """
 
-    def __init__(self, y, n, caller):
+    def __init__(self, y, n, caller, classes=None):
         if y is None:
             raise ValueError(
                 f"{caller} requires y to be passed, but the target y is None. It needs class "
@@ -34,24 +36,30 @@ class Target:
         self.multilabel = is_multilabel(y)
         if self.multilabel:
             self.matrix = check_indicator(y, caller=caller)
-            columns = getattr(y, "columns", range(self.matrix.shape[1]))
-            self.classes = np.asarray(list(columns))
-            self.labels = None
+            self.classes, self.labels = _column_names(y, self.matrix, classes, caller), None
+            n_found = len(self.classes)
         else:
             labels = np.asarray(y)
             if labels.ndim == 2 and labels.shape[1] == 1:
                 labels = labels.ravel()
             check_class_target(labels, caller=caller)
-            self.classes, self.labels = np.unique(labels, return_inverse=True)
+            found = np.unique(labels)
+            n_found = len(found)
+            self.classes = found if classes is None else np.unique(list(classes))
+            if unknown := set(found.tolist()) - set(self.classes.tolist()):
+                raise ValueError(
+                    f"{caller} got classes={list(classes)!r}, but y has {sorted(unknown)!r} too."
+                )
+            self.labels = np.searchsorted(self.classes, labels)
             self.matrix = np.eye(len(self.classes), dtype=np.float32)[self.labels]
         if len(self.matrix) != n:
             raise ValueError(
                 f"{caller} got {n} texts and {len(self.matrix)} targets; it needs one target per "
                 "text (found input variables with inconsistent numbers of samples)."
             )
-        if len(self.classes) < 2:
+        if n_found < 2:
             raise ValueError(
-                f"{caller} got 1 class in y ({self.classes.tolist()}); it needs at least two "
+                f"{caller} got 1 class in y ({np.unique(y).tolist()}); it needs at least two "
                 "classes."
             )
 
@@ -61,14 +69,26 @@ class Target:
         if n_valid < max(_MIN_VALIDATION, 0 if self.multilabel else len(self.classes)):
             return rows, None
         stratify = None
-        if not self.multilabel and np.bincount(self.labels[rows]).min(initial=2) >= 2:
-            stratify = self.labels[rows]
+        if not self.multilabel:
+            counts = np.bincount(self.labels[rows])
+            stratify = self.labels[rows] if counts[counts > 0].min(initial=2) >= 2 else None
         return train_test_split(rows, test_size=n_valid, stratify=stratify, random_state=rng)
+
+
+def _column_names(y, matrix, classes, caller):
+    """Names of the columns of an indicator matrix."""
+    names = getattr(y, "columns", range(matrix.shape[1])) if classes is None else classes
+    if len(names) != matrix.shape[1]:
+        raise ValueError(
+            f"{caller} got {len(names)} classes and a target of {matrix.shape[1]} columns; name "
+            "every column."
+        )
+    return np.asarray(list(names))
 
 
 def fit_encoder(embedder, texts, y):
     """Train the final encoder of a `RobertaEmbedder` and set its fitted attributes."""
-    target = Target(y, len(texts), type(embedder).__name__)
+    target = Target(y, len(texts), type(embedder).__name__, embedder.classes)
     seed = check_random_state(embedder.random_state).randint(2**31 - 1)
     embedder.classes_ = target.classes
     embedder.trainer_ = _trainer(embedder).fit(texts, target, seed=seed)
