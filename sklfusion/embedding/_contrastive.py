@@ -1,8 +1,8 @@
-"""Train an encoder on pairs of a few labelled texts, then fit a linear head in closed form.
+"""Train an encoder on pairs of a few labelled texts, then fit a linear model on its vectors.
 
 A few texts make many pairs. The encoder learns to bring texts of one class together and to turn
-those of different classes at right angles; what it learnt is then read by a penalised linear
-model, which a few rows cannot lead astray as they can a head that is trained by gradient steps.
+those of different classes at right angles. What it learnt is then read by a penalised linear
+model, a convex problem that needs neither epochs nor rows to watch them.
 """
 
 import numpy as np

@@ -71,9 +71,9 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     lr : float, default=5e-5
         Peak learning rate of the encoder's weights.
     head_lr : float, default=1e-3
-        Peak learning rate of the classification layer.
+        Peak learning rate of the classification layer; "contrastive" solves for it.
     max_epochs : int, default=4
-        Passes over the training texts at most. Not for "contrastive".
+        Passes over the training texts at most; "contrastive" counts steps instead.
     contrastive_steps : int, default=40
         Training steps of "contrastive"; every pair of texts in a batch counts in each.
     train_batch_size : int, default=16
@@ -87,7 +87,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         arguments of ``peft.LoraConfig``.
     validation_fraction : float, default=0.1
         Share of the training texts on which the best epoch is found; 0 trains all epochs and
-        keeps the last. Not for "contrastive".
+        keeps the last. "contrastive" trains on all.
     patience : int, default=2
         Epochs without a better validation loss after which training stops.
     amp : bool or "auto", default="auto"
@@ -109,7 +109,8 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
     n_features_out_ : int
         Number of columns.
     classes_ : ndarray of shape (K,)
-        Classes in the order of the score columns, sorted. Fine-tuned only.
+        Classes in the order of the score columns: sorted, or as the columns of an indicator.
+        Fine-tuned only.
     trainer_ : EncoderTrainer
         The fine-tuned encoder; its ``net_`` is a skorch net. Fine-tuned only.
 
