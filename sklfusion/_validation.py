@@ -246,6 +246,16 @@ def check_class_target(y, *, caller="this estimator"):
     return kind
 
 
+def check_known(y, classes, *, caller="this estimator"):
+    """Refuse class labels ``y`` of shape (n,) that are not among ``classes``."""
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"{caller} got classes={np.asarray(classes).tolist()}, but y has {unknown.tolist()} "
+            "too, not in classes."
+        )
+
+
 def check_scores(scores, n_classes, *, caller="this estimator", allow_nan_rows=False):
     """Return scores as an (n, K) float64 array, finite but for whole NaN rows if allowed.
 

@@ -6,7 +6,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sklfusion._validation import check_class_target, check_indicator, check_scores, is_multilabel
+from sklfusion._validation import (
+    check_class_target,
+    check_indicator,
+    check_known,
+    check_scores,
+    is_multilabel,
+)
 
 _PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS gold rows
 _PRIOR_ROWS = 4.0
@@ -139,9 +145,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
             X, y = validate_data(self, X, y, dtype=np.float64)
             check_class_target(y, caller="VoteStudent")
             self.classes_ = np.unique(y) if classes is None else np.asarray(classes)
-            unknown = np.setdiff1d(y, self.classes_)
-            if len(unknown):
-                raise ValueError(f"y has the classes {unknown.tolist()}, not in classes.")
+            check_known(y, self.classes_, caller="VoteStudent")
             targets = (np.asarray(y)[:, None] == self.classes_).astype(np.float64)
         if len(X) != len(targets):
             raise ValueError(f"Got {len(X)} embeddings and {len(targets)} labels.")

@@ -15,7 +15,7 @@ from sklfusion import (
     RobertaEmbedder,
     TrainingDivergedError,
 )
-from sklfusion.embedding._contrastive import PairBatches, PairLoss, fit_head
+from sklfusion.embedding._contrastive import PairBatches, PairLoss, Vectors, fit_head
 from sklfusion.embedding._net import TextRows
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
@@ -164,9 +164,8 @@ def test_pairs_train_the_encoder_and_nothing_else(tuned, tiny_roberta):
     trained = module.encoder.state_dict()
     assert any(not torch.equal(original[name], trained[name]) for name in original)
     ids = tuned.trainer_._rows(texts, None, None, np.zeros((40, 3))).batch(range(40))[0]
-    head, module.head = module.head, torch.nn.Identity()
+    head, module.head = module.head, Vectors()
     try:
-        module.head.forward = lambda vectors, codes, answered: vectors
         with torch.inference_mode():
             vectors = module(**ids).numpy()
     finally:
@@ -175,20 +174,6 @@ def test_pairs_train_the_encoder_and_nothing_else(tuned, tiny_roberta):
     same = labels[:, None] == labels[None, :]
     assert np.diag(cosines) == pytest.approx(1, abs=1e-5)
     assert cosines[same].mean() - cosines[~same].mean() > 0.5
-
-
-def test_training_scores_are_out_of_fold(tiny_roberta):
-    """On random labels fit_transform's scores stay at chance."""
-    rng = np.random.RandomState(0)
-    texts = [f"{a} {b}" for a, b in rng.randint(0, 10**6, (60, 2))]
-    labels = rng.permutation(np.arange(60) % 2)
-    longer = {"contrastive_steps": 150, "train_batch_size": 16}
-    embedder = RobertaEmbedder(tiny_roberta, **PAIRS | longer)
-    scores = embedder.fit_transform(texts, labels)
-    memorised = (embedder.transform(texts).argmax(axis=1) == labels).mean()
-    honest = (scores.argmax(axis=1) == labels).mean()
-    assert memorised > 0.75
-    assert 0.25 < honest < 0.72
 
 
 def test_several_labels(tiny_roberta):

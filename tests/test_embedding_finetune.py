@@ -49,14 +49,20 @@ def test_it_learns(tuned):
     assert tuned.transform([]).shape == (0, 2)
 
 
-def test_training_scores_are_out_of_fold(tiny_roberta):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fine_tune": True, "validation_fraction": 0, "max_epochs": 25},
+        {"fine_tune": "contrastive", "contrastive_steps": 150, "train_batch_size": 16},
+    ],
+    ids=["cross-entropy", "contrastive"],
+)
+def test_training_scores_are_out_of_fold(tiny_roberta, options):
     """On random labels, fit_transform's scores stay at chance although the encoder memorises."""
     rng = np.random.RandomState(0)
     texts = [f"{a} {b}" for a, b in rng.randint(0, 10**6, (60, 2))]
     labels = rng.permutation(np.arange(60) % 2)
-    embedder = RobertaEmbedder(
-        tiny_roberta, fine_tune=True, validation_fraction=0, **{**FAST, "max_epochs": 25}
-    )
+    embedder = RobertaEmbedder(tiny_roberta, **FAST | options)
     scores = embedder.fit_transform(texts, labels)
     memorised = (embedder.transform(texts).argmax(axis=1) == labels).mean()
     honest = (scores.argmax(axis=1) == labels).mean()

@@ -6,7 +6,12 @@ import numpy as np
 from sklearn.model_selection import check_cv, train_test_split
 from sklearn.utils import check_random_state
 
-from sklfusion._validation import check_class_target, check_indicator, is_multilabel
+from sklfusion._validation import (
+    check_class_target,
+    check_indicator,
+    check_known,
+    is_multilabel,
+)
 from sklfusion.embedding._trainer import EncoderTrainer
 
 _MIN_VALIDATION = 8  # with fewer rows the best epoch is a matter of luck
@@ -36,20 +41,16 @@ class Target:
         self.multilabel = is_multilabel(y)
         if self.multilabel:
             self.matrix = check_indicator(y, caller=caller)
-            self.classes, self.labels = _column_names(y, self.matrix, classes, caller), None
-            n_found = len(self.classes)
+            self.classes = found = _column_names(y, self.matrix, classes, caller)
+            self.labels = None
         else:
             labels = np.asarray(y)
             if labels.ndim == 2 and labels.shape[1] == 1:
                 labels = labels.ravel()
             check_class_target(labels, caller=caller)
             found = np.unique(labels)
-            n_found = len(found)
             self.classes = found if classes is None else np.unique(list(classes))
-            if unknown := set(found.tolist()) - set(self.classes.tolist()):
-                raise ValueError(
-                    f"{caller} got classes={list(classes)!r}, but y has {sorted(unknown)!r} too."
-                )
+            check_known(labels, self.classes, caller=caller)
             self.labels = np.searchsorted(self.classes, labels)
             self.matrix = np.eye(len(self.classes), dtype=np.float32)[self.labels]
         if len(self.matrix) != n:
@@ -57,10 +58,9 @@ class Target:
                 f"{caller} got {n} texts and {len(self.matrix)} targets; it needs one target per "
                 "text (found input variables with inconsistent numbers of samples)."
             )
-        if n_found < 2:
+        if len(found) < 2:
             raise ValueError(
-                f"{caller} got 1 class in y ({np.unique(y).tolist()}); it needs at least two "
-                "classes."
+                f"{caller} got 1 class in y ({found.tolist()}); it needs at least two classes."
             )
 
     def holdout(self, rows, fraction, rng):
@@ -170,4 +170,5 @@ def _trainer(embedder):
     settings["device"] = str(embedder.device)
     if embedder.fine_tune == "contrastive":
         settings["contrastive_steps"] = embedder.contrastive_steps
+        settings["validation_fraction"] = 0  # there are no epochs to choose from
     return EncoderTrainer(embedder._source(), embedder.revision, settings)

@@ -234,7 +234,6 @@ def train_net(module, data, valid, *, multilabel, lr, head_lr, options, device, 
         Seed of batches and dropout. The global generator is left as it was.
     """
     steps = options["max_epochs"] * -(-len(data) // options["batch_size"])
-    best = [] if valid is None else [("best", BestWeights(options["patience"]))]
     arguments = {
         **_criterion(multilabel),
         "optimizer__param_groups": [("encoder.*", {"lr": lr})],
@@ -242,10 +241,8 @@ def train_net(module, data, valid, *, multilabel, lr, head_lr, options, device, 
         "max_epochs": options["max_epochs"],
         "iterator_train": LengthBatches,
         "iterator_train__shuffle": True,
-        "iterator_train__seed": seed,
-        "train_split": None if valid is None else predefined_split(valid),
     }
-    return _train(module, data, arguments, best, steps, options, device, amp, seed)
+    return _train(module, data, arguments, steps, options, device, amp, seed, valid)
 
 
 def train_pairs(module, data, *, multilabel, lr, options, device, amp, seed):
@@ -262,10 +259,8 @@ def train_pairs(module, data, *, multilabel, lr, options, device, amp, seed):
         "max_epochs": 1,
         "iterator_train": PairBatches,
         "iterator_train__n_steps": steps,
-        "iterator_train__seed": seed,
-        "train_split": None,
     }
-    net = _train(module, data, arguments, [], steps, options, device, amp, seed)
+    net = _train(module, data, arguments, steps, options, device, amp, seed)
     vectors = predict_logits(net, data, options["eval_batch_size"], device, head.n_encoder)
     target, weights = data.target[:, :-1].numpy(), data.target[:, -1].numpy()
     weight, bias = fit_head(vectors, target, weights, multilabel)
@@ -276,22 +271,25 @@ def train_pairs(module, data, *, multilabel, lr, options, device, amp, seed):
     return net
 
 
-def _train(module, data, arguments, callbacks, steps, options, device, amp, seed):
+def _train(module, data, arguments, steps, options, device, amp, seed, valid=None):
     """Fit a net with the given arguments, and what every training has in common."""
     warmup = max(1, round(options["warmup"] * steps))
-    rate = LRScheduler(LambdaLR, lr_lambda=_ramp(warmup, steps), step_every="batch")
+    callbacks = [
+        ("clip", GradientNormClipping(options["gradient_clipping"])),
+        ("rate", LRScheduler(LambdaLR, lr_lambda=_ramp(warmup, steps), step_every="batch")),
+    ]
+    if valid is not None:
+        callbacks.append(("best", BestWeights(options["patience"])))
     net = EncoderNet(
         module,
         amp=amp,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=options["weight_decay"],
         batch_size=options["batch_size"],
+        iterator_train__seed=seed,
         iterator_valid=LengthBatches,
-        callbacks=[
-            ("clip", GradientNormClipping(options["gradient_clipping"])),
-            ("rate", rate),
-            *callbacks,
-        ],
+        train_split=None if valid is None else predefined_split(valid),
+        callbacks=callbacks,
         device=str(device),
         verbose=options["verbose"],
         **({} if options["verbose"] else {"callbacks__print_log": None}),

@@ -72,8 +72,7 @@ class EncoderTrainer(BaseEstimator):
         rows = np.arange(len(texts)) if rows is None else np.asarray(rows)
         if weights is not None:
             rows = rows[np.asarray(weights)[rows] > 0]
-        held = 0 if self._on_pairs() else self.settings["validation_fraction"]
-        train, valid = target.holdout(rows, held, rng)
+        train, valid = target.holdout(rows, self.settings["validation_fraction"], rng)
         module = self._module(backbone, seed)
         adapt(module.encoder, self.settings["freeze_layers"])
         if self.settings["lora"]:

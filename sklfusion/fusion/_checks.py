@@ -7,7 +7,12 @@ from scipy import sparse
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from sklfusion._validation import check_class_target, check_indicator, is_multilabel
+from sklfusion._validation import (
+    check_class_target,
+    check_indicator,
+    check_known,
+    is_multilabel,
+)
 
 _OPTIONS = {
     "fusion": ("anchored", "concat"),
@@ -77,9 +82,7 @@ def check_fit_data(est, X, y, classes=None, reset=True):
         classes = est.classes if classes is None else classes
         est.classes_ = np.unique(y if classes is None else np.asarray(classes))
         est.multilabel_ = False
-    unknown = np.setdiff1d(y, est.classes_)
-    if len(unknown):
-        raise ValueError(f"y has the classes {unknown.tolist()}, which are not in classes.")
+    check_known(y, est.classes_, caller=type(est).__name__)
     return X, np.eye(len(est.classes_))[np.searchsorted(est.classes_, y)]
 
 
