@@ -167,18 +167,34 @@ def test_the_encoder_starts_with_its_part_of_what_both_explain():
     Y = np.eye(2)[np.arange(40) % 2]
     weights, offset = np.ones(40), np.log([0.5, 0.5])
     good, nothing = 2.0 * Y, np.zeros((40, 2))
-    is_encoder = np.array([True, False])
 
     def start(encoder, llm):
-        return prior_trust(
-            np.stack([encoder, llm]), is_encoder, offset, Y, weights, "softmax"
-        ).tolist()
+        evidence = np.stack([encoder, llm])
+        return prior_trust(evidence, ("proba", "llm"), offset, Y, weights, "softmax").tolist()
 
     assert start(good, -good)[0] == 1.0  # what is worse than nothing explains nothing
     assert start(good, nothing)[0] > 0.85
     assert start(good, good)[0] == pytest.approx(0.5, abs=0.05)
     assert start(nothing, good)[0] < 0.15
     assert start(nothing, good)[1] == 1.0
+
+
+def test_what_a_probe_explains_of_few_rows_says_little():
+    """Its good luck on 20 rows hardly raises its first trust; with 2,000 it is no luck."""
+
+    def gained(n):
+        Y = np.eye(2)[np.arange(n) % 2]
+        weights, offset = np.ones(n), np.log([0.5, 0.5])
+
+        def start(kind, probe):
+            evidence = np.stack([probe, Y])
+            return prior_trust(evidence, (kind, "llm"), offset, Y, weights, "softmax")[0]
+
+        rise = {kind: start(kind, 2.0 * Y) - start(kind, 0 * Y) for kind in ("probe", "proba")}
+        return rise["probe"] / rise["proba"]
+
+    assert gained(20) < 0.75
+    assert gained(2000) > 0.9
 
 
 def test_two_wrong_votes_do_not_silence_a_label():
@@ -212,7 +228,7 @@ def test_few_rows_get_no_mixing_matrix():
 
 
 def test_the_probe_averages_over_penalties(monkeypatch):
-    """Each penalty counts by its held-out likelihood, tempered; none is picked for its luck."""
+    """Each penalty counts by its held-out likelihood, tempered, and by how usual it is."""
     rng = np.random.default_rng(3)
     A, Y = rng.normal(size=(24, 40)) / np.sqrt(40), np.eye(2)[np.arange(24) % 2]
     folds, prior = np.arange(24) // 2 % 6, np.log([0.5, 0.5])
@@ -224,7 +240,8 @@ def test_the_probe_averages_over_penalties(monkeypatch):
     penalties = _probe.PENALTIES
     whole, single = fit(penalties), [fit((p,)) for p in penalties]
     losses = np.array([one.oof_loss for one in single])
-    shares = softmax(-0.5 * 24 * losses)
+    usual = -0.5 * np.log10(np.array(penalties) / 0.1) ** 2
+    shares = softmax(-0.5 * 24 * losses + usual)
     assert whole.penalty == penalties[losses.argmin()]
     assert shares.max() < 0.5
     coef = np.tensordot(shares, [one.coef for one in single], 1)

@@ -16,10 +16,10 @@ from sklfusion.fusion._folds import fold_masks
 from sklfusion.fusion._linear import mean_loss, row_losses
 
 LLM_TRUST = 1.0
-#: Share of the prior's log-loss that the LLMs, or the encoder, are expected to explain; worth
-#: _SHARE_ROWS rows against what they explain out of fold.
-_EXPECTED_SHARES = {"llm": 0.25, "encoder": 0.0}
-_SHARE_ROWS = 10.0
+#: Share of the prior's log-loss that each kind of source is expected to explain, and the rows that
+#: this is worth against what it explains out of fold. A probe's share of few rows says little: it
+#: was fitted on these very rows, and where it is high by luck it is lower than usual on others.
+_EXPECTED_SHARES = {"llm": (0.25, 10.0), "proba": (0.0, 10.0), "probe": (0.1, 40.0)}
 _LEAST_SHARE = 0.05  # credit to the encoder, so that it is heard before it has proved anything
 #: Precision of the trusts by kind of source. A probe was fitted on these very rows: with few of
 #: them its held-out errors hang together, so its trust is held more firmly, by the factor
@@ -45,16 +45,17 @@ class Trust:
     oof_losses: np.ndarray
 
 
-def _explained(loss, prior_loss, expected, total):
+def _explained(loss, prior_loss, kind, total):
     """Share of the prior's log-loss that evidence of ``total`` rows takes away, at least 0.
 
-    Drawn towards the share ``expected``, since few rows tell little.
+    Drawn towards the share expected of this kind of source, since few rows tell little.
     """
-    share = total * (1 - loss / prior_loss) + _SHARE_ROWS * expected
-    return max(0.0, float(share / (total + _SHARE_ROWS)))
+    expected, rows = _EXPECTED_SHARES[kind]
+    share = total * (1 - loss / prior_loss) + rows * expected
+    return max(0.0, float(share / (total + rows)))
 
 
-def prior_trust(sources, is_encoder, offset, Y, weights, family):
+def prior_trust(sources, kinds, offset, Y, weights, family):
     """Prior means of the trusts, shape (J,).
 
     LLMs are taken at their word. The encoder starts with its part of what both explain: beside
@@ -63,19 +64,21 @@ def prior_trust(sources, is_encoder, offset, Y, weights, family):
 
     Parameters
     ----------
-    sources, is_encoder, offset, Y, weights, family
+    sources, kinds, offset, Y, weights, family
         As in :func:`fit_trust`.
     """
+    is_encoder = np.asarray(kinds) != "llm"
     n_encoder, n_llm = is_encoder.sum(), (~is_encoder).sum()
     means = np.where(is_encoder, 1.0 / max(n_encoder, 1), LLM_TRUST / np.sqrt(max(n_llm, 1)))
     if 0 < n_encoder < len(is_encoder):
         prior_loss = mean_loss(np.zeros(Y.shape), Y, weights, offset, family)
+        encoder = "probe" if "probe" in kinds else "proba"
         shares = {}
-        for name, kind in (("llm", ~is_encoder), ("encoder", is_encoder)):
-            evidence = np.tensordot(means[kind], sources[kind], 1)
+        for kind, members in (("llm", ~is_encoder), (encoder, is_encoder)):
+            evidence = np.tensordot(means[members], sources[members], 1)
             loss = mean_loss(evidence, Y, weights, offset, family)
-            shares[name] = _explained(loss, prior_loss, _EXPECTED_SHARES[name], weights.sum())
-        own = shares["encoder"] + _LEAST_SHARE
+            shares[kind] = _explained(loss, prior_loss, kind, weights.sum())
+        own = shares[encoder] + _LEAST_SHARE
         means[is_encoder] *= own / (own + shares["llm"])
     return means
 
@@ -156,8 +159,7 @@ def fit_trust(sources, mix_features, kinds, offset, Y, weights, folds, family, a
     Trust
     """
     masks = fold_masks(folds, weights)
-    is_encoder = np.asarray(kinds) != "llm"
-    means = prior_trust(sources, is_encoder, offset, Y, weights, family)
+    means = prior_trust(sources, kinds, offset, Y, weights, family)
     prior = means, trust_precision(kinds, weights.sum())
     ones = np.ones((len(Y), 1))
     problem = (sources, np.broadcast_to(offset, Y.shape), Y, masks, folds, family)

@@ -13,6 +13,9 @@ PENALTIES = tuple(10.0 ** np.arange(1.0, -2.51, -0.5))
 #: Weight of the held-out log-likelihood in the average. Below 1, since the probes of a path err
 #: together and the folds are few.
 _TEMPER = 0.5
+#: Prior over the penalties, normal in their decimal logarithm: with twenty rows the held-out
+#: likelihood is mostly luck, and a free probe that was lucky is worse than a rigid one.
+_USUAL_PENALTY, _DECADES = 0.1, 1.0
 _NEGLIGIBLE = 10.0  # a probe this much (in tempered log-likelihood) below the best has no say
 
 
@@ -94,7 +97,8 @@ def fit_probe(features, Y, weights, folds, log_prior, family):
         if behind >= 2 and path[-1][1] != penalty:
             break  # too free, and more so than the one before: the rest has no say either
     losses, penalties, evidences, fits = zip(*path, strict=True)
-    shares = softmax(-_TEMPER * np.array(losses))
+    decades = np.log10(np.array(penalties) / _USUAL_PENALTY) / _DECADES
+    shares = softmax(-_TEMPER * np.array(losses) - 0.5 * decades**2)
     best = int(np.argmin(losses))
     mean = np.tensordot(shares, fits, 1)
     coef = mean[:-1] if back is None else back @ mean[:-1]
