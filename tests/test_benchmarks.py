@@ -60,6 +60,23 @@ def test_setfit_gets_the_rows_that_the_fusion_gets(data_dir):
     assert 0.1 < score < 0.5  # always the same of four classes
 
 
+def test_a_method_anew_leaves_the_others_of_the_last_run():
+    """Scores and seconds of what ran again are taken, everything else is kept."""
+    from benchmarks.quality import few_shot
+
+    last = _common.read_json("few_shot")
+    cells = [
+        {"data": cell["data"], "size": cell["size"]}
+        | {"score": {"fusion": [0.5]}, "seconds": {"fusion": [9.0]}}
+        for cell in last["cells"]
+    ]
+    found = few_shot.renewed({"draws": 3, "cells": cells})
+    for before, after in zip(last["cells"], found["cells"], strict=True):
+        assert after["score"] == before["score"] | {"fusion": [0.5]}
+        assert after["seconds"] == before["seconds"] | {"fusion": [9.0]}
+    assert found["setfit"] == last["setfit"]
+
+
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.models

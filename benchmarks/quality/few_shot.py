@@ -1,13 +1,14 @@
 """Fusion beside SetFit, the usual way to train an encoder on a few texts.
 
-    python -m benchmarks.quality.few_shot [--quick] [--venv FOLDER]
+    python -m benchmarks.quality.few_shot [--quick] [--venv FOLDER] [--methods NAME ...]
 
 SetFit fine-tunes the embedded MiniLM with its defaults (contrastive pairs, then a logistic
 regression). Ours are `RobertaEmbedder(fine_tune="contrastive")` alone, and the fusion, which hears
 the LLM's votes as well: on the frozen MiniLM, and on out-of-fold scores of the trained one. Same
 labelled rows, same test rows. Seconds are measured in turns in one run, each with two threads:
 training, and for the fusion everything from texts to fitted model (the LLM's answers are
-recorded). SetFit gets an environment of its own, made from PyPI the first time.
+recorded). With ``--methods`` only these run, and the others stay as of the last run. SetFit gets
+an environment of its own, made from PyPI the first time.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from benchmarks._common import (
     environment,
     mean_spread,
     print_table,
+    read_json,
     write_json,
 )
 from benchmarks.quality import _contest
@@ -99,52 +101,71 @@ def train_on_pairs(embedder, texts, y, test):
     return embedder.classes_[embedder.transform(test).argmax(axis=1)], seconds
 
 
-def compare(setfit, options, data, E, train, test, seed):
-    """One draw: what every method says about the test rows, and the seconds of the timed ones."""
+def compare(methods, setfit, options, data, E, train, test, seed):
+    """One draw: what each method says about the test rows, and the seconds of the timed ones."""
     from sklfusion import RobertaEmbedder
     from sklfusion.models import DEFAULT_EMBEDDER, find_model
 
     texts, y = [data.texts[i] for i in train], data.y[train]
     fresh = [data.texts[i] for i in test]
-    model = str(find_model(DEFAULT_EMBEDDER))
-    answer = setfit(model=model, texts=texts, labels=y.tolist(), test=fresh, seed=seed)
     classes = list(range(len(data.classes)))
     pairs = RobertaEmbedder(**options, classes=classes, random_state=seed)
-    found = {
-        "SetFit": (answer["predicted"], answer["seconds"]),
-        "contrastive encoder": train_on_pairs(pairs, texts, y, fresh),
-        "fusion": fuse(data, RobertaEmbedder(), train, test, seed),
-        "fusion, contrastive": fuse(data, pairs, train, test, seed),
+
+    def ask_setfit():
+        model = str(find_model(DEFAULT_EMBEDDER))
+        answer = setfit(model=model, texts=texts, labels=y.tolist(), test=fresh, seed=seed)
+        return answer["predicted"], answer["seconds"]
+
+    calls = {
+        "LLM alone": lambda: (_contest.llm_alone(data.votes[0][test], y), None),
+        "frozen encoder": lambda: (EncoderAlone(seed).fit(E[train], y).predict(E[test]), None),
+        "SetFit": ask_setfit,
+        "contrastive encoder": lambda: train_on_pairs(pairs, texts, y, fresh),
+        "fusion": lambda: fuse(data, RobertaEmbedder(), train, test, seed),
+        "fusion, contrastive": lambda: fuse(data, pairs, train, test, seed),
     }
+    found = {name: calls[name]() for name in methods}
     said = {name: predicted for name, (predicted, _) in found.items()}
-    said["LLM alone"] = _contest.llm_alone(data.votes[0][test], y)
-    said["frozen encoder"] = EncoderAlone(seed).fit(E[train], y).predict(E[test])
-    return said, {name: seconds for name, (_, seconds) in found.items()}
+    return said, {name: found[name][1] for name in methods if name in TIMED}
 
 
-def run(setfit, quick=False):
-    """Score every method on the same rows; returns scores and seconds by data set and size."""
+def run(setfit, methods=METHODS, quick=False):
+    """Score the methods on the same rows; returns scores and seconds by data set and size."""
     sets, sizes, n_draws = (SETS[:1], (12,), 1) if quick else (SETS, SIZES, N_DRAWS)
     options = PAIRS | {"contrastive_steps": 4} if quick else PAIRS
-    results = {"draws": n_draws, "cells": []}
+    cells = []
     for data in _contest.load_sets(*sets):
         E = embed(data.texts)
         for size in sizes:
             scores, seconds = {}, {}
             for train, test, draw in _contest.splits(data, size, n_draws):
                 test = np.random.default_rng(draw).permutation(test)[:TEST_ROWS]
-                said, spent = quietly(compare, setfit, options, data, E, train, test, draw)
-                for name in METHODS:
-                    right = float(_contest.hits(said[name], data.y[test]).mean())
+                said, spent = quietly(
+                    compare, methods, setfit, options, data, E, train, test, draw
+                )
+                for name, predicted in said.items():
+                    right = float(_contest.hits(predicted, data.y[test]).mean())
                     scores.setdefault(name, []).append(right)
-                for name in TIMED:
-                    seconds.setdefault(name, []).append(spent[name])
-            results["cells"].append(
+                for name, value in spent.items():
+                    seconds.setdefault(name, []).append(value)
+            cells.append(
                 {"data": f"{data.name}, {data.llm}", "size": size}
                 | {"score": scores, "seconds": seconds}
             )
-            print(*table({"cells": results["cells"][-1:]})[1][0], sep="  ", flush=True)
-    return results
+            print(
+                cells[-1]["data"], size, *map(mean_spread, scores.values()), sep="  ", flush=True
+            )
+    return {"draws": n_draws, "cells": cells}
+
+
+def renewed(results):
+    """The last run with these results in their places."""
+    last = read_json("few_shot")
+    new = {(cell["data"], cell["size"]): cell for cell in results["cells"]}
+    for cell in last["cells"]:
+        for key in ("score", "seconds"):
+            cell[key] |= new[cell["data"], cell["size"]][key]
+    return last
 
 
 def table(results):
@@ -165,13 +186,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one data set, twelve rows")
     parser.add_argument("--venv", default=CACHE / "setfit", help="folder of its environment")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        metavar="NAME",
+        help="these anew, the others as of the last run",
+    )
     options = parser.parse_args()
-    python = environment(options.venv, PACKAGES)
-    setfit = SetFitProcess(python)
-    try:
-        results = run(setfit, options.quick) | {"setfit": versions(python)}
-    finally:
-        setfit.close()
+    if options.methods and options.quick:
+        parser.error("--methods renews part of the whole table, so it goes without --quick")
+    methods = options.methods or METHODS
+    if "SetFit" in methods:
+        python = environment(options.venv, PACKAGES)
+        setfit = SetFitProcess(python)
+        try:
+            results = run(setfit, methods, options.quick) | {"setfit": versions(python)}
+        finally:
+            setfit.close()
+    else:
+        results = run(None, methods)
+    if options.methods:
+        results = renewed(results) | {k: v for k, v in results.items() if k == "setfit"}
     print_table(*table(results))
     if not options.quick:
         write_json("few_shot", results)
