@@ -271,6 +271,7 @@ def dot_plot(groups, *, xlabel="accuracy"):
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel(xlabel)
+        ax.locator_params(axis="x", nbins=4)  # more would run into each other
         ax.grid(axis="x", color="#dddddd", linewidth=0.8)
         ax.set_axisbelow(True)
         for side in ("top", "right"):
