@@ -52,8 +52,8 @@ def _rotate(features):
 def fit_probe(features, Y, weights, folds, log_prior, family):
     """Fit probes along a path of penalties and average them by their out-of-fold likelihood.
 
-    With few rows no penalty is clearly the best, and the luckiest one is too sure of itself.
-    The average of linear probes is a linear probe.
+    With few rows no penalty is clearly the best, and the luckiest one is too sure of itself; so a
+    prior over the penalties counts as well. The average of linear probes is a linear probe.
 
     Parameters
     ----------
