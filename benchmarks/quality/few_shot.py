@@ -152,9 +152,8 @@ def run(setfit, methods=METHODS, quick=False):
                 {"data": f"{data.name}, {data.llm}", "size": size}
                 | {"score": scores, "seconds": seconds}
             )
-            print(
-                cells[-1]["data"], size, *map(mean_spread, scores.values()), sep="  ", flush=True
-            )
+            told = [f"{name} {mean_spread(values)}" for name, values in scores.items()]
+            print(data.name, size, *told, sep="  ", flush=True)
     return {"draws": n_draws, "cells": cells}
 
 
