@@ -180,7 +180,7 @@ def test_the_encoder_starts_with_its_part_of_what_both_explain():
 
 
 def test_what_a_probe_explains_of_few_rows_says_little():
-    """On 20 rows it raises the first trust less than recorded probabilities' does; not on 2,000."""
+    """On 20 rows it raises the first trust less than recorded probabilities do."""
 
     def gained(n):
         Y = np.eye(2)[np.arange(n) % 2]
