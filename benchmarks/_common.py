@@ -77,7 +77,9 @@ def write_json(name, results):
     versions = {"python": platform.python_version(), "sklearn": sklearn.__version__}
     versions["torch"] = torch.__version__
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"versions": versions, **results}, indent=1, default=_plain) + "\n")
+    # what a program kept of its last run may carry the versions of that run
+    results = {"versions": versions} | results | {"versions": versions}
+    path.write_text(json.dumps(results, indent=1, default=_plain) + "\n")
     print(f"\nwritten: {path.relative_to(ROOT)}")
     return path
 

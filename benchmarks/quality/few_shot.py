@@ -164,7 +164,7 @@ def renewed(results):
     for cell in last["cells"]:
         for key in ("score", "seconds"):
             cell[key] |= new[cell["data"], cell["size"]][key]
-    return last
+    return last | results | {"cells": last["cells"]}
 
 
 def table(results):
@@ -206,7 +206,7 @@ def main():
     else:
         results = run(None, methods)
     if options.methods:
-        results = renewed(results) | {k: v for k, v in results.items() if k == "setfit"}
+        results = renewed(results)
     print_table(*table(results))
     if not options.quick:
         write_json("few_shot", results)
