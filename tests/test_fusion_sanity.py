@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 from _fusion_data import make_labels, make_rows
-from scipy.special import softmax
+from scipy.special import expit, log_expit, softmax
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import cross_val_score
 
 from sklfusion import FusionClassifier
 from sklfusion.fusion import _evidence, _probe
-from sklfusion.fusion._anchored import prior_trust, trust_precision
+from sklfusion.fusion._anchored import prior_trust
+from sklfusion.fusion._folds import assign_folds, level_masks
 from sklfusion.fusion._inputs import Inputs
-from sklfusion.fusion._linear import smoothed_log_prior
+from sklfusion.fusion._linear import fit_grouped, mean_loss, smoothed_log_prior
 
 TRAIN = 300
 
@@ -230,8 +231,8 @@ def test_few_rows_get_no_mixing_matrix():
 def test_the_probe_averages_over_penalties(monkeypatch):
     """Each penalty counts by its held-out likelihood, tempered, and by how usual it is."""
     rng = np.random.default_rng(3)
-    A, Y = rng.normal(size=(24, 40)) / np.sqrt(40), np.eye(2)[np.arange(24) % 2]
-    folds, prior = np.arange(24) // 2 % 6, np.log([0.5, 0.5])
+    A, Y = rng.normal(size=(24, 40)) / np.sqrt(40), np.eye(3)[np.arange(24) % 3]
+    folds, prior = np.arange(24) // 3 % 4, np.full(3, -np.log(3))
 
     def fit(penalties):
         monkeypatch.setattr(_probe, "PENALTIES", penalties)
@@ -248,12 +249,51 @@ def test_the_probe_averages_over_penalties(monkeypatch):
     np.testing.assert_allclose(whole.coef, coef, atol=1e-2 * np.abs(coef).max())
 
 
-def test_few_rows_hold_the_trust_in_a_probe_more_firmly():
-    """Held-out errors of a probe hang together when rows are few; an LLM's votes do not."""
-    kinds = ["probe", "llm"]
-    few, many = trust_precision(kinds, 20), trust_precision(kinds, 2000)
-    assert few[0] > 3 * many[0]
-    assert few[1] == many[1]
+def test_every_fold_of_a_probe_weighs_the_classes_alike():
+    """Else what is learnt without a row speaks against its class; a class of one row cannot be."""
+    Y = np.eye(4)[np.r_[np.zeros(7, int), np.ones(4, int), 2, 2, 3]]
+    folds, weights = np.arange(len(Y)) % 5, np.linspace(0.5, 2, len(Y))
+    masks = level_masks(folds, weights, Y)
+    assert (masks[np.arange(len(Y)), folds] == 0).all()
+    np.testing.assert_allclose(masks[:, -1], weights)
+    per_class = masks.T @ Y
+    np.testing.assert_allclose(per_class[:, :3], np.tile((weights @ Y)[:3], (6, 1)))
+    assert per_class[folds[-1], 3] == 0
+
+
+def test_log_evidence_is_the_integral_over_the_coefficients():
+    """Laplace's approximation against a quadrature, for one feature without a bias."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 1))
+    Y = np.eye(2)[(x[:, 0] + rng.normal(size=12) > 0).astype(int)]
+    offset, ones, penalty = np.zeros((12, 2)), np.ones(12), 0.5
+    start = np.zeros((1, 1, 2))
+    W = fit_grouped(x, offset, Y, ones[:, None], "softmax", penalty, start)[:, 0, :]
+    found = _probe._log_evidence(x, offset, Y, ones, W, penalty)
+    v = np.linspace(-30, 30, 20001)  # the difference of the two columns
+    sign = np.where(Y[:, 1] > 0, 1, -1)[:, None]
+    log_joint = log_expit(sign * x * v).sum(axis=0) - penalty / 4 * v**2
+    log_joint += 0.5 * np.log(penalty / 4 / np.pi)
+    assert abs(found - np.log(np.trapezoid(np.exp(log_joint), v))) < 0.1
+
+
+def test_a_probe_of_two_classes_loses_less_where_the_embedding_hardly_knows_them(monkeypatch):
+    """Than by held-out likelihood alone, whose luckiest penalties do worst on other rows."""
+    by_both = [weak_probe_share(seed) for seed in range(20)]
+    monkeypatch.setattr(_probe, "_EVIDENCE_ROWS", 1e-9)
+    by_held_out = [weak_probe_share(seed) for seed in range(20)]
+    assert np.mean(by_both) > np.mean(by_held_out) + 0.005
+
+
+def weak_probe_share(seed, n=50, d=300):
+    """Share of the log-loss of other rows that a probe on ``n`` rows of two classes explains."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(n + 1000, d)) / np.sqrt(d)
+    signal = A @ rng.normal(size=d)
+    Y = np.eye(2)[(rng.random(len(A)) < expit(2 * signal)).astype(int)]
+    folds, prior = assign_folds(A[:n], Y[:n], "softmax", 10, rng), np.full(2, -np.log(2))
+    probe = _probe.fit_probe(A[:n], Y[:n], np.ones(n), folds, prior, "softmax")
+    return 1 - mean_loss(probe.evidence(A[n:]), Y[n:], np.ones(1000), prior, "softmax") / np.log(2)
 
 
 def test_embedding_columns_share_one_scale_within_a_band():

@@ -21,11 +21,8 @@ LLM_TRUST = 1.0
 #: was fitted on these very rows, and where it is high by luck it is lower than usual on others.
 _EXPECTED_SHARES = {"llm": (0.25, 10.0), "proba": (0.0, 10.0), "probe": (0.1, 40.0)}
 _LEAST_SHARE = 0.05  # credit to the encoder, so that it is heard before it has proved anything
-#: Precision of the trusts by kind of source. A probe was fitted on these very rows: with few of
-#: them its held-out errors hang together, so its trust is held more firmly, by the factor
-#: 1 + (_PROBE_ROWS / n) ** 2.
+#: Precision of the trusts by kind of source.
 _TRUST_PRECISION = {"probe": 10.0, "proba": 8.0, "llm": 8.0}
-_PROBE_ROWS = 50.0
 _BIAS_PRECISION = 2.0
 #: Below this many rows a mixing matrix is noise, whatever cross-validation says.
 _MIX_FROM = 100
@@ -81,12 +78,6 @@ def prior_trust(sources, kinds, offset, Y, weights, family):
         own = shares[encoder] + _LEAST_SHARE
         means[is_encoder] *= own / (own + shares["llm"])
     return means
-
-
-def trust_precision(kinds, total):
-    """Prior precisions of the trusts, shape (J,), with ``total`` labelled rows."""
-    firm = {"probe": 1 + (_PROBE_ROWS / total) ** 2}
-    return np.array([_TRUST_PRECISION[kind] * firm.get(kind, 1.0) for kind in kinds])
 
 
 def _solve(sources, features, offset, Y, masks, family, prior, penalty, start):
@@ -160,7 +151,7 @@ def fit_trust(sources, mix_features, kinds, offset, Y, weights, folds, family, a
     """
     masks = fold_masks(folds, weights)
     means = prior_trust(sources, kinds, offset, Y, weights, family)
-    prior = means, trust_precision(kinds, weights.sum())
+    prior = means, np.array([_TRUST_PRECISION[kind] for kind in kinds])
     ones = np.ones((len(Y), 1))
     problem = (sources, np.broadcast_to(offset, Y.shape), Y, masks, folds, family)
     start = np.tile(means, (masks.shape[1], 1)), np.zeros((1, masks.shape[1], Y.shape[1]))

@@ -43,3 +43,15 @@ def fold_masks(folds, weights):
     n_folds = folds.max() + 1
     keep = folds[:, None] != np.arange(n_folds)[None, :]
     return np.hstack([keep * weights[:, None], weights[:, None]])
+
+
+def level_masks(folds, weights, Y):
+    """As `fold_masks`, with classes that weigh the same in every fold; Y (n, K) is 0 and 1.
+
+    A class loses weight wherever one of its few rows is held out, so that what is learnt there
+    speaks against the class of the very row that it is asked about.
+    """
+    masks = fold_masks(folds, weights)
+    kept = masks.T @ Y
+    factor = np.divide(weights @ Y, kept, out=np.ones_like(kept), where=kept > 0)
+    return masks * (Y @ factor.T)
