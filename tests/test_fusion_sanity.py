@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from _fusion_data import make_labels, make_rows
+from scipy.integrate import trapezoid
 from scipy.special import expit, log_expit, softmax
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import cross_val_score
@@ -261,6 +262,13 @@ def test_every_fold_of_a_probe_weighs_the_classes_alike():
     assert per_class[folds[-1], 3] == 0
 
 
+def test_a_repeated_text_does_not_leave_one_row_to_speak_for_its_class():
+    """All copies share a fold; the row that is left for the others counts at most threefold."""
+    Y = np.eye(2)[np.r_[np.zeros(10, int), np.ones(10, int)]]
+    folds = np.r_[np.zeros(9, int), 1, np.arange(10) % 2]
+    assert level_masks(folds, np.ones(20), Y).max() == 3
+
+
 def test_log_evidence_is_the_integral_over_the_coefficients():
     """Laplace's approximation against a quadrature, for one feature without a bias."""
     rng = np.random.default_rng(0)
@@ -274,7 +282,7 @@ def test_log_evidence_is_the_integral_over_the_coefficients():
     sign = np.where(Y[:, 1] > 0, 1, -1)[:, None]
     log_joint = log_expit(sign * x * v).sum(axis=0) - penalty / 4 * v**2
     log_joint += 0.5 * np.log(penalty / 4 / np.pi)
-    assert abs(found - np.log(np.trapezoid(np.exp(log_joint), v))) < 0.1
+    assert abs(found - np.log(trapezoid(np.exp(log_joint), v))) < 0.1
 
 
 def test_a_probe_of_two_classes_loses_less_where_the_embedding_hardly_knows_them(monkeypatch):

@@ -49,9 +49,10 @@ def level_masks(folds, weights, Y):
     """As `fold_masks`, with classes that weigh the same in every fold; Y (n, K) is 0 and 1.
 
     A class loses weight wherever one of its few rows is held out, so that what is learnt there
-    speaks against the class of the very row that it is asked about.
+    speaks against the class of the very row that it is asked about. (At most threefold: repeated
+    texts share a fold, and may leave but a row of their class to the others.)
     """
     masks = fold_masks(folds, weights)
     kept = masks.T @ Y
     factor = np.divide(weights @ Y, kept, out=np.ones_like(kept), where=kept > 0)
-    return masks * (Y @ factor.T)
+    return masks * (Y @ np.minimum(factor, 3.0).T)
