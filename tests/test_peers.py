@@ -58,7 +58,7 @@ def test_our_own_column_passes_every_row():
 
 def test_every_scorecard_id_means_the_same_here():
     """Rows named like the scorecard's exist there; the text checks are all here."""
-    from benchmarks.load.rows import all_ids
+    from scorecard.rows import all_ids
 
     own = {"E10", "E11", "S01b", *(f"T{n:02d}" for n in range(1, 33))}
     assert set(ROWS) - own <= set(all_ids())

@@ -16,9 +16,10 @@ import argparse
 import sys
 import time
 
+from scorecard.rows import NIGHTLY, ROWS, all_ids
+from scorecard.rows._base import execute
+
 from benchmarks._common import ROOT, earlier, write_json
-from benchmarks.load.rows import NIGHTLY, ROWS, all_ids
-from benchmarks.load.rows._base import execute
 from sklfusion.testing import FaultServer
 
 NAMES = ("id", "fault", "expected", "got", "verdict", "seconds")

@@ -28,11 +28,11 @@ from itertools import pairwise
 
 import joblib
 import psutil
+from scorecard.rows._base import CLASSES, texts
+from scorecard.rows.cache import RUN
+from scorecard.rows.estimators import SEARCH
 
 from benchmarks._common import ROOT, earlier, print_table, write_json
-from benchmarks.load.rows._base import CLASSES, texts
-from benchmarks.load.rows.cache import RUN
-from benchmarks.load.rows.estimators import SEARCH
 from sklfusion import LLMScorer
 from sklfusion.llm._reply import reply_from_bytes
 from sklfusion.llm._types import Reply, Usage
@@ -394,8 +394,8 @@ def x2(load):
 
 
 def x10(load):
-    from benchmarks.load.rows import ROWS
-    from benchmarks.load.rows._base import Context
+    from scorecard.rows import ROWS
+    from scorecard.rows._base import Context
 
     return True, None, ROWS["C20"].run(Context(load.server, load.folder))
 

@@ -12,8 +12,8 @@ from copy import copy, deepcopy
 
 from sklearn.base import clone
 
-from benchmarks.load.rows._base import quiet, row, same, texts
-from benchmarks.load.rows.cache import RUN, count
+from scorecard.rows._base import quiet, row, same, texts
+from scorecard.rows.cache import RUN, count
 from sklfusion.replies import open_store
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import joblib
 
 import sklfusion
-from benchmarks.load.rows._base import CLASSES, quiet, raises, row, same, texts
+from scorecard.rows._base import CLASSES, quiet, raises, row, same, texts
 from sklfusion import CacheError, CacheWarning
 from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.prompts import DEFAULT_TEMPLATE

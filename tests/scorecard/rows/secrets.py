@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 import sklfusion
-from benchmarks.load.rows._base import CLASSES, quiet, raises, row, texts
+from scorecard.rows._base import CLASSES, quiet, raises, row, texts
 from sklfusion import AuthenticationError, PersistenceError, SklFusionError, persistence
 from sklfusion.replies import open_store
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import psutil
 
-from benchmarks.load.rows._base import raises, row, texts
+from scorecard.rows._base import raises, row, texts
 from sklfusion import (
     AuthenticationError,
     EndpointError,

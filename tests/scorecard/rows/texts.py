@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from benchmarks.load.rows._base import quiet, raises, row, same, texts
+from scorecard.rows._base import quiet, raises, row, same, texts
 from sklfusion import DataWarning
 from sklfusion.llm._types import ChatRequest
 from sklfusion.replies import request_key

@@ -10,7 +10,7 @@ from contextlib import suppress
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.load.rows._base import quiet, raises, row, same, texts
+from scorecard.rows._base import quiet, raises, row, same, texts
 from sklfusion import ScoringWarning
 from sklfusion.llm._faults import CallError
 from sklfusion.llm._reply import reply_from_bytes

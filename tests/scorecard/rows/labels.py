@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import sklfusion
-from benchmarks.load.rows._base import quiet, raises, row, texts
+from scorecard.rows._base import quiet, raises, row, texts
 from sklfusion import (
     CascadeClassifier,
     FusionClassifier,

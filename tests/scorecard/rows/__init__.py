@@ -1,6 +1,6 @@
 """The rows of the reliability scorecard: one function per fault or bad input."""
 
-from benchmarks.load.rows import (  # noqa: F401 - importing a module registers its rows
+from scorecard.rows import (  # noqa: F401 - importing a module registers its rows
     cache,
     estimators,
     labels,
@@ -10,6 +10,6 @@ from benchmarks.load.rows import (  # noqa: F401 - importing a module registers 
     secrets,
     texts,
 )
-from benchmarks.load.rows._base import FAMILIES, NIGHTLY, ROWS, Context, Row, all_ids
+from scorecard.rows._base import FAMILIES, NIGHTLY, ROWS, Context, Row, all_ids
 
 __all__ = ["FAMILIES", "NIGHTLY", "ROWS", "Context", "Row", "all_ids"]

@@ -13,8 +13,8 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import sklfusion
-from benchmarks.load.rows._base import CLASSES, ROOT, quiet, row, same, texts
-from benchmarks.load.rows.labels import data, fit, fusion, multi
+from scorecard.rows._base import CLASSES, ROOT, quiet, row, same, texts
+from scorecard.rows.labels import data, fit, fusion, multi
 from sklfusion import FusionClassifier, LLMClassifier, LLMScorer, RecordedScorer
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 from sklfusion.testing.text_checks import LABELS, TEXTS

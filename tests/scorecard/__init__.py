@@ -1,0 +1,1 @@
+"""The reliability scorecard: rows, and each row as a test."""
