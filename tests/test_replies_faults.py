@@ -347,9 +347,15 @@ def test_a_forked_child_uses_its_own_connection(tmp_path):
 
 
 def test_read_only_never_repairs(filled):
-    """A damaged store that may only be read is reported, not moved."""
+    """Of a damaged store that may only be read the sound rows are read, and nothing is moved."""
     noise(filled)
+    before = {path.name: path.read_bytes() for path in filled.parent.iterdir()}
     store = open_store(filled.parents[1], read_only=True)
-    with pytest.raises(CacheError, match="damaged"):
-        store.get_many(map(key, range(N)))
-    assert [path.name for path in filled.parent.iterdir() if "damaged" in path.name] == []
+    with pytest.warns(CacheWarning, match=r"\d+ replies are sound and are read, \d+ are lost"):
+        found = store.get_many(map(key, range(N)))
+    assert N * 0.8 <= len(found) < N
+    assert store.info()["replies"] == store.verify()["replies"] == len(found)
+    assert not store.verify()["ok"]
+    after = {path.name: path.read_bytes() for path in filled.parent.iterdir()}
+    assert {n: after[n] for n in before} == before
+    assert not [name for name in after if "damaged" in name]

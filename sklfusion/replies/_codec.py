@@ -62,7 +62,8 @@ def _finite(logprob: float) -> float | None:
 
 def checksum(key: str, value: str) -> str:
     """Return eight hexadecimal digits that tie a value to its key (against decay, not malice)."""
-    return f"{zlib.crc32(value.encode('ascii', 'replace'), zlib.crc32(key.encode())):08x}"
+    # Latin-1, byte for byte as it is in the file: what else could stand for a damaged byte?
+    return f"{zlib.crc32(value.encode('latin-1'), zlib.crc32(key.encode('latin-1'))):08x}"
 
 
 def decode_reply(text: str | bytes) -> Reply:

@@ -3,79 +3,44 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from sklfusion.exceptions import CacheError
-from sklfusion.replies import _fork, _leases
+from sklfusion.replies import _fork, _place
+from sklfusion.replies._damage import (
+    BUSY_SECONDS,
+    Damage,
+    DamagedStore,
+    is_busy,
+    is_damage,
+    retry_busy,
+)
+from sklfusion.replies._lock import file_lock
+from sklfusion.replies._schema import (
+    APPLICATION_ID,
+    AS_BYTES,
+    SCHEMA,
+    check_tables,
+    tables,
+    written,
+)
 
 # Version of the file's layout, in its user_version. The keys have a version of their own, so a
 # migration forgets nothing.
 FORMAT = 1
-APPLICATION_ID = 0x736B6C66  # "sklf"
-SCHEMA = [
-    # A checksum between key and value, all three ASCII and in this order: the salvage of a
-    # damaged file finds them as one run of bytes.
-    "CREATE TABLE replies (key TEXT PRIMARY KEY NOT NULL, checksum TEXT NOT NULL,"
-    " value TEXT NOT NULL)",
-    _leases.SCHEMA,
-]
 # format -> the statements that bring it to the next one; run in one transaction
 MIGRATIONS: dict[int, list[str]] = {}
 
-T = TypeVar("T")
+# A real format is a small number; anything else is a damaged header.
+_MOST_FORMATS = 100
 
-BUSY_SECONDS = 60.0
-MAX_IDLE = 4
-
-
-class DamagedStore(Exception):
-    """The file is not a sound SQLite database. Holds the (device, inode) that was seen."""
-
-    def __init__(self, identity: tuple[int, int] | None, reason: str) -> None:
-        super().__init__(identity, reason)
-        self.identity = identity
-        self.reason = reason
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Tell whether SQLite says that the file itself is broken."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return "malformed" in str(error) or "not a database" in str(error)
-
-
-def is_busy(error: sqlite3.Error) -> bool:
-    """Tell whether another process only holds a lock."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return "locked" in str(error)
-
-
-def retry_busy(action: Callable[[], T], *, seconds: float = BUSY_SECONDS) -> T:
-    """Return ``action()``, tried again while the database is locked.
-
-    SQLite's own busy timeout does not cover opening and changes of the journal mode.
-    """
-    end = time.monotonic() + seconds
-    pause = 0.002
-    while True:
-        try:
-            return action()
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > end:
-                raise
-        time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(2 * pause, 0.1)
+_MOST_SAID = 200  # characters of SQLite's words in a message
+MAX_IDLE = 4  # connections kept open for the next thread
 
 
 class ConnectionPool:
@@ -130,13 +95,13 @@ class ConnectionPool:
         with _fork.GATE.inside():
             try:
                 identity, connection = self._take(identity)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise self._translate(error, identity) from None
             healthy = False
             try:
                 yield connection
                 healthy = True
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise self._translate(error, identity) from None
             finally:
                 self._give(identity, connection, healthy)
@@ -178,26 +143,49 @@ class ConnectionPool:
         with self._lock:
             idle, self._idle = self._idle, []
         with _fork.GATE.inside():
+            if idle and not self.read_only:
+                # Whoever copies the file alone then has all of it. Waits for nobody.
+                with suppress(sqlite3.Error):
+                    idle[0][1].execute("PRAGMA wal_checkpoint(PASSIVE)")
             while idle:
                 _close(idle.pop()[1])
 
-    def _translate(self, error: sqlite3.Error, identity: tuple[int, int] | None) -> Exception:
-        if is_damage(error):
-            return DamagedStore(identity, str(error))
+    def _translate(self, error: Exception, identity: tuple[int, int] | None) -> Exception:
+        if is_damage(error) or self._header_forbids(error):
+            return DamagedStore(identity, " ".join(str(error).split())[:_MOST_SAID])
         advice = "Check the disk and the permissions of its folder, or pass another memory=."
-        if is_busy(error):
+        if isinstance(error, sqlite3.Error) and is_busy(error):
             advice = "Another process holds it; end that process or pass another memory=."
         return CacheError(f"The reply store {self.path} cannot be used: {error}. {advice}")
+
+    def _header_forbids(self, error: Exception) -> bool:
+        """Tell whether a file that may be written says of itself that it may not."""
+        code = getattr(error, "sqlite_errorcode", None)
+        return (
+            code == sqlite3.SQLITE_READONLY
+            and not self.read_only
+            and os.access(self.path, os.W_OK)
+            and os.access(self.path.parent, os.W_OK)
+        )
 
     def _open(self) -> sqlite3.Connection:
         if self.read_only:
             return open_read_only(self.path)
-        if not self.path.exists():
-            create(self.path)
+        lock = _place.lock_path(self.path)
+        if _place.whole_path(self.path).exists():
+            with file_lock(lock):
+                _place.finish(self.path)
+        with file_lock(lock, shared=True):  # nobody is just putting another file here
+            if not self.path.exists():
+                create(self.path)
+            return self._open_file()
+
+    def _open_file(self) -> sqlite3.Connection:
         connection = _connect(f"{self.path.as_uri()}?mode=rw")
         try:
             check_format(connection, self.path)
             migrate(connection, self.path)
+            check_tables(connection)
             connection.execute(f"PRAGMA synchronous = {self.synchronous}")
         except BaseException:
             _close(connection)
@@ -209,6 +197,7 @@ def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
+    connection.text_factory = AS_BYTES
     try:
         # Views and triggers of a file that somebody else wrote are not to run anything.
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -232,19 +221,23 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int:
     CacheError
         If it was written by a newer sklfusion, or by another program.
     sqlite3.DatabaseError
-        If the file is empty or not a database.
+        If the file is empty, damaged or not a database.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if version == 0 and application == 0:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables == 0:  # ours are created whole, so an empty file has lost its content
-            raise sqlite3.DatabaseError("file is not a database (it is empty)")
+        (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if count == 0:  # ours are created whole, so an empty file has lost its content
+            raise Damage("file is not a database (it is empty)")
+    if application != APPLICATION_ID and tables(connection).get("replies") == written(SCHEMA[0]):
+        raise Damage(f"its header names another program, {application}")
     if application != APPLICATION_ID:
         raise CacheError(
             f"{path} is a database of another program (application_id {application}). "
             "Pass another memory=."
         )
+    if not 0 < version < _MOST_FORMATS:
+        raise Damage(f"its header names format {version}")
     if version > FORMAT:
         raise CacheError(
             f"The reply store {path} has format {version}; this sklfusion reads up to format "
@@ -265,9 +258,14 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise CacheError(
+                f"The reply store {path} cannot be brought to format {FORMAT}: {error}. It is "
+                "left as it is; pass another memory=."
+            ) from None
         raise
 
 
@@ -345,7 +343,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         connection = _connect(f"{path.as_uri()}?{mode}")
         try:
             check_format(connection, path)
-            connection.execute("SELECT count(*) FROM (SELECT 1 FROM replies LIMIT 1)")
+            check_tables(connection)
             return connection
         except sqlite3.OperationalError as error:
             _close(connection)

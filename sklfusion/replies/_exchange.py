@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from sklfusion.exceptions import CacheError
 from sklfusion.llm._types import Reply
 from sklfusion.replies._codec import encode_reply, reply_from_value
+from sklfusion.replies._connections import ConnectionPool
+from sklfusion.replies._damage import DamagedStore
 from sklfusion.replies._keys import KEY_VERSION, check_key
+from sklfusion.replies._repair import recover
 from sklfusion.replies._rows import sound
 
 if TYPE_CHECKING:
@@ -71,6 +74,18 @@ def check(connection: Any) -> dict[str, Any]:
             replies += 1
     ok = not problems and not unusable
     return {"ok": ok, "replies": replies, "unusable": unusable, "problems": problems}
+
+
+def verify(pool: ConnectionPool, path: Path, damage: str | None) -> dict[str, Any]:
+    """Return what :func:`check` says, of a file that is too damaged what can be salvaged."""
+    if damage is None:
+        try:
+            with pool.connection() as connection:
+                return check(connection)
+        except DamagedStore as found:
+            damage = found.reason
+    replies = len({key for key, _, _ in recover(path)})
+    return {"ok": False, "replies": replies, "unusable": None, "problems": [damage]}
 
 
 def write_lines(path: Path, store: ReplyStore) -> int:

@@ -104,7 +104,7 @@ def _start_time(pid: int) -> str:
 
 def holder_is_dead(holder: str) -> bool:
     """Tell whether the process that took a lease in this boot has certainly ended."""
-    namespace, _, rest = holder.partition("/")
+    namespace, _, rest = str(holder).partition("/")
     pid, _, start = rest.partition("/")
     if not namespace or namespace != _pid_namespace() or not pid.isdigit() or not start:
         return False
@@ -114,8 +114,9 @@ def holder_is_dead(holder: str) -> bool:
 def is_alive(lease: tuple[str, str, str, str, float, float, float], clock: Clock) -> bool:
     """Tell whether a lease still keeps others from paying for its key."""
     key, owner, holder, boot, mono_until, wall_until, lease_s = lease
-    if (key, owner) in _GIVEN_UP:
-        return False
+    numbers = (mono_until, wall_until, lease_s)
+    if (key, owner) in _GIVEN_UP or not all(isinstance(n, float) for n in numbers):
+        return False  # given up, or a damaged row
     if boot == clock.boot:
         left = mono_until - clock.monotonic()
         return 0 < left <= lease_s + 1e-6 and not holder_is_dead(holder)

@@ -9,20 +9,33 @@ from pathlib import Path
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` (created if needed, never removed).
+def file_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold a lock on ``path``.
 
     The system frees it when the process ends, however it ends. Where there is no ``fcntl``
     (Windows) nothing is locked; an open file cannot be renamed there anyway.
+
+    Parameters
+    ----------
+    path : Path
+        Created if needed, never removed.
+    shared : bool
+        Only keep out whoever wants it for itself. Without a file nobody does.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = os.open(path, os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT, 0o600)
+    except (FileNotFoundError, PermissionError):
+        if not shared:
+            raise
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -59,10 +59,12 @@ def sound(key: str, check: Any, value: Any) -> Reply | None:
         return None
 
 
-def read(connection: Any, keys: list[str]) -> dict[str, Reply]:
-    """Return the sound replies under at most ``CHUNK`` keys."""
-    replies = ((key, sound(key, check, value)) for key, check, value in pick(connection, keys))
-    return {key: reply for key, reply in replies if reply is not None}
+def read(connection: Any, keys: list[str], bad: set[str] | None = None) -> dict[str, Reply]:
+    """Return the sound replies under at most ``CHUNK`` keys; add the keys of others to ``bad``."""
+    replies = {key: sound(key, check, value) for key, check, value in pick(connection, keys)}
+    if bad is not None:
+        bad.update(key for key, reply in replies.items() if reply is None)
+    return {key: reply for key, reply in replies.items() if reply is not None}
 
 
 def pick(connection: Any, keys: list[str]) -> Iterator[tuple[str, Any, Any]]:
@@ -89,6 +91,7 @@ def parsed(
     rows: Iterable[tuple[str, Any, Any]],
     parse: Callable[[Reply], T | None],
     common: dict[str | None, T | None],
+    bad: set[str],
 ) -> dict[str, T]:
     """Return what ``parse`` makes of the sound replies among rows, by key.
 
@@ -101,12 +104,14 @@ def parsed(
     common : dict
         Values made so far, by the reply's text without its time. The replies of a run are often a
         handful of different ones, and each of these is read and parsed once.
+    bad : set
+        Gets the keys of rows that are not sound.
     """
     values = {}
     for key, check, text in rows:
         try:
             if checksum(key, text) != check:
-                continue
+                raise ValueError("checksum")
             head = head_of(text)
             if head in common:
                 value = common[head]
@@ -115,7 +120,8 @@ def parsed(
                 if head is not None and len(common) < _MOST_COMMON:
                     common[head] = value
         except (ValueError, AttributeError):
-            continue  # not what this package writes
+            bad.add(key)  # not what this package writes
+            continue
         if value is not None:
             values[key] = value
     return values
@@ -126,9 +132,10 @@ def pick_as(
     keys: list[str],
     parse: Callable[[Reply], T | None],
     common: dict[str | None, T | None],
+    bad: set[str],
 ) -> dict[str, T]:
     """Return what ``parse`` makes of the replies under at most ``CHUNK`` keys."""
-    return parsed(pick(connection, keys), parse, common)
+    return parsed(pick(connection, keys), parse, common, bad)
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sklfusion.exceptions import CacheError
 from sklfusion.llm._types import Reply
-from sklfusion.replies import _exchange, _leases, _repair, _rows
+from sklfusion.replies import _exchange, _leases, _rows
 from sklfusion.replies._codec import decode_reply, encode_reply
-from sklfusion.replies._connections import ConnectionPool, DamagedStore
+from sklfusion.replies._file import StoreFile
 from sklfusion.replies._keys import check_key
 from sklfusion.replies._rows import Ticket, chunks, read, read_all, sound, write
 
 T = TypeVar("T")
 
-_SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 
-
-class ReplyStore:
+class ReplyStore(StoreFile):
     """Replies of language models, kept for good.
 
     Every reply is committed before :meth:`put` returns. Nothing is ever evicted, nothing is
@@ -76,17 +72,9 @@ class ReplyStore:
         read_only: bool = False,
         clock: _leases.Clock | None = None,
     ):
-        if durability not in _SYNCHRONOUS:
-            raise ValueError(f"durability={durability!r}; use 'process' or 'power'.")
-        self.path = Path(path).absolute()
-        self.durability = durability
-        self.read_only = read_only
+        super().__init__(path, durability, read_only)
         self._clock = clock or _leases.system_clock()
-        self._pool = ConnectionPool(
-            self.path, synchronous=_SYNCHRONOUS[durability], read_only=read_only
-        )
         self._waiting: list[Ticket] = []
-        weakref.finalize(self, self._pool.close)
 
     def __repr__(self) -> str:
         return f"ReplyStore({str(self.path)!r}, durability={self.durability!r})"
@@ -99,10 +87,6 @@ class ReplyStore:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the connections of this process. A later call opens them again."""
-        self._pool.close()
 
     def open(self) -> ReplyStore:
         """Open the file now, so that a fault shows before anything is paid.
@@ -126,9 +110,12 @@ class ReplyStore:
             Keys made by :func:`~sklfusion.replies.request_key`. Read in chunks, about 10
             microseconds each.
         """
+        self._look()
         found: dict[str, Reply] = {}
+        bad: set[str] = set()
         for chunk in chunks(_distinct(keys)):
-            found.update(self._run(partial(read, keys=chunk)))
+            found.update(self._run(partial(read, keys=chunk, bad=bad)))
+        self._tell(bad)
         return found
 
     def get_as(self, keys: Iterable[str], parse: Callable[[Reply], T | None]) -> dict[str, T]:
@@ -142,13 +129,18 @@ class ReplyStore:
             From a Reply to a value, or to None to leave it out. Called once for all replies that
             differ only in ``created``, so it must not use that field; their values are one object.
         """
+        self._look()
         common: dict[str | None, T | None] = {}
+        bad: set[str] = set()
         wanted = dict.fromkeys(keys)
-        if self._run(partial(_rows.scan_pays, count=len(wanted))):
-            return self._run(lambda c: _rows.parsed(_rows.scan(c, wanted), parse, common))
         found: dict[str, T] = {}
-        for chunk in chunks(wanted):
-            found |= self._run(partial(_rows.pick_as, keys=chunk, parse=parse, common=common))
+        if self._run(partial(_rows.scan_pays, count=len(wanted))):
+            found = self._run(lambda c: _rows.parsed(_rows.scan(c, wanted), parse, common, bad))
+        else:
+            pick = partial(_rows.pick_as, parse=parse, common=common, bad=bad)
+            for chunk in chunks(wanted):
+                found |= self._run(partial(pick, keys=chunk))
+        self._tell(bad)
         return found
 
     def put(self, key: str, reply: Reply, owner: str | None = None) -> Reply:
@@ -223,6 +215,7 @@ class ReplyStore:
             The keys whose leases are now held by ``owner``.
         """
         self._refuse_if_read_only()
+        self._look(paying=True)
         won: set[str] = set()
         for chunk in chunks(_distinct(keys)):
 
@@ -307,13 +300,10 @@ class ReplyStore:
     def verify(self) -> dict[str, Any]:
         """Check every page and every value; see ``ok``, ``replies``, ``unusable``, ``problems``.
 
-        Reads the whole file (about 10 seconds for a million replies) and changes nothing.
+        Reads the whole file (about 10 seconds for a million replies) and changes nothing. Of a
+        damaged file the replies that are sound are counted.
         """
-        try:
-            with self._pool.connection() as connection:
-                return _exchange.check(connection)
-        except DamagedStore as damage:
-            return {"ok": False, "replies": None, "unusable": None, "problems": [damage.reason]}
+        return _exchange.verify(self._pool, self.path, self._damage)
 
     def export(self, path: Path | str) -> int:
         """Write all sound replies to a JSON Lines file (``.gz`` compresses); return their number.
@@ -330,10 +320,17 @@ class ReplyStore:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield (key, JSON text) of every sound reply, sorted by key."""
+        self._look(paying=True)
         last = ""
+        bad: set[str] = set()
         while batch := self._run(partial(read_all, after=last)):
-            yield from ((key, value) for key, check, value in batch if sound(key, check, value))
+            for key, check, value in batch:
+                if sound(key, check, value):
+                    yield key, value
+                else:
+                    bad.add(key)
             last = batch[-1][0]
+        self._tell(bad)
 
     def insert(self, rows: Iterable[tuple[str, str]]) -> int:
         """Store (key, JSON text) pairs made by :func:`encode_reply`; return how many were new."""
@@ -344,50 +341,6 @@ class ReplyStore:
             with self._pool.write_lock:
                 added += self._run(partial(write, batch=batch), locked=True)
         return added
-
-    # ------------------------------------------------------------------------------ plumbing
-
-    def _refuse_if_read_only(self) -> None:
-        if self.read_only:
-            raise CacheError(
-                f"The reply store {self.path} is read-only, so new replies could not be kept. "
-                "Make its folder writable, or pass another memory=."
-            )
-
-    def _transact(self, action: Callable[[Any], T]) -> T:
-        def body(connection: Any) -> T:
-            connection.execute("BEGIN IMMEDIATE")
-            result = action(connection)
-            connection.execute("COMMIT")
-            return result
-
-        with self._pool.write_lock:
-            return self._run(body, locked=True)
-
-    def _run(self, action: Callable[[Any], T], *, locked: bool = False) -> T:
-        """Return ``action(connection)``; a damaged file is repaired once and asked again."""
-        try:
-            with self._pool.connection() as connection:
-                return action(connection)
-        except DamagedStore as damage:
-            with self._held(locked):
-                _repair.repair(self.path, self._pool, damage)
-        try:
-            with self._pool.connection() as connection:
-                return action(connection)
-        except DamagedStore as damage:
-            raise CacheError(
-                f"The reply store {self.path} was repaired and is damaged again "
-                f"({damage.reason}). Check the disk."
-            ) from None
-
-    @contextmanager
-    def _held(self, already: bool) -> Iterator[None]:
-        if already:
-            yield
-        else:
-            with self._pool.write_lock:
-                yield
 
 
 def _reopen(path: str, durability: str, read_only: bool) -> ReplyStore:
