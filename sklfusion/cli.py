@@ -13,7 +13,7 @@ except ImportError:  # reported by main(), where it can be told to the user
     typer = None
 
 from sklfusion._optional import import_optional
-from sklfusion.exceptions import CacheError, SklFusionError
+from sklfusion.exceptions import SklFusionError
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 if typer is not None:
@@ -62,7 +62,8 @@ if typer is not None:
     _Label = Annotated[str, typer.Option(help="Column of the labels.")]
     _LLM = Annotated[str, typer.Option(help="provider/model, or local/smollm2-135m.")]
     _Memory = Annotated[
-        Path | None, typer.Option(help="Folder that keeps replies, so that none is paid twice.")
+        Path | None,
+        typer.Option(help="Folder that keeps replies, so that none that arrived is paid twice."),
     ]
 
     @app.command()
@@ -72,14 +73,22 @@ if typer is not None:
         text: _Text = "text",
         label: _Label = "label",
         memory: _Memory = None,
+        prices: Annotated[
+            str | None,
+            typer.Option(help="Per million tokens: INPUT,OUTPUT or INPUT,OUTPUT,CACHED."),
+        ] = None,
+        classes: Annotated[
+            str | None, typer.Option(help="Classes, by commas, for a table without labels.")
+        ] = None,
     ):
         """Price the LLM calls of a table, knowing what is cached. Sends nothing."""
         from sklfusion.scoring import LLMScorer
 
-        frame = read_table(table, [text, label])
-        classes = sorted(frame[label].unique().tolist())
+        frame = read_table(table, [text] if classes else [text, label])
+        names = split_list(classes) if classes else sorted(frame[label].unique().tolist())
+        numbers = None if prices is None else split_list(prices)
         # uncalibrated: calibration would have to score the texts first
-        scorer = LLMScorer(llm, classes=classes, memory=memory, calibrate=False)
+        scorer = LLMScorer(llm, classes=names, memory=memory, prices=numbers, calibrate=False)
         texts = frame[text].tolist()
         _print_pairs(scorer.fit(texts).estimate(texts))
 
@@ -163,14 +172,10 @@ if typer is not None:
     _Location = Annotated[Path, typer.Argument(help="The folder given as memory=.")]
 
     def _open_existing(location):
-        """Open a store that is there; a command that only looks must not create one."""
+        """Open a store that is there; a command that only looks creates and repairs nothing."""
         from sklfusion.replies import open_store
 
-        if not location.is_dir():
-            raise CacheError(
-                f"{location} is not a folder. Give the path that was passed as memory=."
-            )
-        return open_store(location)
+        return open_store(location, read_only=True)
 
     @cache_app.command("info")
     def cache_info(location: _Location):
@@ -211,6 +216,11 @@ if typer is not None:
 
 
 _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
+
+
+def split_list(said):
+    """Return the parts of an option between its commas."""
+    return [part.strip() for part in said.split(",") if part.strip()]
 
 
 def check_source(path, writer=None):

@@ -163,3 +163,40 @@ def test_fit_and_predict_from_the_shell(table, tmp_path):
     frame = pd.read_csv(out)
     assert list(frame.columns) == ["text", "label", "p_Health", "p_Sports"]
     assert (frame["label"] == pd.read_csv(table)["label"]).mean() > 0.8
+
+
+@pytest.mark.parametrize("command", [["info"], ["verify"], ["export"]])
+def test_looking_at_a_folder_without_a_store_makes_none(tmp_path, command):
+    """A folder that is there but holds no replies stays as it is."""
+    more = [str(tmp_path / "out.jsonl")] if command == ["export"] else []
+    done = run("cache", *command, str(tmp_path), *more)
+    assert done.returncode == 1
+    assert "There is no reply store" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_at_a_damaged_store_repairs_nothing(store, tmp_path):
+    """The sound replies are counted and exported; the file stays as it is."""
+    path = store / "replies" / "replies.sqlite"
+    with path.open("r+b") as file:
+        file.write(bytes(100))
+    before = path.read_bytes()
+    done = run("cache", "verify", str(store))
+    assert (done.returncode, "replies: 1" in done.stdout) == (1, True), done.stdout
+    assert "replies: 1" in run("cache", "info", str(store)).stdout
+    assert "1 replies" in run("cache", "export", str(store), str(tmp_path / "out.jsonl")).stdout
+    assert path.read_bytes() == before
+
+
+def test_estimate_takes_prices_and_a_table_without_labels(table):
+    """A table to be labelled has no labels yet; the classes and prices are named."""
+    import pandas as pd
+
+    pd.read_csv(table)[["text"]].to_csv(table, index=False)
+    args = ["--llm", "openai/gpt-5-nano", "--classes", "Sports, Health", "--prices", "0.05,0.4"]
+    done = run("estimate", str(table), *args)
+    assert done.returncode == 0, done.stderr
+    cost = next(line for line in done.stdout.splitlines() if " cost:" in line)
+    assert float(cost.split(":")[1]) > 0
+    wrong = run("estimate", str(table), *args[:-1], "cheap")
+    assert "prices=" in wrong.stderr

@@ -222,6 +222,24 @@ def test_memory_that_is_a_dangling_link_is_refused(tmp_path):
         open_store(tmp_path / "cache")
 
 
+@pytest.mark.parametrize(
+    "name", ["a\0b", "n" * 300, "/".join(["n" * 200] * 25), "loop", "~nobody!"]
+)
+def test_memory_that_no_path_can_be_is_refused(tmp_path, name):
+    """NUL, names that are too long, a loop of links, the home of nobody: one CacheError."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(CacheError, match="memory"):
+        open_store(name if name[0] == "~" else f"{tmp_path}/{name}")
+
+
+def test_a_store_that_is_no_file_is_refused(tmp_path):
+    """A pipe in its place would block the run for ever."""
+    (tmp_path / "replies").mkdir()
+    os.mkfifo(tmp_path / "replies" / "replies.sqlite")
+    with pytest.raises(CacheError, match="is no file"):
+        open_store(tmp_path)
+
+
 def test_memory_of_another_type_is_refused():
     """The message says what memory may be."""
     with pytest.raises(TypeError, match=r"memory is int; it must be None, a folder or a joblib"):

@@ -9,11 +9,11 @@ import hashlib
 import os
 import sqlite3
 import warnings
-from contextlib import closing
-from pathlib import Path
+from contextlib import closing, suppress
 
 import numpy as np
 
+from sklfusion._memory import is_there, memory_folder, require_folder, warn_about
 from sklfusion.exceptions import CacheError, CacheWarning
 
 _FORMAT = 1
@@ -23,20 +23,15 @@ _TIMEOUT = 60.0
 
 def open_cache(memory):
     """Return a `VectorCache` for ``memory`` (None, a path, or a joblib.Memory), or None."""
-    if memory is None:
+    folder = memory_folder(memory)
+    if folder is None:
         return None
-    location = memory if isinstance(memory, str | os.PathLike) else _location(memory)
-    if location is None:
-        return None
-    return VectorCache(Path(location).expanduser().absolute() / "embeddings" / "vectors.sqlite")
-
-
-def _location(memory):
-    if not hasattr(memory, "location"):
-        raise TypeError(
-            f"memory is {type(memory).__name__}; it must be None, a folder or a joblib.Memory."
-        )
-    return memory.location
+    folder = folder / "embeddings"
+    path = folder / "vectors.sqlite"
+    if require_folder(folder.parent) and require_folder(folder):
+        is_there(path)
+        warn_about(folder, path, "vectors")
+    return VectorCache(path)
 
 
 def text_key(space, text):
@@ -145,6 +140,8 @@ class VectorCache:
                         found[i] = np.isfinite(vectors[i]).all()
 
     def _connect(self):
+        with suppress(OSError):  # SQLite says it better
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self.path, timeout=_TIMEOUT)
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -170,7 +167,8 @@ class VectorCache:
         """Make the folder; False if it does not exist and cannot be made."""
         folder = self.path.parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             if not folder.parent.is_dir():
                 raise CacheError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import warnings
 import weakref
 from pathlib import Path
 from typing import Any
 
+from sklfusion._memory import is_there, memory_folder, require_folder, warn_about
 from sklfusion.exceptions import CacheError, CacheWarning
 from sklfusion.replies._connections import on_network
 from sklfusion.replies._store import ReplyStore
@@ -42,17 +42,8 @@ def store_path(memory: Any) -> Path | None:
         A folder. A ``joblib.Memory`` stands for its ``location``, so that a path and a Memory on
         the same path share replies.
     """
-    if memory is None:
-        return None
-    if not isinstance(memory, str | os.PathLike):
-        if not hasattr(memory, "location"):
-            raise TypeError(
-                f"memory is {type(memory).__name__}; it must be None, a folder or a joblib.Memory."
-            )
-        memory = memory.location
-        if memory is None:
-            return None
-    return Path(memory).expanduser().absolute() / FOLDER / FILE
+    folder = memory_folder(memory)
+    return None if folder is None else folder / FOLDER / FILE
 
 
 def open_store(
@@ -91,7 +82,7 @@ def open_store(
         return None
     if not read_only:
         read_only = not _prepare_folder(path)
-    elif not path.exists():
+    elif not _require_file(path):
         raise CacheError(
             f"There is no reply store at {path}. Check memory=, or make it with "
             "`sklfusion cache import`."
@@ -109,28 +100,20 @@ def open_store(
 def _prepare_folder(path: Path) -> bool:
     """Make the folder of the store; return whether it can be written."""
     folder = path.parent
-    for part in (folder.parent, folder):
-        if part.is_symlink() and not part.exists():
-            raise CacheError(
-                f"memory leads to {part}, a link to {os.readlink(part)}, which does not exist. "
-                "Make that folder, or pass another memory=."
-            )
-        if part.exists() and not part.is_dir():
-            raise CacheError(
-                f"memory leads to {part}, which is a file; it must be a folder. "
-                "Pass another memory=."
-            )
+    require_folder(folder.parent)
+    require_folder(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise CacheError(
             f"The folder {folder} cannot be created: {error.strerror or error}. "
             "Pass a memory= that you may write to."
         ) from None
-    if os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK)):
+    there = _require_file(path)
+    if os.access(folder, os.W_OK) and (not there or os.access(path, os.W_OK)):
         return True
-    if path.exists():
+    if there:
         return False
     raise CacheError(
         f"The folder {folder} cannot be written and holds no replies. "
@@ -138,23 +121,18 @@ def _prepare_folder(path: Path) -> bool:
     )
 
 
+def _require_file(path: Path) -> bool:
+    """Tell whether a file is there; CacheError if it is a folder, a pipe or a loop of links."""
+    if not is_there(path):
+        return False
+    if not path.is_file():
+        raise CacheError(f"{path} is in the place of the reply store and is no file. Move it.")
+    return True
+
+
 def _warn_about(path: Path) -> None:
-    """Warn about a folder in which somebody else can plant or read replies."""
-    status = path.parent.stat()
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        warnings.warn(
-            f"The folder of replies {path.parent} belongs to another user (uid "
-            f"{status.st_uid}), who can change the answers in it.",
-            CacheWarning,
-            stacklevel=4,
-        )
-    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        warnings.warn(
-            f"Other users may write to the folder of replies {path.parent} and so change the "
-            f"answers in it. Close it with: chmod 700 {path.parent}",
-            CacheWarning,
-            stacklevel=4,
-        )
+    """Warn about a folder in which somebody else can plant replies, or SQLite is not at ease."""
+    warn_about(path.parent, path, "answers")
     if on_network(path):
         warnings.warn(
             f"{path.parent} lies on a network file system, where SQLite is slower and locks are "

@@ -2,6 +2,7 @@
 
 from scorecard.rows import (  # noqa: F401 - importing a module registers its rows
     cache,
+    damage,
     estimators,
     labels,
     network,

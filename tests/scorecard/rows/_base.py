@@ -28,6 +28,7 @@ FAMILIES = {
     "P": 10,  # processes and signals
     "S": 14,  # secrets and hostile content
     "E": 9,  # the contract of an estimator
+    "D": 6,  # damaged stores, unreadable answers, budgets, what lies on the disk
 }
 #: Rows for the night or for a release, not for every run.
 NIGHTLY = {"N32", "N33", "C19", "C20", "P08", "E07", "E08", "E09"}
