@@ -191,8 +191,8 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         return votes @ self.confusion_
 
     def _fit_probe(self, X, soft):
-        from sklfusion.fusion._linear import smoothed_log_prior
         from sklfusion.fusion._probe import fit_probe
+        from sklfusion.fusion._problem import Problem
 
         self._mean = X.mean(axis=0)
         centred = X - self._mean
@@ -201,10 +201,10 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         n = len(X)
         folds = check_random_state(self.random_state).permutation(n) % min(_N_FOLDS, n)
         family = "sigmoid" if self.multilabel_ else "softmax"
-        weights = np.ones(n)
-        prior = smoothed_log_prior(soft, weights, family)
-        probe = fit_probe(centred * self._scale, soft, weights, folds, prior, family)
-        self._coef, self._bias, self.penalty_ = probe.coef, probe.bias + prior, probe.penalty
+        problem = Problem(soft, np.ones(n), folds, family)
+        probe = fit_probe(centred * self._scale, problem)
+        self._coef, self.penalty_ = probe.coef, probe.penalty
+        self._bias = probe.bias + problem.log_prior
 
     def predict_proba(self, X):
         """Return the student's probabilities, columns as ``classes_``.

@@ -3,17 +3,15 @@
 import numpy as np
 import pytest
 from _fusion_data import make_labels, make_rows
-from scipy.integrate import trapezoid
-from scipy.special import expit, log_expit, softmax
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import cross_val_score
 
 from sklfusion import FusionClassifier
-from sklfusion.fusion import _evidence, _probe
-from sklfusion.fusion._anchored import prior_trust
-from sklfusion.fusion._folds import assign_folds, level_masks
+from sklfusion.fusion import _probe, _votes
 from sklfusion.fusion._inputs import Inputs
-from sklfusion.fusion._linear import fit_grouped, mean_loss, smoothed_log_prior
+from sklfusion.fusion._problem import Problem
+from sklfusion.fusion._trust import fit_trust, trust_prior
 
 TRAIN = 300
 
@@ -127,8 +125,8 @@ def test_one_good_llm_among_bad_ones_is_found():
     assert clf.score(X[300:], y[300:]) > 0.8
 
 
-def test_guard_takes_the_plain_mlp_where_only_it_can_see():
-    """A class that is a product of embedding columns is beyond linear evidence."""
+def test_the_residual_stays_where_only_it_can_see():
+    """A class that is a product of embedding columns is beyond any sum of evidence."""
     rng = np.random.default_rng(0)
     E = rng.normal(size=(1100, 3))
     y = (E[:, 0] * E[:, 1] > 0).astype(int)
@@ -136,11 +134,19 @@ def test_guard_takes_the_plain_mlp_where_only_it_can_see():
     params = {"random_state": 0, "lr": 1e-2, "max_epochs": 40}
     X = np.hstack([E, votes])
     clf = FusionClassifier(residual=True, **params).fit(X[:600], y[:600])
-    assert clf.chosen_ in ("concat", "anchored+residual")
+    assert clf.chosen_ == "anchored+residual"
     assert clf.score(X[600:], y[600:]) > 0.8
-    anchored = FusionClassifier(guard=False, residual=False, **params).fit(X[:600], y[:600])
+    anchored = FusionClassifier(**params).fit(X[:600], y[:600])
     assert anchored.score(X[600:], y[600:]) < 0.7
-    assert clf.oof_scores_[clf.chosen_] < clf.oof_scores_["anchored"]
+    assert clf.oof_scores_["anchored+residual"] < clf.oof_scores_["anchored"]
+
+
+def test_the_residual_goes_where_it_has_nothing_to_add():
+    """Where the sources say all there is, the MLP's gain is noise and is left out."""
+    X, y = make_rows(900, accuracy=0.8, signal=0.4)
+    clf = FusionClassifier(residual=True, random_state=0, max_epochs=20).fit(X[:300], y[:300])
+    assert clf.chosen_ == "anchored"
+    assert "residual" not in clf.contributions(X)
 
 
 @pytest.mark.parametrize(
@@ -164,39 +170,36 @@ def test_with_twenty_rows_the_better_part_is_nearly_kept(accuracy, signal, cost)
     assert np.mean(margins) > -cost
 
 
-def test_the_encoder_starts_with_its_part_of_what_both_explain():
-    """Little beside an LLM that explains the classes, everything beside one that explains none."""
-    Y = np.eye(2)[np.arange(40) % 2]
-    weights, offset = np.ones(40), np.log([0.5, 0.5])
-    good, nothing = 2.0 * Y, np.zeros((40, 2))
-
-    def start(encoder, llm):
-        evidence = np.stack([encoder, llm])
-        return prior_trust(evidence, ("proba", "llm"), offset, Y, weights, "softmax").tolist()
-
-    assert start(good, -good)[0] == 1.0  # what is worse than nothing explains nothing
-    assert start(good, nothing)[0] > 0.85
-    assert start(good, good)[0] == pytest.approx(0.5, abs=0.05)
-    assert start(nothing, good)[0] < 0.15
-    assert start(nothing, good)[1] == 1.0
+@pytest.mark.parametrize(("n_encoder", "n_llm"), [(1, 1), (1, 4), (2, 1), (1, 0), (0, 3)])
+def test_trusts_start_at_the_llm_at_its_word_and_half_an_encoder(n_encoder, n_llm):
+    """Sources of one kind divide their trust; an encoder without an LLM has it all."""
+    means, precisions = trust_prior([True] * n_encoder + [False] * n_llm)
+    assert means[:n_encoder].sum() == pytest.approx((0.5 if n_llm else 1.0) * (n_encoder > 0))
+    assert (means[n_encoder:] ** 2).sum() == pytest.approx(float(n_llm > 0))
+    assert (precisions > 0).all()
 
 
-def test_what_a_probe_explains_of_few_rows_says_little():
-    """On 20 rows it raises the first trust less than recorded probabilities do."""
+def test_no_trust_is_negative():
+    """A source that speaks against the truth is silenced, not turned round."""
+    rng = np.random.default_rng(0)
+    Y = np.eye(2)[rng.integers(2, size=200)]
+    problem = Problem(Y, np.ones(200), np.arange(200) % 5, "softmax")
+    sources = np.stack([2 * Y - 1, 1 - 2 * Y])
+    trust = fit_trust(sources, [True, False], problem)
+    assert trust.weights[0] > 1
+    assert trust.weights[1] == 0
 
-    def gained(n):
-        Y = np.eye(2)[np.arange(n) % 2]
-        weights, offset = np.ones(n), np.log([0.5, 0.5])
 
-        def start(kind, probe):
-            evidence = np.stack([probe, Y])
-            return prior_trust(evidence, (kind, "llm"), offset, Y, weights, "softmax")[0]
+def test_trust_moves_from_its_start_as_rows_come_in():
+    """With few rows of an LLM that is always wrong its trust stays near 1, with many it goes."""
 
-        rise = {kind: start(kind, 2.0 * Y) - start(kind, 0 * Y) for kind in ("probe", "proba")}
-        return rise["probe"] / rise["proba"]
+    def found(n):
+        Y = np.eye(2)[np.random.default_rng(1).integers(2, size=n)]
+        problem = Problem(Y, np.ones(n), np.arange(n) % 5, "softmax")
+        return fit_trust(np.stack([0.5 - Y]), [False], problem).weights[0]
 
-    assert gained(20) < 0.75
-    assert gained(2000) > 0.9
+    assert found(10) > 0.5
+    assert found(2000) == 0
 
 
 def test_two_wrong_votes_do_not_silence_a_label():
@@ -206,38 +209,22 @@ def test_two_wrong_votes_do_not_silence_a_label():
     Z = Y.copy()
     Y[:, 0] = Z[:, 0] = 0
     Z[:2, 0] = 1
-    prior = smoothed_log_prior(Y, np.ones(24), "sigmoid")
-    found = _evidence._fit_vote_rates(Z, np.arange(8), Y, np.ones(24), prior)
-    voted = prior + found.bias + np.diag(found.coef)
+    problem = Problem(Y, np.ones(24), np.arange(24) % 5, "sigmoid")
+    found = _votes.fit_evidence(6 * Z - 3, np.ones(24, bool), np.arange(8), problem)
+    voted = problem.log_prior + found.bias + np.diag(found.coef)
     assert voted[0] > 0
     assert (voted[1:] > 0).all()
-
-
-def test_few_rows_get_no_mixing_matrix():
-    """One label's vote tells another label: used from 100 rows on, mostly noise below that."""
-    rng = np.random.default_rng(0)
-    first = (rng.random(300) < 0.5).astype(int)
-    Y = np.column_stack([first, np.where(rng.random(300) < 0.95, first, 1 - first)])
-    votes = np.column_stack(
-        [np.where(rng.random(300) < 0.95, first, 1 - first), rng.random(300) < 0.5]
-    )
-    X = np.hstack([rng.normal(size=(300, 5)), votes])
-    params = {"random_state": 0, "guard": False, "score_columns": [5, 6]}
-    few = FusionClassifier(**params).fit(X[:90], Y[:90])
-    many = FusionClassifier(**params).fit(X[:200], Y[:200])
-    assert "mix" not in few.contributions(X)
-    assert "mix" in many.contributions(X)
 
 
 def test_the_probe_averages_over_penalties(monkeypatch):
     """Each penalty counts by its held-out likelihood, tempered, and by how usual it is."""
     rng = np.random.default_rng(3)
     A, Y = rng.normal(size=(24, 40)) / np.sqrt(40), np.eye(3)[np.arange(24) % 3]
-    folds, prior = np.arange(24) // 3 % 4, np.full(3, -np.log(3))
+    problem = Problem(Y, np.ones(24), np.arange(24) // 3 % 4, "softmax")
 
     def fit(penalties):
         monkeypatch.setattr(_probe, "PENALTIES", penalties)
-        return _probe.fit_probe(A, Y, np.ones(24), folds, prior, "softmax")
+        return _probe.fit_probe(A, problem)
 
     penalties = _probe.PENALTIES
     whole, single = fit(penalties), [fit((p,)) for p in penalties]
@@ -248,60 +235,6 @@ def test_the_probe_averages_over_penalties(monkeypatch):
     assert shares.max() < 0.5
     coef = np.tensordot(shares, [one.coef for one in single], 1)
     np.testing.assert_allclose(whole.coef, coef, atol=1e-2 * np.abs(coef).max())
-
-
-def test_every_fold_of_a_probe_weighs_the_classes_alike():
-    """Else what is learnt without a row speaks against its class; a class of one row cannot be."""
-    Y = np.eye(4)[np.r_[np.zeros(7, int), np.ones(4, int), 2, 2, 3]]
-    folds, weights = np.arange(len(Y)) % 5, np.linspace(0.5, 2, len(Y))
-    masks = level_masks(folds, weights, Y)
-    assert (masks[np.arange(len(Y)), folds] == 0).all()
-    np.testing.assert_allclose(masks[:, -1], weights)
-    per_class = masks.T @ Y
-    np.testing.assert_allclose(per_class[:, :3], np.tile((weights @ Y)[:3], (6, 1)))
-    assert per_class[folds[-1], 3] == 0
-
-
-def test_a_repeated_text_does_not_leave_one_row_to_speak_for_its_class():
-    """All copies share a fold; the row that is left for the others counts at most threefold."""
-    Y = np.eye(2)[np.r_[np.zeros(10, int), np.ones(10, int)]]
-    folds = np.r_[np.zeros(9, int), 1, np.arange(10) % 2]
-    assert level_masks(folds, np.ones(20), Y).max() == 3
-
-
-def test_log_evidence_is_the_integral_over_the_coefficients():
-    """Laplace's approximation against a quadrature, for one feature without a bias."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(12, 1))
-    Y = np.eye(2)[(x[:, 0] + rng.normal(size=12) > 0).astype(int)]
-    offset, ones, penalty = np.zeros((12, 2)), np.ones(12), 0.5
-    start = np.zeros((1, 1, 2))
-    W = fit_grouped(x, offset, Y, ones[:, None], "softmax", penalty, start)[:, 0, :]
-    found = _probe._log_evidence(x, offset, Y, ones, W, penalty)
-    v = np.linspace(-30, 30, 20001)  # the difference of the two columns
-    sign = np.where(Y[:, 1] > 0, 1, -1)[:, None]
-    log_joint = log_expit(sign * x * v).sum(axis=0) - penalty / 4 * v**2
-    log_joint += 0.5 * np.log(penalty / 4 / np.pi)
-    assert abs(found - np.log(trapezoid(np.exp(log_joint), v))) < 0.1
-
-
-def test_a_probe_of_two_classes_loses_less_where_the_embedding_hardly_knows_them(monkeypatch):
-    """Than by held-out likelihood alone, whose luckiest penalties do worst on other rows."""
-    by_both = [weak_probe_share(seed) for seed in range(20)]
-    monkeypatch.setattr(_probe, "_EVIDENCE_ROWS", 1e-9)
-    by_held_out = [weak_probe_share(seed) for seed in range(20)]
-    assert np.mean(by_both) > np.mean(by_held_out) + 0.005
-
-
-def weak_probe_share(seed, n=50, d=300):
-    """Share of the log-loss of other rows that a probe on ``n`` rows of two classes explains."""
-    rng = np.random.default_rng(seed)
-    A = rng.normal(size=(n + 1000, d)) / np.sqrt(d)
-    signal = A @ rng.normal(size=d)
-    Y = np.eye(2)[(rng.random(len(A)) < expit(2 * signal)).astype(int)]
-    folds, prior = assign_folds(A[:n], Y[:n], "softmax", 10, rng), np.full(2, -np.log(2))
-    probe = _probe.fit_probe(A[:n], Y[:n], np.ones(n), folds, prior, "softmax")
-    return 1 - mean_loss(probe.evidence(A[n:]), Y[n:], np.ones(1000), prior, "softmax") / np.log(2)
 
 
 def test_embedding_columns_share_one_scale_within_a_band():

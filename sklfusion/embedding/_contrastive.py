@@ -8,7 +8,7 @@ model, a convex problem that needs neither epochs nor rows to watch them.
 import numpy as np
 import torch
 
-from sklfusion.fusion._linear import fit_grouped, smoothed_log_prior
+from sklfusion._logistic import fit_grouped, smoothed_log_prior
 
 #: Precision of the head's coefficients on vectors of length 1 (1 / C of a logistic regression).
 _HEAD_PRECISION = 0.1

@@ -30,7 +30,7 @@ def check_options(est):
             raise ValueError(
                 f"{name} got {option}={getattr(est, option)!r}; it must be one of {allowed}."
             )
-    for option, low in (("max_epochs", 1), ("n_iter_no_change", 1), ("n_folds", 2)):
+    for option, low in (("max_epochs", 1), ("n_iter_no_change", 1)):
         value = getattr(est, option)
         if not isinstance(value, numbers.Integral) or value < low:
             raise ValueError(f"{name} got {option}={value!r}; it needs an integer >= {low}.")

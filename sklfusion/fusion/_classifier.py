@@ -13,8 +13,6 @@ from sklfusion.fusion._columns import find_columns
 from sklfusion.fusion._cut import apply_cut, choose_cut
 from sklfusion.fusion._inputs import Inputs, split_encoder
 
-_MLP_FROM = 1000  # rows from which residual="auto" tries the MLPs
-
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):
     """Fuse encoder features with LLM scores into one classifier.
@@ -51,13 +49,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Its non-linearity.
     dropout : float, default=0.1
         Its dropout rate.
-    residual : bool or "auto", default="auto"
-        Whether anchored fusion tries a residual MLP; it is kept only if it lowers the
-        out-of-fold log-loss by more than two standard errors. ``"auto"`` tries from 1,000 rows on.
-    guard : bool, default=True
-        Whether the LLMs alone, the encoder alone and (where the residual is tried) the plain MLP
-        compete with anchored fusion on out-of-fold log-loss. Anchored fusion stays unless
-        one of them is better by more than two paired standard errors.
+    residual : bool, default=False
+        Whether anchored fusion tries a residual MLP, for what no sum of evidence can say; it is
+        kept only if it lowers the out-of-fold log-loss by more than two standard errors.
     lr : float, default=1e-3
         Learning rate of AdamW.
     weight_decay : float, default=0.01
@@ -72,8 +66,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Share of rows in that split; with fewer than 4 such rows there is none.
     n_iter_no_change : int, default=10
         Epochs without improvement before training ends.
-    n_folds : int, default=5
-        Folds of everything learnt out of fold (at least 10 up to 60 rows).
     threshold : "auto" or float, default="auto"
         Cut of multi-label predictions. ``"auto"`` chooses a shared cut for exact match on
         out-of-fold probabilities, and gives empty sets their likeliest label when no training
@@ -151,8 +143,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         hidden_layer_sizes=(64, 32),
         activation="relu",
         dropout=0.1,
-        residual="auto",
-        guard=True,
+        residual=False,
         lr=1e-3,
         weight_decay=0.01,
         max_epochs=100,
@@ -160,7 +151,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         early_stopping=True,
         validation_fraction=0.1,
         n_iter_no_change=10,
-        n_folds=5,
         threshold="auto",
         class_weight=None,
         random_state=None,
@@ -178,7 +168,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.activation = activation
         self.dropout = dropout
         self.residual = residual
-        self.guard = guard
         self.lr = lr
         self.weight_decay = weight_decay
         self.max_epochs = max_epochs
@@ -186,7 +175,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
-        self.n_folds = n_folds
         self.threshold = threshold
         self.class_weight = class_weight
         self.random_state = random_state
@@ -271,9 +259,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         if self.fusion == "concat" or not self.inputs_.blocks:
             fitted = fit_concat(self.inputs_, inputs, Y, weights, self._family, settings, rng)
         else:
-            mlp = len(Y) >= _MLP_FROM if self.residual == "auto" else self.residual
             arguments = (X, self.inputs_, inputs, Y, weights, self._family, settings, rng)
-            fitted = fit_anchored(*arguments, mlp=mlp, guard=self.guard)
+            fitted = fit_anchored(*arguments, residual=self.residual)
         self.net_ = fitted.net
         self.chosen_ = fitted.chosen
         self.source_names_ = fitted.source_names
@@ -436,8 +423,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         dict of str to ndarray of shape (n, K)
-            ``"prior"``, one entry per source, and ``"mix"`` and ``"residual"`` where there are
-            such. They sum to the logits.
+            ``"prior"``, one entry per source, and ``"residual"`` where there is one. They sum to
+            the logits.
 
         Raises
         ------

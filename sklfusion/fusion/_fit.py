@@ -4,15 +4,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.special import expit
 
-from sklfusion.fusion._anchored import beats, fit_trust
-from sklfusion.fusion._cut import apply_cut, choose_cut
-from sklfusion.fusion._evidence import fit_evidence
+from sklfusion._logistic import row_losses
 from sklfusion.fusion._folds import assign_folds
-from sklfusion.fusion._linear import row_losses, smoothed_log_prior
 from sklfusion.fusion._net import forward, make_net, train
 from sklfusion.fusion._probe import fit_probe
+from sklfusion.fusion._problem import Problem
+from sklfusion.fusion._trust import fit_trust
+from sklfusion.fusion._votes import fit_evidence
+
+#: Folds of everything that is learnt out of fold.
+N_FOLDS = 5
+#: Folds in which an MLP is judged: fewer, since each takes a training.
+_MLP_FOLDS = 3
+#: Paired standard errors by which the residual MLP must lower the out-of-fold log-loss.
+_MARGIN = 2.0
+#: Steps per epoch that batch_size="auto" aims at, within these bounds of rows per step.
+_STEPS, _BATCH_BOUNDS = 8, (16, 256)
+#: Fewer rows than this cannot watch for early stopping.
+_LEAST_WATCHING = 4
 
 
 @dataclass
@@ -29,7 +39,6 @@ class Settings:
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int
-    n_folds: int
     device: str
     verbose: int
     net_params: dict | None
@@ -50,7 +59,7 @@ class Fitted:
 def _net(settings, module_params, family, n_rows, seed, watched):
     size = settings.batch_size
     if size == "auto":
-        size = int(np.clip(n_rows // 8, 16, 256))
+        size = int(np.clip(n_rows // _STEPS, *_BATCH_BOUNDS))
     return make_net(
         {
             "hidden_layer_sizes": settings.hidden_layer_sizes,
@@ -75,7 +84,7 @@ def _net(settings, module_params, family, n_rows, seed, watched):
 def _watch_rows(inputs, Y, family, settings, rng):
     """Rows that watch for early stopping, or None when there are too few to spare."""
     n = len(Y)
-    if not settings.early_stopping or n * settings.validation_fraction < 4:
+    if not settings.early_stopping or n * settings.validation_fraction < _LEAST_WATCHING:
         return None
     n_folds = max(2, round(1 / settings.validation_fraction))
     rows = np.hstack([inputs["encoder"], inputs["codes"]])
@@ -93,16 +102,6 @@ def _finish(net):
     net.module_.to("cpu").double().eval()
     net.device = "cpu"
     return net
-
-
-def module_shape(inputs, fitted_inputs, n_classes):
-    """Constructor arguments of `FusionMLP` that the data decide."""
-    return {
-        "n_encoder": inputs["encoder"].shape[1],
-        "block_sizes": fitted_inputs.block_sizes(n_classes),
-        "n_classes": n_classes,
-        "input_scale": fitted_inputs.input_scale(inputs),
-    }
 
 
 def fit_concat(fitted_inputs, inputs, Y, weights, family, settings, rng):
@@ -155,8 +154,8 @@ class _Trainer:
         return net
 
     def held_out(self, folds, shape, offset=None):
-        """Logits of each row from a net that did not see it; three folds compare well enough."""
-        merged = folds % 3
+        """Logits of each row from a net that did not see it; few folds compare well enough."""
+        merged = folds % _MLP_FOLDS
         logits = np.empty_like(self.Y)
         for fold in np.unique(merged):
             net = self.fit(np.flatnonzero(merged != fold), shape, offset)
@@ -171,60 +170,33 @@ class _Trainer:
 
 @dataclass
 class _Sources:
-    """Out-of-fold evidence of every source, and what a mixing matrix may use."""
+    """What each source says, in the order of `source_names`."""
 
     parts: list
-    evidence: np.ndarray
-    mixing: np.ndarray
-    kinds: np.ndarray
-    log_prior: np.ndarray
+    is_encoder: np.ndarray
+
+    @property
+    def evidence(self):
+        """Out-of-fold evidence of every source, shape (J, n, K)."""
+        return np.stack([part.oof_evidence for part in self.parts])
 
 
-def _fit_sources(X, fitted_inputs, inputs, Y, weights, folds, family):
-    log_prior = smoothed_log_prior(Y, weights, family)
-    parts, mixing = [], []
+def _fit_sources(X, fitted_inputs, inputs, problem):
+    parts, is_encoder = [], list(fitted_inputs.is_encoder)
     if len(fitted_inputs.encoder):
-        probe = fit_probe(inputs["encoder"], Y, weights, folds, log_prior, family)
-        parts.append(probe)
-        mixing.append(probe.oof_evidence)
+        parts.append(fit_probe(inputs["encoder"], problem))
+        is_encoder.insert(0, True)
     for block, own in zip(fitted_inputs.blocks, fitted_inputs.is_encoder, strict=True):
         scores, answered = fitted_inputs.scores(X, block)
-        mapping = block.mapping if family == "softmax" else np.arange(Y.shape[1])
+        by_class = problem.family == "sigmoid"
+        mapping = np.arange(problem.Y.shape[1]) if by_class else block.mapping
         coding = "score" if own else None
-        parts.append(
-            fit_evidence(scores, answered, mapping, Y, weights, folds, log_prior, family, coding)
-        )
-    mixing.append(inputs["codes"])
-    kinds = ["probe"] * bool(len(fitted_inputs.encoder))
-    kinds += ["proba" if own else "llm" for own in fitted_inputs.is_encoder]
-    evidence = np.stack([part.oof_evidence for part in parts])
-    return _Sources(parts, evidence, np.hstack(mixing), np.array(kinds), log_prior)
+        parts.append(fit_evidence(scores, answered, mapping, problem, coding))
+    return _Sources(parts, np.array(is_encoder))
 
 
-def _part_trust(sources, of_encoder, Y, weights, folds, family):
-    """Trusts when only the encoder, or only the LLMs, may speak; None without such sources."""
-    kept = (sources.kinds != "llm") == of_encoder
-    if not kept.any() or kept.all():
-        return None
-    found = fit_trust(
-        sources.evidence[kept],
-        sources.mixing,
-        sources.kinds[kept],
-        sources.log_prior,
-        Y,
-        weights,
-        folds,
-        family,
-        allow_mix=False,
-    )
-    trusts = np.zeros(len(kept))
-    trusts[kept] = found.weights
-    found.weights = trusts
-    return found
-
-
-def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, mlp, guard):
-    """Evidence per source, trust per source, and whatever earns its place out of fold.
+def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, residual):
+    """Evidence per source, trust per source, and a residual MLP if it earns its place.
 
     Parameters
     ----------
@@ -232,116 +204,56 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
         Features, the fitted `Inputs`, and what they made of X.
     Y, weights, family, settings, rng
         Targets, row weights, link, `Settings`, RandomState.
-    mlp : bool
-        Whether to try the residual MLP (and, with ``guard``, the plain MLP).
-    guard : bool
-        Whether single sources and the plain MLP compete with the anchored fusion.
+    residual : bool
+        Whether to try the residual MLP.
 
     Returns
     -------
     Fitted
     """
-    n_folds = settings.n_folds if len(Y) > 60 else max(settings.n_folds, 10)
-    folds = assign_folds(X, Y, family, n_folds, rng)
-    sources = _fit_sources(X, fitted_inputs, inputs, Y, weights, folds, family)
-    common = (sources.log_prior, Y, weights, folds, family)
-    trust = fit_trust(sources.evidence, sources.mixing, sources.kinds, *common)
+    problem = Problem(Y, weights, assign_folds(X, Y, family, N_FOLDS, rng), family)
+    sources = _fit_sources(X, fitted_inputs, inputs, problem)
+    trust = fit_trust(sources.evidence, sources.is_encoder, problem)
     names = source_names(fitted_inputs)
-    trusts = {"anchored": trust}
-    if guard:
-        found = {
-            "llm": _part_trust(sources, False, Y, weights, folds, family),
-            "encoder": _part_trust(sources, True, Y, weights, folds, family),
-        }
-        trusts = {k: v for k, v in found.items() if v is not None} | trusts
-    logits = {name: found.oof_logits for name, found in trusts.items()}
+    logits = {"anchored": trust.oof_logits}
     trainer = _Trainer(fitted_inputs, inputs, Y, weights, family, settings, rng)
-    shape = {"anchor": True, "mix": trust.mix is not None}
-    if mlp:
-        logits["anchored+residual"] = trainer.held_out(folds, shape, trust.oof_logits)
-        if guard:
-            logits["concat"] = trainer.held_out(folds, {"anchor": False})
+    if residual:
+        with_mlp = trainer.held_out(problem.folds, {"anchor": True}, trust.oof_logits)
+        logits["anchored+residual"] = with_mlp
     losses = {name: row_losses(value, Y, family) for name, value in logits.items()}
-    right = {name: _share_right(value, Y, weights, family) for name, value in logits.items()}
-    chosen = choose(losses, right, weights)
-    net = _build(chosen, trainer, sources, trusts, trust, shape)
-    kept = trusts.get(chosen, trust)
-    source_losses = {
-        f"{name} evidence": row_losses(sources.log_prior + part.oof_evidence, Y, family)
-        for name, part in zip(names, sources.parts, strict=True)
-    }
-    weights_by_name = dict(zip(names, kept.weights.tolist(), strict=True))
-    return Fitted(
-        _finish(net),
-        names,
-        chosen,
-        None if chosen == "concat" else weights_by_name,
-        logits[chosen],
-        {**losses, **source_losses},
-    )
-
-
-#: Paired standard errors by which a challenger must win.
-_MARGIN = 2.0
-
-
-def choose(losses, right, weights):
-    """Name of the candidate to use, from out-of-fold losses per row.
-
-    Anchored fusion is the incumbent: its few trusts are drawn towards their prior and contain
-    each single source as a special case. A source alone or an MLP takes its place only with a
-    loss lower by more than two paired standard errors, and only if no smaller share of rows
-    is ``right`` (class or label set); among such, the lowest loss wins.
-    """
-    better = [
-        name
-        for name, loss in losses.items()
-        if name != "anchored"
-        and right[name] >= right["anchored"]
-        and beats(loss, losses["anchored"], weights, _MARGIN)
-    ]
-    return min(better, key=lambda name: weights @ losses[name], default="anchored")
-
-
-def _share_right(logits, Y, weights, family):
-    """Weighted share of rows whose class or label set is right at the cut in use."""
-    if family == "softmax" or (Y.sum(axis=1) == 1).all():
-        right = Y[np.arange(len(Y)), logits.argmax(axis=1)] > 0
+    chosen = "anchored"
+    if residual and beats(losses["anchored+residual"], losses["anchored"], weights, _MARGIN):
+        chosen = "anchored+residual"
+        net = trainer.fit(np.arange(len(Y)), {"anchor": True}, trust.oof_logits)
     else:
-        proba = expit(logits)
-        right = (apply_cut(proba, *choose_cut(proba, Y, weights)) == Y).all(axis=1)
-    return weights @ right / weights.sum()
+        net = trainer.untrained({"anchor": True, "mlp": False})
+    _set_anchor(net.module_, problem, sources, trust)
+    evidence = zip(names, sources.parts, strict=True)
+    losses |= {f"{name} evidence": problem.losses(part.oof_evidence) for name, part in evidence}
+    weights_by_name = dict(zip(names, trust.weights.tolist(), strict=True))
+    return Fitted(_finish(net), names, chosen, weights_by_name, logits[chosen], losses)
 
 
-def _build(chosen, trainer, sources, trusts, trust, shape):
-    rows = np.arange(len(trainer.Y))
-    if chosen == "concat":
-        return trainer.fit(rows, {"anchor": False})
-    if chosen == "anchored+residual":
-        net = trainer.fit(rows, shape, trust.oof_logits)
-    else:
-        trust = trusts[chosen]
-        net = trainer.untrained(shape | {"mlp": False, "mix": trust.mix is not None})
-    _set_anchor(net.module_, sources, trust)
-    return net
+def beats(challenger, holder, weights, n_errors):
+    """Whether the challenger's loss is lower by over ``n_errors`` paired standard errors."""
+    total = weights.sum()
+    gain = holder - challenger
+    mean = weights @ gain / total
+    variance = weights @ (gain - mean) ** 2 / total
+    effective = total**2 / (weights**2).sum()
+    return bool(mean > n_errors * np.sqrt(variance / effective))
 
 
-def _set_anchor(module, sources, trust):
-    has_encoder = module.n_encoder > 0
-    values = {"bias": sources.log_prior + trust.bias}
-    blocks = sources.parts
-    if has_encoder:
-        values |= {
-            "probe": blocks[0].coef,
-            "probe_bias": blocks[0].bias,
-            "trust_encoder": trust.weights[:1],
-        }
-        blocks = blocks[1:]
-    values["trust_llm"] = trust.weights[int(has_encoder) :]
-    for m, part in enumerate(blocks):
+def _set_anchor(module, problem, sources, trust):
+    parts, weights = sources.parts, trust.weights
+    values = {"bias": problem.log_prior + trust.bias}
+    if module.n_encoder > 0:
+        probe, *parts = parts
+        values |= {"probe": probe.coef, "probe_bias": probe.bias, "trust_encoder": weights[:1]}
+        weights = weights[1:]
+    values["trust_llm"] = weights
+    for m, part in enumerate(parts):
         values |= {f"table_{m}": part.coef, f"table_bias_{m}": part.bias}
-    if trust.mix is not None:
-        values["mix"] = trust.mix
     module.double()
     with torch.no_grad():
         for name, value in values.items():

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from sklfusion.fusion._columns import ScoreBlock, _is_score, _on_simplex, _scale_of
-from sklfusion.fusion._evidence import code_scores, find_coding
+from sklfusion.fusion._votes import code_scores, find_coding
 
 _BAND = 2.0  # see _column_scale
 

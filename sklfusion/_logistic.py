@@ -1,20 +1,15 @@
-"""Penalised linear models by L-BFGS: the convex half of anchored fusion, in numpy only.
+"""Penalised logistic models by L-BFGS, many fits at once: the convex core, in numpy only.
 
 A *family* says how logits become probabilities: ``"softmax"`` (one class per row) or
-``"sigmoid"`` (independent labels). Targets always are an (n, K) array of 0 and 1.
+``"sigmoid"`` (independent labels). Targets always are an (n, K) array, 0 and 1 or rates between.
 """
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax
 
 #: Bound on log-probabilities, so that one confident error cannot weigh without limit.
 LOG_FLOOR = float(np.log(1e-4))
-
-
-def probabilities(logits, family):
-    """Probabilities of (n, K) logits."""
-    return softmax(logits, axis=1) if family == "softmax" else expit(logits)
 
 
 def row_losses(logits, Y, family):
@@ -73,34 +68,83 @@ def fit_grouped(A, offset, Y, masks, family, penalty, start, target=None, max_it
     -------
     ndarray of shape (d, G, K)
     """
-    n, d = A.shape
-    n_groups, n_classes = masks.shape[1], Y.shape[1]
+    _, W = fit_shared(
+        np.empty((0, *Y.shape)), A, offset, Y, masks, family, penalty, start, target, max_iter
+    )
+    return W
+
+
+def fit_shared(
+    shared,
+    A,
+    offset,
+    Y,
+    masks,
+    family,
+    penalty,
+    start,
+    target=None,
+    max_iter=100,
+    factor_prior=((), ()),
+):
+    """As :func:`fit_grouped`, with one factor for all classes on each of some given logits.
+
+    The logits are ``offset + sum_j factor_j * shared_j + A @ W``, the factors 0 or above.
+
+    Parameters
+    ----------
+    shared : ndarray of shape (J, n, K)
+        Logits that enter with a factor each.
+    A, offset, Y, masks, family, penalty, start, target, max_iter
+        As in :func:`fit_grouped`.
+    factor_prior : pair of ndarray of shape (J,)
+        Means and precisions of the Gaussian prior of the factors; they start at the means.
+
+    Returns
+    -------
+    factors : ndarray of shape (G, J)
+    W : ndarray of shape (d, G, K)
+    """
+    (n, d), (n_groups, n_classes) = A.shape, (masks.shape[1], Y.shape[1])
     center = 0.0 if target is None else target[:, None, :]
     precision = penalty if np.isscalar(penalty) else penalty[:, None, :]
-    axis_last = {"axis": 2}
+    means, tightness = (np.asarray(v, dtype=float) for v in factor_prior)
+    n_factors = n_groups * len(shared)
 
     def objective(flat):
-        W = flat.reshape(d, n_groups, n_classes)
+        factors = flat[:n_factors].reshape(n_groups, len(shared))
+        W = flat[n_factors:].reshape(d, n_groups, n_classes)
         logits = (A @ W.reshape(d, -1).astype(A.dtype, copy=False)).reshape(n, n_groups, -1)
         logits = logits + offset[:, None, :]
-        if family == "softmax":
-            logp = log_softmax(logits, **axis_last)
-            loss = -(Y[:, None, :] * logp).sum(2)
-            residual = np.exp(logp) - Y[:, None, :]
-        else:
-            loss = (np.logaddexp(0, logits) - Y[:, None, :] * logits).sum(2)
-            residual = expit(logits) - Y[:, None, :]
+        if n_factors:
+            logits = logits + np.einsum("gj,jnk->ngk", factors, shared)
+        loss, residual = _loss_and_residual(logits, Y[:, None, :], family)
         residual *= masks[:, :, None]
         gradient = (A.T @ residual.reshape(n, -1).astype(A.dtype, copy=False)).reshape(W.shape)
-        shift = W - center
+        shift, pull = W - center, tightness * (factors - means)
         value = (masks * loss).sum() + 0.5 * (precision * shift**2).sum()
-        return float(value), (gradient + precision * shift).ravel().astype(np.float64)
+        value += 0.5 * (pull * (factors - means)).sum()
+        of_factors = np.einsum("ngk,jnk->gj", residual, shared) + pull
+        of_W = gradient + precision * shift
+        return float(value), np.concatenate([of_factors.ravel(), of_W.ravel()]).astype(float)
 
+    first = np.concatenate([np.tile(means, n_groups), np.asarray(start, dtype=float).ravel()])
+    free = [(None, None)] * (len(first) - n_factors)
     result = minimize(
         objective,
-        np.asarray(start, dtype=np.float64).ravel(),
+        first,
         jac=True,
         method="L-BFGS-B",
+        bounds=[(0.0, None)] * n_factors + free if n_factors else None,
         options={"maxiter": max_iter, "ftol": 1e-9, "gtol": 1e-6 * max(1.0, masks.max())},
     )
-    return result.x.reshape(d, n_groups, n_classes)
+    factors = result.x[:n_factors].reshape(n_groups, len(shared))
+    return factors, result.x[n_factors:].reshape(d, n_groups, n_classes)
+
+
+def _loss_and_residual(logits, Y, family):
+    """Log-loss (n, G) and its gradient by the logits (n, G, K)."""
+    if family == "softmax":
+        logp = log_softmax(logits, axis=2)
+        return -(Y * logp).sum(2), np.exp(logp) - Y
+    return (np.logaddexp(0, logits) - Y * logits).sum(2), expit(logits) - Y
