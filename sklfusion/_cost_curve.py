@@ -8,6 +8,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv, cross_val_predict
 
 from sklfusion._multilabel import out_of_fold_scores
+from sklfusion._threads import one_thread
 from sklfusion.splitting import check_multilabel_cv
 
 #: Shares of the texts at which the curve is measured, beside the largest one that is allowed.
@@ -57,7 +58,7 @@ def out_of_fold(estimator, X, y, cv, multilabel, rng):
         smallest = np.unique(y, return_counts=True)[1].min()
         number, seed = int(np.clip(smallest, 2, 5)), rng.randint(2**31)
         cv = StratifiedKFold(number, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread(X, openmp=False):
         # A class of one row is in one fold only; where it is missing its probability is 0.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         warnings.filterwarnings("ignore", "Number of classes in training fold", RuntimeWarning)

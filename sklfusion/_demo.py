@@ -9,9 +9,9 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from sklfusion._threads import one_thread
 from sklfusion.auto import make_fusion_pipeline
 from sklfusion.datasets import load_newsdesk
 from sklfusion.embedding import RobertaEmbedder
@@ -89,7 +89,7 @@ def run_demo(output="sklfusion_demo", *, n_draws=5, echo=print):
     ).fit(desk.data, desk.target)
     echo("3/3  fits on several label budgets, each scored on 120 other briefs")
     # A hundred small fits: more than one thread each would only wait for the other.
-    with threadpool_limits(1):
+    with one_thread(openmp=False):
         scores, trusted = _score(texts, desk, memory, n_draws)
     results = {
         "train_sizes": list(TRAIN_SIZES),

@@ -7,6 +7,7 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing, get_tags
 
+from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_indicator, is_multilabel
 from sklfusion.exceptions import DataWarning
 
@@ -95,6 +96,12 @@ def inner_target(Y):
     return Y[:, 0] if Y.shape[1] == 1 else Y
 
 
+def fit_inner(estimator, X, Y, params):
+    """Return a clone of the wrapped classifier, fitted."""
+    with one_thread(X, openmp=False):
+        return clone(estimator).fit(X, inner_target(Y), **params)
+
+
 def label_scores(estimator, X, method="predict_proba", n_labels=None):
     """Return (n, K) scores of label on, whatever form the classifier gives them in.
 
@@ -130,8 +137,7 @@ def out_of_fold_scores(estimator, X, Y, splits, *, method, params, n_jobs=None):
             else value
             for name, value in params.items()
         }
-        target = inner_target(Y[train])
-        model = clone(estimator).fit(_safe_indexing(X, train), target, **fit_params)
+        model = fit_inner(estimator, _safe_indexing(X, train), Y[train], fit_params)
         return label_scores(model, _safe_indexing(X, test), method, Y.shape[1])
 
     parts = Parallel(n_jobs=n_jobs)(delayed(one)(train, test) for train, test in splits)

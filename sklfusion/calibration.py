@@ -2,19 +2,20 @@
 
 import numpy as np
 from scipy.special import expit, logit
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._multilabel import (
     check_target,
+    fit_inner,
     has_scores,
-    inner_target,
     label_scores,
     multilabel_tags,
     out_of_fold_scores,
     warn_one_sided,
 )
+from sklfusion._threads import one_thread
 from sklfusion._validation import check_scores
 from sklfusion.splitting import check_multilabel_cv
 
@@ -156,7 +157,7 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         scores = out_of_fold_scores(
             self.estimator, X, Y, splits, method=self._method, params=params, n_jobs=self.n_jobs
         )
-        self.estimator_ = clone(self.estimator).fit(X, inner_target(Y), **params)
+        self.estimator_ = fit_inner(self.estimator, X, Y, params)
         return to_logits(scores) if has_proba else scores
 
     def _logits(self, X):
@@ -190,6 +191,7 @@ def to_logits(probabilities):
     return logit(np.clip(p, _EPSILON, 1 - _EPSILON))
 
 
+@one_thread()
 def fit_maps(logits, Y, *, method="sigmoid", per_label=True, skip=None):
     """Fit the map of each label on log-odds ``logits`` and targets ``Y``, both (n, K).
 

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion import _budget, _cost_curve
 from sklfusion._multilabel import check_target, label_scores
+from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_texts, is_multilabel
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
@@ -174,7 +175,10 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         first = self.first
         if first is None:
             first = _default_first(self.memory, self.multilabel_)
-        self.first_ = clone(first).fit(texts, y)
+        # Our own first stage ends in a small linear model, and its encoder does not use BLAS.
+        X = None if self.first is None else texts
+        with one_thread(X, openmp=False):
+            self.first_ = clone(first).fit(texts, y)
         self.llm_ = self.fusion_ = self.price_ = self.cost_curve_ = None
         self.share_, self.threshold_ = 0.0, np.inf
         self.cut_, self.fill_empty_ = 0.5, False
@@ -186,7 +190,8 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         self.llm_ = clone(self._scorer()).fit(asked, y[rows])
         self.price_ = _budget.mean_price(self.llm_, asked)
         most = _budget.largest_share(self.budget, self.price_)
-        proba = _cost_curve.out_of_fold(first, texts, y, self.cv, self.multilabel_, rng)
+        with one_thread(X, openmp=False):
+            proba = _cost_curve.out_of_fold(first, texts, y, self.cv, self.multilabel_, rng)
         proba, silent = _cost_curve.usable(proba[rows], self.prior_, self.multilabel_)
         scores, told = self._ask(asked, "fit")
         self._join(proba, silent, scores, told, y[rows], rng, most)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklfusion._optional import import_optional
+from sklfusion._threads import one_thread
 
 #: One colour per method, the same in every plot. Chosen to be told apart by colour-blind readers.
 METHOD_COLORS = {
@@ -107,7 +108,10 @@ class DataEfficiencyDisplay:
             for row, size in enumerate(train_sizes):
                 rows = train[:size]
                 for name, estimator in estimators.items():
-                    model = clone(estimator).fit(_safe_indexing(X, rows), _safe_indexing(y, rows))
+                    with one_thread(X, openmp=False):
+                        model = clone(estimator).fit(
+                            _safe_indexing(X, rows), _safe_indexing(y, rows)
+                        )
                     score = check_scoring(model, scoring=scoring)
                     scores[name][row, column] = score(
                         model, _safe_indexing(X, test), _safe_indexing(y, test)

@@ -11,6 +11,7 @@ from sklearn.utils.metaestimators import _BaseComposition  # nested set_params, 
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._multilabel import check_target, f1_per_label, label_scores, out_of_fold_scores
+from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel
 from sklfusion.splitting import check_multilabel_cv
 
@@ -123,7 +124,8 @@ class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
             self.classes_ = self._encoder.classes_
         self.class_scores_ = None
         if isinstance(self.rules, str) and self.rules == "auto":
-            self.class_scores_ = self._class_scores(X, target)
+            with one_thread(X, openmp=False):
+                self.class_scores_ = self._class_scores(X, target)
             responsible = self.class_scores_.argmax(axis=0)
         else:
             responsible = self._read_rules(names)
@@ -131,9 +133,10 @@ class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
         self.rules_ = {
             c: names[m] for c, m in zip(self.classes_.tolist(), responsible, strict=True)
         }
-        self.estimators_ = Parallel(n_jobs=self.n_jobs)(
-            delayed(clone(member).fit)(X, target) for _, member in self.estimators
-        )
+        with one_thread(X, openmp=False):
+            self.estimators_ = Parallel(n_jobs=self.n_jobs)(
+                delayed(clone(member).fit)(X, target) for _, member in self.estimators
+            )
         self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
         if hasattr(self.estimators_[0], "n_features_in_"):
             self.n_features_in_ = self.estimators_[0].n_features_in_

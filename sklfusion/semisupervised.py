@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sklfusion._threads import one_thread
 from sklfusion._validation import (
     check_class_target,
     check_indicator,
@@ -202,7 +203,8 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         folds = check_random_state(self.random_state).permutation(n) % min(_N_FOLDS, n)
         family = "sigmoid" if self.multilabel_ else "softmax"
         problem = Problem(soft, np.ones(n), folds, family)
-        probe = fit_probe(centred * self._scale, problem)
+        with one_thread(X):
+            probe = fit_probe(centred * self._scale, problem)
         self._coef, self.penalty_ = probe.coef, probe.penalty
         self._bias = probe.bias + problem.log_prior
 

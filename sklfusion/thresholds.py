@@ -1,7 +1,7 @@
 """`MultiLabelThresholds`: one decision threshold per label, tuned on held-out scores."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -11,8 +11,8 @@ from sklfusion._multilabel import (
     f1_macro,
     f1_of_counts,
     f1_per_label,
+    fit_inner,
     has_scores,
-    inner_target,
     label_scores,
     multilabel_tags,
     out_of_fold_scores,
@@ -217,7 +217,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         scores = out_of_fold_scores(
             self.estimator, X, Y, splits, method=self._method, params=params, n_jobs=self.n_jobs
         )
-        self.estimator_ = clone(self.estimator).fit(X, inner_target(Y), **params)
+        self.estimator_ = fit_inner(self.estimator, X, Y, params)
         folds = np.empty(len(Y), dtype=int)
         for fold, (_, test) in enumerate(splits):
             folds[test] = fold

@@ -6,6 +6,8 @@ K is the number of labels; where an axis has K + 1, the last is "none", the empt
 import numpy as np
 from scipy.special import expit, softmax
 
+from sklfusion._threads import one_thread
+
 #: Zero-shot methods, supervised ones, and the row to compare with.
 METHODS = (
     "hard", "vote_share", "compare_to_none", "max", "unary", "binary", "probe", "base_rate",
@@ -170,6 +172,7 @@ def bradley_terry(pair_probs, n_items, *, penalty=0.01, max_iter=100, tolerance=
     return np.concatenate(blocks) if blocks else np.zeros((0, n_items))
 
 
+@one_thread()
 def _bradley_terry_block(pairs, n_items, penalty, max_iter, tolerance):
     weight = (~np.isnan(pairs[..., 2])).astype(float)
     i, j = np.where(weight[..., None] > 0, pairs[..., :2], 0).astype(int).transpose(2, 0, 1)

@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklfusion._multilabel import check_target
+from sklfusion._threads import one_thread
 from sklfusion.calibration import to_logits
 
 # Beyond these odds a source is not believed: a vote of 8 to 0 is no 18 nats.
@@ -141,6 +142,7 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         return (self.predict_proba(X) > 0.5).astype(np.int64)
 
 
+@one_thread()
 def _fit_pool(Z, Y, penalty):
     """Return weights (S,) of at least 0 and intercepts (K,) of least cross-entropy; convex."""
     s, k = Z.shape[1:]

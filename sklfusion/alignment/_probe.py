@@ -7,6 +7,8 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
+from sklfusion._threads import one_thread
+
 _GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -33,6 +35,10 @@ class LinearProbe:
     def fit(self, X, Y):
         """Fit to features (n, D) and rates (n, K)."""
         X = np.asarray(X, dtype=np.float64)
+        with one_thread(X):
+            return self._fit(X, Y)
+
+    def _fit(self, X, Y):
         self.scaler = StandardScaler().fit(X)
         Z = self.scaler.transform(X)
         wanted = max(X.shape[1] // 4, 512) if self.n_components == "auto" else self.n_components

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sklfusion._logistic import fit_grouped, smoothed_log_prior
+from sklfusion._threads import one_thread
 
 #: Precision of the head's coefficients on vectors of length 1 (1 / C of a logistic regression).
 _HEAD_PRECISION = 0.1
@@ -99,6 +100,7 @@ def _twos(group, rng):
         left = left[2:]
 
 
+@one_thread()
 def fit_head(vectors, target, weights, multilabel):
     """Weight (K, d) and bias (K,) of a penalised linear model on unit vectors.
 

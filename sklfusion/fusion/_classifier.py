@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklfusion._threads import one_thread
 from sklfusion._validation import is_multilabel
 from sklfusion.fusion._checks import check_fit_data, check_options, check_two_classes, row_weights
 from sklfusion.fusion._columns import find_columns
@@ -255,12 +256,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     def _fit_net(self, X, inputs, Y, weights, rng):
         from sklfusion.fusion._fit import fit_anchored, fit_concat
 
-        settings = self._settings()
-        if self.fusion == "concat" or not self.inputs_.blocks:
-            fitted = fit_concat(self.inputs_, inputs, Y, weights, self._family, settings, rng)
-        else:
-            arguments = (X, self.inputs_, inputs, Y, weights, self._family, settings, rng)
-            fitted = fit_anchored(*arguments, residual=self.residual)
+        common = (self.inputs_, inputs, Y, weights, self._family, self._settings(), rng)
+        with one_thread(X):
+            if self.fusion == "concat" or not self.inputs_.blocks:
+                fitted = fit_concat(*common)
+            else:
+                fitted = fit_anchored(X, *common, residual=self.residual)
         self.net_ = fitted.net
         self.chosen_ = fitted.chosen
         self.source_names_ = fitted.source_names
@@ -334,7 +335,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             self._fit_cut(Y, weights)
             return self
         inputs = self.inputs_.transform(X)
-        continue_training(self.net_, inputs, Y, weights, self._settings(), rng)
+        with one_thread(X):
+            continue_training(self.net_, inputs, Y, weights, self._settings(), rng)
         self.n_iter_ = len(self.net_.history)
         return self
 

@@ -1,5 +1,7 @@
 """The skorch net around `FusionMLP`: in-memory batches, weighted losses, early stopping."""
 
+import contextlib
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -8,6 +10,7 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from skorch.utils import to_tensor
 
+from sklfusion._threads import one_thread
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.fusion._module import FusionMLP, SeededDropout
 
@@ -159,7 +162,8 @@ def forward(module, inputs, batch_rows=16384):
     n = len(inputs["codes"])
     dtype = next(module.parameters()).dtype
     blocks = []
-    with torch.inference_mode():
+    small = n <= batch_rows  # several blocks are worth several threads
+    with torch.inference_mode(), one_thread() if small else contextlib.nullcontext():
         for start in range(0, max(n, 1), batch_rows):
             part = {
                 name: torch.as_tensor(value[start : start + batch_rows], dtype=dtype)

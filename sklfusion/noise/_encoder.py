@@ -5,6 +5,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from sklfusion._threads import one_thread
 from sklfusion.exceptions import TrainingDivergedError
 
 
@@ -126,7 +127,8 @@ class MLPTrajectoryEncoder(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = _Branches(self.n_branches, X.shape[1], self.hidden_dim, n_classes, self.dropout)
-            self._train(net, inputs, torch.from_numpy(codes[known]))
+            with one_thread():
+                self._train(net, inputs, torch.from_numpy(codes[known]))
         self._select_epoch(X_val, codes_val)
         return self
 
@@ -171,11 +173,13 @@ class MLPTrajectoryEncoder(BaseEstimator):
 
     def transform_epochs(self, X):
         """Return hidden activations of shape (n_branches, n_epochs, n, hidden_dim)."""
-        return np.stack([self._hidden(s, X) for s in self.snapshots_], axis=1)
+        with one_thread(X):
+            return np.stack([self._hidden(s, X) for s in self.snapshots_], axis=1)
 
     def predict_proba_epochs(self, X):
         """Return class probabilities of shape (n_branches, n_epochs, n, K)."""
-        return np.stack([self._proba(s, X) for s in self.snapshots_], axis=1)
+        with one_thread(X):
+            return np.stack([self._proba(s, X) for s in self.snapshots_], axis=1)
 
     def predict_proba(self, X):
         """Return the branches' mean probabilities at the chosen epoch, shape (n, K)."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklfusion._threads import one_thread
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.noise._encoder import agreement_penalty
 from sklfusion.noise._simplex import (
@@ -79,6 +80,7 @@ class LabelDiffusion:
         self.n_classes = n_classes
         self.seed = seed
 
+    @one_thread()
     def fit(self, features, codes, prior, *, validation=None):
         """Train.
 
@@ -251,6 +253,7 @@ class LabelDiffusion:
         relabel = self.relabel_proba(features)
         return np.einsum("mnc,mncy->ny", label_proba, relabel) / len(features)
 
+    @one_thread()
     def relabel_proba(self, features):
         """Return q(y | label = c, x) of shape (M, n, K, K): axis 2 is c, axis 3 is y."""
         s, k, m = self.settings, self.n_classes, len(features)

@@ -9,6 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import _safe_indexing
 
+from sklfusion._threads import one_thread
+
 
 def row_entropy(proba):
     """Entropy in nats of each row of (n, K) probabilities; NaN rows stay NaN."""
@@ -64,7 +66,8 @@ def out_of_fold_proba(estimator, X, codes, n_classes, *, cv=5, seed=0):
         if len(np.unique(labels)) < 2:
             proba, columns = np.ones((len(rows), 1)), labels[:1]
         else:
-            student = clone(estimator).fit(_safe_indexing(X, known[train]), labels)
+            with one_thread(X, openmp=False):
+                student = clone(estimator).fit(_safe_indexing(X, known[train]), labels)
             proba, columns = student.predict_proba(_safe_indexing(X, rows)), student.classes_
         # rows without a label are in every fold: they get the mean
         scale = np.r_[np.ones(len(test)), np.full(len(unknown), 1 / n_splits)]
@@ -114,5 +117,6 @@ def error_model_scores(features, codes, checked, is_wrong):
     scale = features[checked].std()
     onehot = np.eye(codes.max() + 1)[np.maximum(codes, 0)] * (codes >= 0)[:, None]
     inputs = np.hstack([features / max(scale, 1e-12), onehot])
-    model = LogisticRegression(C=0.1, max_iter=500).fit(inputs[checked], is_wrong)
+    with one_thread(inputs):
+        model = LogisticRegression(C=0.1, max_iter=500).fit(inputs[checked], is_wrong)
     return model.predict_proba(inputs)[:, 1]

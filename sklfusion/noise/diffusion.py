@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from sklfusion._threads import one_thread
 from sklfusion.noise._labels import noisy_target
 from sklfusion.noise.prior import KNNLabelPrior, cut_candidates
 
@@ -143,7 +144,8 @@ missing_label, legacy
         self._scale = float(max(X.std(), 1e-6))
         known = codes >= 0
         base = self.estimator if self.estimator is not None else LogisticRegression()
-        self.estimator_ = clone(base).fit(X[known] / self._scale, codes[known])
+        with one_thread(X, openmp=False):
+            self.estimator_ = clone(base).fit(X[known] / self._scale, codes[known])
         self.diffusion_ = LabelDiffusion(settings_of(self), len(self.classes_), seed)
         weights = np.repeat(self.prior_[None], self.n_branches, axis=0)
         self.diffusion_.fit(self._features(X), codes, weights)

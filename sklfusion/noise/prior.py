@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from sklfusion._threads import one_thread
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise._labels import noisy_target
 from sklfusion.noise._transition import (
@@ -240,8 +241,9 @@ class KNNLabelPrior(BaseEstimator):
             self.transition_matrix_ = np.eye(n_classes)
             return shares
         smooth = self._smooth(shares)
-        self.transition_matrix_ = estimate_transition(smooth, codes)
-        self.prior_power_, clean = choose_prior_power(smooth, self.transition_matrix_, codes)
+        with one_thread():
+            self.transition_matrix_ = estimate_transition(smooth, codes)
+            self.prior_power_, clean = choose_prior_power(smooth, self.transition_matrix_, codes)
         return posterior(clean, self.transition_matrix_, codes)
 
     def _smooth(self, shares):
@@ -378,9 +380,10 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
         self.refined_labels_ = self.classes_[weights.argmax(axis=1)]
         rows, columns = np.nonzero(weights)
         estimator = self.estimator if self.estimator is not None else LogisticRegression()
-        self.estimator_ = clone(estimator).fit(
-            X[rows], columns, sample_weight=weights[rows, columns]
-        )
+        with one_thread(X, openmp=False):
+            self.estimator_ = clone(estimator).fit(
+                X[rows], columns, sample_weight=weights[rows, columns]
+            )
         return self
 
     def predict_proba(self, X):

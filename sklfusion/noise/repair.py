@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklfusion._threads import one_thread
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise import _selectors
 from sklfusion.noise._gold import Asker, soften, weight_kwargs
@@ -320,7 +321,8 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         inputs = _safe_indexing(X, rows)
         for seed in seeds:
             student = self._student(seed)
-            student.fit(inputs, labels, **weight_kwargs(student, weights))
+            with one_thread(inputs, openmp=False):
+                student.fit(inputs, labels, **weight_kwargs(student, weights))
             self.estimators_.append(student)
         self.classes_ = self.estimators_[0].classes_
         for name in ("n_features_in_", "feature_names_in_"):

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from sklearn.utils import check_random_state
 
+from sklfusion._threads import one_thread
 from sklfusion.noise._labels import as_annotations, encode_labels, missing_mask
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope, share_unchanged
 
@@ -282,7 +283,8 @@ class StabilityReport:
             picked = picked.astype(int)
         from sklearn.utils import _safe_indexing
 
-        return estimator.fit(_safe_indexing(X, rows), picked)
+        with one_thread(X, openmp=False):
+            return estimator.fit(_safe_indexing(X, rows), picked)
 
 
 def _summarise(predictions, y_test, classes):
