@@ -19,6 +19,7 @@ from sklfusion.exceptions import (
 )
 from sklfusion.llm import _limits
 from sklfusion.llm._faults import (
+    UNEXPLAINED,
     CallError,
     Fault,
     error_from_fault,
@@ -58,7 +59,10 @@ def fault_of(status, body=None, headers=None):
 class TestFaults:
     """Every HTTP error is one of the kinds."""
 
-    @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+    @pytest.mark.parametrize(
+        "status",
+        [408, 409, 425, 429, 498, 499, 500, 502, 503, 504, *range(520, 531), 598, 599],
+    )
     def test_told_to_wait(self, status):
         """These are tried again."""
         assert fault_of(status).kind == "wait"
@@ -67,9 +71,24 @@ class TestFaults:
         ("status", "body", "kind", "cause"),
         [
             (401, None, "stop", "auth"),
-            (403, None, "stop", "auth"),
+            (403, None, "refused", "auth"),
+            (403, {"error": {"message": "Input was flagged by moderation", "code": 403}},
+             "text", "content_filter"),
+            (403, {"error": {"message": "You have no permission", "code": 403}}, "stop", "auth"),
+            (403, {"error": {"code": "invalid_api_key"}}, "stop", "auth"),
+            (403, {"error": {"message": "The team has no credits"}}, "stop", "quota"),
+            (451, None, "refused", "auth"),
+            (410, None, "refused", "model"),
             (402, None, "stop", "quota"),
-            (404, None, "stop", "model"),
+            (404, None, "refused", "model"),
+            (404, {"error": {"code": "model_not_found"}}, "stop", "model"),
+            (404, {"error": {"message": "The model 'x' does not exist"}}, "stop", "model"),
+            (400, {"error": {"message": "Model Not Exist"}}, "stop", "model"),
+            (400, {"error": {"message": "API key not valid. Please pass a valid API key."}},
+             "stop", "auth"),
+            (400, {"error": {"code": "data_inspection_failed"}}, "text", "content_filter"),
+            (400, {"error": {"message": "violates our usage policies"}},
+             "text", "content_filter"),
             (429, {"error": {"code": "insufficient_quota"}}, "stop", "quota"),
             (307, None, "stop", "redirect"),
             (501, None, "text", "http_501"),
@@ -94,13 +113,14 @@ class TestFaults:
     def test_no_body_breaks_it(self, status, body):
         """Whatever the body is, there is a fault of a known kind."""
         fault = fault_from_status(status, {}, body, origin="o", model="m", key_hint="k")
-        assert fault.kind in ("wait", "stop", "text")
+        assert fault.kind in ("wait", "stop", "text", "refused")
         assert fault.status == status
 
     def test_public_errors_survive_pickling(self):
         """They go through worker processes with their fields."""
         for status, cls in [(401, AuthenticationError), (404, ModelNotFoundError),
-                            (402, QuotaError), (307, EndpointError)]:  # fmt: skip
+                            (403, AuthenticationError), (402, QuotaError),
+                            (307, EndpointError)]:  # fmt: skip
             error = pickle.loads(pickle.dumps(error_from_fault(fault_of(status), "http://o")))
             assert type(error) is cls
             assert (error.status, error.origin) == (status, "http://o")
@@ -136,8 +156,8 @@ class TestRetries:
     """One policy, few tries."""
 
     def test_kinds(self):
-        """Unknown outcomes and bad replies once more, waits up to the limit, text never."""
-        policy, budget = RetryPolicy(max_attempts=3), RetryBudget()
+        """Unknown outcomes and bad replies once more, 500 a few times, what is free always."""
+        policy, budget = RetryPolicy(max_attempts=3, max_unexplained=2), RetryBudget()
 
         def tries(kind, **fields):
             attempts = Attempts()
@@ -147,21 +167,23 @@ class TestRetries:
                     return number
             return 10
 
-        assert tries("text") == tries("stop") == 1
+        assert tries("text") == tries("stop") == tries("refused") == 1
         assert tries("unknown") == tries("bad_reply") == 2
-        assert tries("wait") == 3
-        assert tries("not_sent") == 10
+        assert tries("wait", status=500) == 3
+        assert tries("not_sent") == tries("wait", status=429) == tries("wait", status=503) == 10
+        assert Attempts(total=1).may_retry(Fault("wait", UNEXPLAINED), policy, budget)
+        assert not Attempts(total=2).may_retry(Fault("wait", UNEXPLAINED), policy, budget)
 
     def test_the_budget_of_a_run(self):
-        """Retries of a whole run end at 30 % and 20, polite ones do not count."""
+        """Retries that may be paid twice end at 30 % and 20; what is free does not count."""
         policy, budget = RetryPolicy(), RetryBudget()
         for _ in range(100):
             budget.count_request()
         allowed = sum(
-            Attempts(total=1).may_retry(Fault("wait", "x"), policy, budget) for _ in range(200)
+            Attempts(total=1).may_retry(Fault("unknown", "x"), policy, budget) for _ in range(200)
         )
         assert allowed == 50
-        assert Attempts(total=1).may_retry(Fault("wait", "x", retry_after=1), policy, budget)
+        assert Attempts(total=1).may_retry(Fault("wait", "x"), policy, budget)
         assert Attempts(total=1).may_retry(Fault("not_sent", "x"), policy, budget)
 
     @given(st.integers(1, 40), st.integers(0, 1000))
@@ -225,15 +247,29 @@ class TestGate:
         assert clock.time == before
 
     def test_the_breaker_gives_up(self):
-        """After all probes failed there is no hope."""
+        """After all probes failed there is no hope; where they were free, after the patience."""
+        for fault, least, most in [
+            (Fault("unknown", "timeout"), 10, 100),
+            (Fault("wait", "http_503", status=503), 180, 300),
+        ]:
+            clock = FakeClock()
+            gate = Gate(clock=clock, patience=180.0)
+            for _ in range(_limits.MIN_OUTCOMES):
+                gate.report(fault)
+            while not gate.hopeless:
+                gate.enter()
+                gate.report(fault)
+            assert least < clock.time - 100 < most
+            assert gate.last == fault
+
+    def test_too_late_is_told(self):
+        """Whoever would have to wait beyond a moment is told so at that moment."""
         clock = FakeClock()
         gate = Gate(clock=clock)
-        for _ in range(_limits.MIN_OUTCOMES):
-            gate.report(Fault("unknown", "timeout"))
-        while not gate.hopeless:
-            gate.enter()
-            gate.report(Fault("unknown", "timeout"))
-        assert clock.time < 100 + 200
+        gate.pause_all(50.0)
+        assert not gate.enter(until=120.0)
+        assert clock.time == pytest.approx(120, abs=0.1)
+        assert gate.enter(until=200.0)
 
     def test_faults_of_texts_do_not_open_it(self):
         """Refused texts and bad answers say nothing about the endpoint."""
@@ -241,6 +277,7 @@ class TestGate:
         gate = Gate(clock=clock)
         for _ in range(200):
             gate.report(Fault("text", "http_400"))
+            gate.report(Fault("refused", "auth"))
             gate.report(Fault("wait", "http_429", retry_after=1.0))
         gate.enter()
         assert clock.time == 100

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import math
 import random
 import threading
 import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 from sklfusion.exceptions import BudgetExceededError
+from sklfusion.llm._adapt import Adaptations, apply, next_change, refuses
 from sklfusion.llm._backend import Backend
 from sklfusion.llm._faults import CallError, Fault
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._prices import estimate_tokens
+from sklfusion.llm._reply import is_filtered
 from sklfusion.llm._retry import Attempts, RetryBudget, RetryPolicy
 from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
@@ -39,9 +45,23 @@ class Attempter:
         How often.
     meter : Meter
         Who counts.
+    adapted : Adaptations
+        What is known of the wishes of the endpoint; added to.
+    essential : collection of str
+        Fields without which the question has no point: a refusal of one is not adapted to.
     """
 
-    def __init__(self, backend: Backend, gate: Gate, policy: RetryPolicy, meter: Meter) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        gate: Gate,
+        policy: RetryPolicy,
+        meter: Meter,
+        adapted: Adaptations | None = None,
+        essential: Collection[str] = (),
+    ) -> None:
+        self.adapted = adapted if adapted is not None else Adaptations()
+        self._essential = essential
         self._backend = backend
         self._gate = gate
         self._policy = policy
@@ -77,14 +97,32 @@ class Attempter:
             If the budget does not cover the request.
         """
         guess = guess_usage(request, answer_tokens)
+        tokens = (guess.prompt_tokens or 0) + (guess.completion_tokens or 0)
+        changes: dict[str, Any] = {}
+        fault: Fault | None = None
         while True:
-            self._gate.enter((guess.prompt_tokens or 0) + (guess.completion_tokens or 0))
-            fault, reply = self._once(request, guess, attempts)
+            if not self._gate.enter(tokens, self._end(attempts)):
+                raise CallError(_too_late(fault))
+            known = self.adapted.known()
+            changes = {**changes, **known}
+            fault, reply = self._once(apply(request, changes), guess, attempts)
+            if changes != known and (fault is None or fault.kind == "bad_reply"):
+                self.adapted.learn(changes)  # put this way, it was processed
             if reply is not None:
                 return reply
             assert fault is not None
+            other = next_change(request, changes, fault, self._essential)
+            if other is not None:
+                changes = other
+                continue
+            if refuses(request, changes, fault, self._essential):
+                raise CallError(replace(fault, kind="text", cause="refused_field"))
             self._pause_or_give_up(fault, attempts)
             self._meter.add(retries=1)
+
+    def _end(self, attempts: Attempts) -> float:
+        """Return the time at which no further attempt at a text may begin."""
+        return math.inf if attempts.started is None else attempts.started + self._policy.deadline
 
     def _once(
         self, request: ChatRequest, guess: Usage, attempts: Attempts
@@ -102,8 +140,7 @@ class Attempter:
         attempts.total += 1
         self._meter.add(attempts=1)
         try:
-            deadline = attempts.started + self._policy.deadline
-            reply = self._backend.complete(request, deadline=deadline)
+            reply = self._backend.complete(request, deadline=self._end(attempts))
         except CallError as error:
             self._reached = self._reached or error.fault.kind not in ("not_sent", "unknown")
             self._gate.report(error.fault)
@@ -114,7 +151,8 @@ class Attempter:
             self._meter.give_back(guess)
         self._reached = True
         self._gate.report(None)
-        self._meter.paid(reply.usage, guess)
+        if not is_filtered(reply):
+            self._meter.paid(reply.usage, guess)
         return None, reply
 
     def _pause_or_give_up(self, fault: Fault, attempts: Attempts) -> None:
@@ -122,7 +160,7 @@ class Attempter:
         if fault.kind == "unknown":
             self._meter.add(unknown=1)
         assert attempts.started is not None
-        left = attempts.started + self._policy.deadline - time.monotonic()
+        left = self._end(attempts) - time.monotonic()
         if fault.retry_after is not None:
             if fault.retry_after > left:
                 raise CallError(_come_back_later(fault, self._policy.deadline))
@@ -133,13 +171,20 @@ class Attempter:
             raise CallError(fault)
         pause = 0.0 if fault.retry_after else self._policy.delay(attempts.total, self._random)
         if pause >= left:
-            # An endpoint that cannot be reached for a whole deadline is not a text's fault.
-            raise CallError(_stopping(fault) if fault.kind == "not_sent" else fault)
+            raise CallError(_too_late(fault))
         self._gate.sleep(pause)
 
 
+def _too_late(fault: Fault | None) -> Fault:
+    """Return the fault of a text whose deadline has come."""
+    if fault is None:
+        return Fault("text", "timeout", "its turn came after the deadline")
+    # An endpoint that cannot be reached for a whole deadline is not a text's fault.
+    return _stopping(fault) if fault.kind == "not_sent" else fault
+
+
 def _stopping(fault: Fault) -> Fault:
-    return Fault("stop", fault.cause, fault.message, fault.status, fault.code)
+    return replace(fault, kind="stop")
 
 
 def _come_back_later(fault: Fault, deadline: float) -> Fault:
@@ -148,11 +193,10 @@ def _come_back_later(fault: Fault, deadline: float) -> Fault:
     if seconds < 366 * 86400:
         moment = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
         when = f"after {moment:%Y-%m-%d %H:%M:%S %Z}"
-    return Fault(
-        "stop",
-        fault.cause,
-        f"{fault.message} and asks to wait {seconds:.0f} s, longer than deadline={deadline:g} s. "
-        f"Run again {when}: replies that were paid for are kept when memory= is set.",
-        fault.status,
-        fault.code,
+    return replace(
+        fault,
+        kind="stop",
+        message=f"The endpoint asks to wait {seconds:.0f} s, longer than deadline={deadline:g} s. "
+        f"Run again {when}: replies that were paid for are kept when memory= is set. "
+        f"{fault.message}",
     )

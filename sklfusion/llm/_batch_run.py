@@ -24,6 +24,7 @@ from sklfusion.llm._reply import reply_from_value
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.llm._usage import Meter
+from sklfusion.llm._words import clean
 from sklfusion.prompts._parse import ReplyError
 from sklfusion.replies import request_key
 
@@ -173,7 +174,7 @@ class BatchRun:
                 self._take(line, waiting)
         if len(waiting) == len(part) and batch["status"] == "failed":
             raise EndpointError(
-                f"The batch {batch.get('id')} failed as a whole: {str(batch.get('errors'))[:300]}",
+                f"The batch {batch.get('id')} failed as a whole: {clean(batch.get('errors'))}",
                 origin=self._backend.endpoint.origin,
             )
         for job in waiting.values():

@@ -1,26 +1,26 @@
-"""What can go wrong with one call, in six kinds. Everything else asks only for the kind.
+"""What can go wrong with one call, in seven kinds. Everything else asks only for the kind.
 
 ========== ===================================================== ==============================
 kind       examples                                              what follows
 ========== ===================================================== ==============================
 not_sent   DNS, refused connection, TLS handshake                tried again, nothing was paid
-wait       408, 409, 425, 429, 500, 502, 503, 504, 529           tried again, all workers wait
+wait       408, 409, 425, 429, 498, 499, 500, 502 to 504, 52x    tried again, nothing was paid
 unknown    read timeout, reset after the request went out        perhaps paid: one more try
 bad_reply  broken JSON, wrong shape, unknown label               paid: one more try
 text       400 context length, content filter, 413, 422          this text abstains
-stop       401, 403, 404, 402, quota codes, redirect             the run stops
+refused    403, 404 that do not say whom they mean               the run judges: text or set-up
+stop       401, 402, a key, model or quota named, redirect       the run stops
 ========== ===================================================== ==============================
 """
 
 from __future__ import annotations
 
 import email.utils
-import json
 import math
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sklfusion.exceptions import (
     AuthenticationError,
@@ -28,28 +28,48 @@ from sklfusion.exceptions import (
     ModelNotFoundError,
     QuotaError,
 )
+from sklfusion.llm._words import Said, clean, read_error
 
-WAIT_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_QUOTA_CODES = (
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "billing_not_active",
-    "insufficient_balance",
-    "insufficient_credits",
-    "payment_required",
+# 52x and 530 are those of Cloudflare, 498 and 499 of Groq and of proxies, 598 and 599 of others.
+WAIT_STATUSES = frozenset(
+    {408, 409, 425, 429, 498, 499, 500, 502, 503, 504, *range(520, 531), 598, 599}
 )
-_TOO_LONG = (
-    "context_length",
-    "context length",
-    "context size",
-    "context window",
-    "exceed_context",
-    "string_above_max_length",
-    "too many tokens",
-    "maximum context",
-    "prompt is too long",
+#: Cause of a reply that says that it failed and gives no code.
+UNEXPLAINED = "error"
+# Statuses by which a text, the key or the model may be meant.
+_UNCLEAR = {403: "auth", 404: "model", 410: "model", 451: "auth"}
+# What a program may search an error for; longer than what a person is shown.
+_WORDS = 1000
+
+_QUOTA = re.compile(
+    r"insufficient[ _](quota|balance|credits?|funds)|billing_(hard_limit_reached|not_active)"
+    r"|payment_required|credits? (are |is )?(exhausted|depleted)|(no|any) credits"
 )
-_FILTERED = ("content_filter", "content_policy", "responsibleai", "safety", "moderation")
+_TOO_LONG = re.compile(
+    r"context[ _](length|size|window)|exceed_context|string_above_max_length|too many tokens"
+    r"|maximum context|prompt is too long|(input|prompt|request).{0,40}(too (long|large)|exceeds)"
+)
+_FILTERED = re.compile(
+    r"content[ _-]?(filter|polic|management|moderation)|responsibleai|moderat|flagged"
+    r"|\bsafety\b|prohibited_content|data_inspection|usage polic|violat\w*.{0,60}polic"
+    r"|polic\w* violat|\bblocked\b|guardrail|inappropriate|\bunsafe\b|harmful|jailbreak"
+    r"|recitation|sensitive (content|words?|information)|firewall"
+)
+_BAD_KEY = re.compile(
+    r"(invalid|incorrect|missing|expired|revoked|wrong|unknown|disabled|no)[ _].{0,20}"
+    r"(api[ _-]?key|access[ _-]?key|credential)|(api[ _-]?key|access[ _-]?key|credentials?)"
+    r"[ _].{0,40}(invalid|not valid|incorrect|expired|revoked|missing|disabled|not found)"
+)
+# Beside a 403 these words, too, are about who asks and not about what.
+_NO_ACCESS = re.compile(
+    r"unauthori[sz]ed|authenticat|permission|not authori[sz]ed|\baccount\b|suspended"
+    r"|\b(country|region|territory)\b|api[ _-]?key|subscription|\bip address\b"
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|model_not_available|deploymentnotfound"
+    r"|\b(model|deployment)\b.{0,80}(not found|not exist|n't exist|decommissioned|no longer)"
+    r"|(no such|unknown|invalid) (model|deployment)"
+)
 _ERRORS: dict[str, type[EndpointError]] = {
     "auth": AuthenticationError,
     "model": ModelNotFoundError,
@@ -64,7 +84,7 @@ class Fault:
     Parameters
     ----------
     kind : str
-        One of the six above.
+        One of the seven above.
     cause : str
         Short word that reports count by ("http_500", "timeout", "refusal", "bad_json", ...).
     message : str
@@ -75,6 +95,12 @@ class Fault:
         Error code in the body.
     retry_after : float or None
         Seconds the endpoint asks to wait.
+    param : str or None
+        Field of the request that the endpoint names.
+    said : str
+        The endpoint's own words, fit to be shown.
+    words : str
+        The same in small letters and at greater length, to look for words in.
     """
 
     kind: str
@@ -83,6 +109,9 @@ class Fault:
     status: int | None = None
     code: str | None = None
     retry_after: float | None = None
+    param: str | None = None
+    said: str = ""
+    words: str = ""
 
 
 class CallError(Exception):
@@ -117,6 +146,7 @@ def fault_from_status(
     origin: str,
     model: str,
     key_hint: str,
+    secrets: Sequence[str] = (),
 ) -> Fault:
     """Sort an HTTP error into one of the kinds.
 
@@ -132,76 +162,99 @@ def fault_from_status(
         For the message.
     key_hint : str
         How the key is found ("the environment variable X"), never the key.
+    secrets : sequence of str
+        Names of environment variables whose values are masked in what the endpoint says.
 
     Returns
     -------
     Fault
     """
-    code, said = _read_error(body)
-    lowered = f"{code or ''} {said}".lower()
+    return fault_from_said(
+        status,
+        headers,
+        read_error(body),
+        origin=origin,
+        model=model,
+        key_hint=key_hint,
+        secrets=secrets,
+    )
 
-    def fault(kind: str, cause: str, message: str, retry_after: float | None = None) -> Fault:
-        return Fault(kind, cause, message, status, code, retry_after)
 
+def fault_from_said(
+    status: int,
+    headers: Mapping[str, str],
+    error: Said,
+    *,
+    origin: str,
+    model: str,
+    key_hint: str,
+    secrets: Sequence[str] = (),
+) -> Fault:
+    """Sort an error that was read already; see :func:`fault_from_status`."""
+    kind, cause = _judge(status, error)
+    code = clean(error.code, secrets, 80) if error.code else None
+    said = clean(error.message, secrets)
+    retry_after = None
+    if kind == "wait":
+        retry_after = parse_retry_after(headers, time.time()) or error.wait
+    return Fault(
+        kind,
+        cause,
+        _explain(cause, status, origin, model, key_hint) + _quote(code, said),
+        status,
+        code,
+        retry_after,
+        clean(error.param, secrets, 80) if error.param else None,
+        said or code or "",
+        clean(error.words, secrets, _WORDS),
+    )
+
+
+def _judge(status: int, error: Said) -> tuple[str, str]:
+    """Return kind and cause of an error."""
+    # A page is a proxy's or a firewall's: its words are not about keys and models.
+    words = "" if error.html else error.words
+    unclear = status in _UNCLEAR
     if 300 <= status < 400:
-        return fault(
-            "stop",
-            "redirect",
-            f"{origin} answered {status}, a redirect. Redirects are not followed, because the "
-            "texts would go to another place. Set base_url to the final address.",
-        )
-    if status in (401, 403):
-        return fault(
-            "stop", "auth", f"{origin} refused the key ({status}). Check {key_hint}{_tail(code)}."
-        )
-    if status == 402 or (status == 429 and any(c in lowered for c in _QUOTA_CODES)):
-        return fault(
-            "stop",
-            "quota",
-            f"{origin} says that the account has no credit or quota left ({status}"
-            f"{_tail(code)}). Check its billing page, then run again: replies that were paid "
-            "for are kept when memory= is set.",
-        )
-    if status == 404:
-        return fault(
-            "stop",
-            "model",
-            f"{origin} does not know the model {model!r}, or base_url has a wrong path (404"
-            f"{_tail(code)}).",
-        )
+        return "stop", "redirect"
+    if status == 401 or ((unclear or status == 400) and _BAD_KEY.search(words)):
+        return "stop", "auth"
+    if status == 402 or (status in (403, 429) and _QUOTA.search(words)):
+        return "stop", "quota"
     if status in WAIT_STATUSES:
-        wait = parse_retry_after(headers, time.time())
-        return fault("wait", f"http_{status}", f"{origin} answered {status}", wait)
-    if any(word in lowered for word in _FILTERED):
-        return fault("text", "content_filter", "the endpoint's content filter refused the text")
-    if status == 413 or any(word in lowered for word in _TOO_LONG):
-        return fault("text", "too_long", "the text is longer than the model's context")
-    return fault("text", f"http_{status}", f"{origin} answered {status}{_tail(code)}")
+        return "wait", f"http_{status}"
+    if status == 403 and _NO_ACCESS.search(words):
+        return "stop", "auth"
+    if _FILTERED.search(words):
+        return "text", "content_filter"
+    if status == 413 or _TOO_LONG.search(words):
+        return "text", "too_long"
+    if (unclear or status == 400) and _NO_MODEL.search(words):
+        return "stop", "model"
+    return ("refused", _UNCLEAR[status]) if unclear else ("text", f"http_{status}")
 
 
-def _tail(code: str | None) -> str:
-    return f", code {code!r}" if code else ""
+def _explain(cause: str, status: int, origin: str, model: str, key_hint: str) -> str:
+    """Return the sentence on a cause; what the endpoint says itself follows it."""
+    sentences = {
+        "redirect": f"{origin} answered {status}, a redirect. Redirects are not followed, because "
+        "the texts would go to another place. Set base_url to the final address",
+        "auth": f"{origin} refused the key ({status}). Check {key_hint}",
+        "quota": f"{origin} says that the account has no credit or quota left ({status}). Check "
+        "its billing page, then run again: replies that were paid for are kept when memory= is "
+        "set",
+        "model": f"{origin} does not know the model {model!r}, or base_url has a wrong path "
+        f"({status})",
+        "content_filter": "the endpoint's content filter refused the text",
+        "too_long": "the text is longer than the model's context",
+    }
+    return sentences.get(cause, f"{origin} answered {status}")
 
 
-def _read_error(body: bytes) -> tuple[str | None, str]:
-    """Return (code, message) of an error body in one of the forms in use, or (None, "")."""
-    try:
-        value: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return None, ""
-    if isinstance(value, list) and value:
-        value = value[0]
-    error = value.get("error", value) if isinstance(value, dict) else None
-    if isinstance(error, str):
-        return None, error[:500]
-    if not isinstance(error, dict):
-        return None, ""
-    inner = error.get("innererror")
-    inner_code = inner.get("code") if isinstance(inner, dict) else None
-    candidates = (error.get("code"), error.get("type"), inner_code)
-    code = next((c for c in candidates if isinstance(c, str) and c), None)
-    extra = " ".join(c for c in candidates if isinstance(c, str))
-    return (code[:80] if code else None), f"{extra} {error.get('message')}"[:2000]
+def _quote(code: str | None, said: str) -> str:
+    """Return code and words of an endpoint as the end of a sentence."""
+    parts = [f"code {code!r}"] * bool(code) + [f"it says: {said}"] * bool(said and said != code)
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -42,38 +43,48 @@ class Breaker:
 
     Parameters
     ----------
+    patience : float
+        Seconds for which an endpoint may go on refusing without being given up, where the
+        refusals cost nothing.
     outcomes : deque of bool
         True for a failure.
     """
+
+    patience: float = 0.0
 
     outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))
     open_until: float | None = None
     probing: bool = False
     probes: int = 0
+    dear_probes: int = 0
+    opened: float = 0.0
 
-    def record(self, failed: bool, now: float) -> None:
-        """Take note of an outcome."""
+    def record(self, failed: bool, now: float, *, free: bool = False) -> None:
+        """Take note of an outcome; ``free`` says that a failure certainly was not paid."""
         self.outcomes.append(failed)
         if self.open_until is not None:
             if failed:
                 # Only the probe can have come through; the pause doubles.
                 if self.probing:
                     self.probes += 1
+                    self.dear_probes += not free
                     self.probing = False
                     self.open_until = now + min(2.0**self.probes, 30.0)
             else:
                 self.open_until = None
                 self.probing = False
-                self.probes = 0
+                self.probes = self.dear_probes = 0
                 self.outcomes.clear()
             return
         if len(self.outcomes) >= MIN_OUTCOMES and 2 * sum(self.outcomes) >= len(self.outcomes):
             self.open_until = now + 1.0
+            self.opened = now
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether the endpoint stayed down over all probes."""
-        return self.probes >= MAX_PROBES
+    def hopeless(self, now: float) -> bool:
+        """Tell whether the endpoint stayed down over all probes, and as long as texts may wait."""
+        if self.probes < MAX_PROBES:
+            return False
+        return self.dear_probes >= MAX_PROBES or now - self.opened >= self.patience
 
 
 class Gate:
@@ -85,6 +96,13 @@ class Gate:
         Pace. Requests are spread evenly, so that a limit counted by the second holds as well.
     clock : Clock
         Source of time.
+    patience : float
+        Seconds for which an endpoint may refuse without cost before it is given up.
+
+    Attributes
+    ----------
+    last : Fault or None
+        The last one that was the endpoint's trouble.
     """
 
     def __init__(
@@ -92,7 +110,9 @@ class Gate:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         clock: Clock | None = None,
+        patience: float = 0.0,
     ) -> None:
+        self.last: Fault | None = None
         self._per_request = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self._per_token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
         self._clock = clock or Clock()
@@ -100,7 +120,7 @@ class Gate:
         self._next_slot = 0.0
         self._paused_until = 0.0
         self._spread = 0.0
-        self._breaker = Breaker()
+        self._breaker = Breaker(patience)
         self._stopped = False
         self._random = random.Random()
 
@@ -112,7 +132,7 @@ class Gate:
     @property
     def hopeless(self) -> bool:
         """Whether the breaker has given the endpoint up."""
-        return self._breaker.hopeless
+        return self._breaker.hopeless(self._clock.now())
 
     def stop(self) -> None:
         """Let no further request out and wake everybody who waits."""
@@ -120,13 +140,20 @@ class Gate:
             self._stopped = True
             self._condition.notify_all()
 
-    def enter(self, tokens: int = 0) -> None:
+    def enter(self, tokens: int = 0, until: float = math.inf) -> bool:
         """Wait until the next request may go out.
 
         Parameters
         ----------
         tokens : int
             Expected tokens of the request.
+        until : float
+            Time of the clock at which it is too late.
+
+        Returns
+        -------
+        bool
+            False if it is too late.
 
         Raises
         ------
@@ -142,12 +169,14 @@ class Gate:
                 if self._stopped:
                     raise Stopped
                 now = self._clock.now()
+                if now >= until:
+                    return False
                 if self._paused_until > now:
                     slot = max(slot, self._paused_until + jitter * self._spread)
                 wait = slot - now if slot > now else self._breaker_wait(now)
                 if wait <= 0:
-                    return
-                self._clock.wait(self._condition, wait)
+                    return True
+                self._clock.wait(self._condition, min(wait, until - now))
 
     def _breaker_wait(self, now: float) -> float:
         breaker = self._breaker
@@ -188,7 +217,7 @@ class Gate:
 
     def report(self, fault: Fault | None) -> None:
         """Tell the breaker how an attempt ended."""
-        if fault is not None and (fault.kind in ("text", "bad_reply", "stop")):
+        if fault is not None and fault.kind in ("text", "refused", "bad_reply", "stop"):
             fault = None  # the endpoint works; the text or the answer is at fault
         if fault is not None and fault.retry_after is not None:
             # It said when to come back, which is no sign of trouble.
@@ -196,5 +225,7 @@ class Gate:
                 self._breaker.probing = False
             return
         with self._condition:
-            self._breaker.record(fault is not None, self._clock.now())
+            self.last = fault or self.last
+            free = fault is not None and fault.kind in ("wait", "not_sent")
+            self._breaker.record(fault is not None, self._clock.now(), free=free)
             self._condition.notify_all()

@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from sklfusion.llm._faults import CallError, Fault, bad_reply, fault_from_status
+from sklfusion.llm._faults import CallError, Fault, bad_reply, fault_from_said, fault_from_status
 from sklfusion.llm._reply import reply_from_bytes
 from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion.llm._words import Said
 from sklfusion.llm.endpoints import Endpoint, is_loopback, read_key
 from sklfusion.replies._fork import GATE
 
@@ -83,7 +85,22 @@ class OpenAIBackend:
             # carry it as context, it holds the request, and the request the key. Nor does any
             # frame of this traceback have the key in a local variable.
             raise CallError(sent)
-        return reply_from_bytes(sent)
+        return reply_from_bytes(sent, partial(self._blame, request.model))
+
+    def _blame(self, model: str, status: int, error: Said) -> Fault:
+        """Return the fault of an error that this endpoint sent."""
+        name = self.endpoint.api_key_env
+        return fault_from_said(
+            status,
+            {},
+            error,
+            origin=self.endpoint.origin,
+            model=model,
+            key_hint=f"the environment variable {name}"
+            if name
+            else "whether it needs api_key_env=",
+            secrets=(name,) if name else (),
+        )
 
     def _send(self, request: ChatRequest, deadline: float) -> bytes | Fault:
         """Return the body of the reply, or why there is none."""
@@ -194,8 +211,8 @@ class OpenAIBackend:
         compressed = response.headers.get("content-encoding", "identity") != "identity"
         limit = MAX_COMPRESSED_BYTES if compressed else self._call.limit
         response.stream = self._stream_class(response.stream, limit, self._call.deadline)
-        if response.status_code == 200:
-            return
+        if 200 <= response.status_code < 300:
+            return  # a whole completion is an answer, whatever the number
         name = self.endpoint.api_key_env
         hint = f"the environment variable {name}" if name else "whether it needs api_key_env="
         try:
@@ -209,6 +226,7 @@ class OpenAIBackend:
             origin=self.endpoint.origin,
             model=self._call.model,
             key_hint=hint,
+            secrets=(name,) if name else (),
         )
         raise CallError(fault)
 

@@ -4,26 +4,58 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from sklfusion.llm._faults import bad_reply
+from sklfusion.llm._faults import UNEXPLAINED, CallError, Fault, bad_reply, fault_from_said
 from sklfusion.llm._types import Reply, TokenLogprobs, Usage
+from sklfusion.llm._words import Said, error_of
+
+#: From an error inside a reply, and the status that it stands for, to its fault.
+Blame = Callable[[int, Said], Fault]
+# Words that endpoints end an answer with, beside those of the protocol.
+_FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation", "spii")
+_CUT = ("max_tokens", "max_output_tokens", "model_length")
+# What the words of an error mean where it has no number; the first that fits.
+_STATUS_OF_WORDS = (
+    (402, r"insufficient[ _](quota|balance|credits?|funds)|payment_required|billing"),
+    (401, r"(invalid|incorrect|missing|expired)[ _]api[ _-]?key|authenticat|unauthori[sz]ed"),
+    (403, r"permission|forbidden"),
+    (429, r"rate[ _-]?limit|too many requests|resource_exhausted|overloaded|capacity|throttl"),
+    (400, r"content[ _]?(filter|polic|manag)|moderat|flagged|context[ _](length|window)"),
+    (
+        502,
+        r"server_error|internal|unavailable|time[d ]*out|upstream|bad gateway|network|connection",
+    ),
+    (400, r"invalid_request|bad_request"),
+)
 
 
-def reply_from_bytes(body: bytes) -> Reply:
+def reply_from_bytes(body: bytes, blame: Blame | None = None) -> Reply:
     """Read the body of a chat completion.
+
+    Parameters
+    ----------
+    body : bytes
+        Body of a reply with a status of 2xx, already bounded.
+    blame : callable, optional
+        Sorts an error inside it; by default without saying who the endpoint is.
 
     Raises
     ------
     CallError
-        With a fault of kind "bad_reply" if the body is not a chat completion.
+        With the fault of the error that stands in it, or with one of kind "bad_reply" if the body
+        is not a chat completion.
     """
     try:
-        value = json.loads(body, parse_int=_small_int)
+        # Some gateways send white space to keep a connection open, and some a byte order mark.
+        value = json.loads(body.removeprefix(b"\xef\xbb\xbf"), parse_int=_small_int)
     except (ValueError, RecursionError):
         raise bad_reply("bad_json", "the body is not JSON") from None
-    return reply_from_value(value)
+    return reply_from_value(value, blame)
 
 
 def _small_int(digits: str) -> int | float:
@@ -31,8 +63,11 @@ def _small_int(digits: str) -> int | float:
     return int(digits) if len(digits) < 20 else math.inf
 
 
-def reply_from_value(value: Any) -> Reply:
+def reply_from_value(value: Any, blame: Blame | None = None) -> Reply:
     """Read a parsed chat completion; see :func:`reply_from_bytes`."""
+    fault = _fault_inside(value, blame or _anonymous)
+    if fault is not None:
+        raise CallError(fault)
     choices = value.get("choices") if isinstance(value, dict) else None
     if not isinstance(choices, list) or not choices:
         raise bad_reply("no_choices", "the reply has no choices")
@@ -43,7 +78,7 @@ def reply_from_value(value: Any) -> Reply:
         if not isinstance(message, dict):
             raise bad_reply("no_message", "a choice of the reply has no message")
         contents.append(_text(message.get("content")))
-        reasons.append(_text(choice.get("finish_reason")))
+        reasons.append(_reason(choice.get("finish_reason")))
         if number == 0:
             refusal = _text(message.get("refusal"))
     return Reply(
@@ -55,6 +90,63 @@ def reply_from_value(value: Any) -> Reply:
         refusal=refusal,
         created=time.time(),
     )
+
+
+def is_filtered(reply: Reply) -> bool:
+    """Tell whether a reply holds no answer because a filter took it: nobody charges for that."""
+    reasons = reply.finish_reasons
+    return bool(reasons) and reasons[0] == "content_filter" and not any(reply.contents)
+
+
+def only_thought(reply: Reply) -> bool:
+    """Tell whether an answer was cut before it began, as those of models that think first are."""
+    content = (reply.contents[0] if reply.contents else None) or ""
+    return not content.strip() or content.lstrip().startswith("<think")
+
+
+def _fault_inside(value: Any, blame: Blame) -> Fault | None:
+    """Return the fault of an error that came with a status of 200, None if there is none."""
+    if not isinstance(value, dict):
+        return None
+    found = value.get("error")
+    if not found:
+        choices = value.get("choices")
+        choices = choices if isinstance(choices, list) else []
+        choice = next((c for c in choices if isinstance(c, dict) and _failed(c)), None)
+        if choice is None:
+            return None
+        found = choice.get("error")
+    error = error_of({"error": found} if found else {})
+    status = error.number or _status_of(error)
+    if status is None or 300 <= status < 400:
+        fault = blame(500, error)
+        message = f"the reply says that it failed: {fault.said or 'no reason given'}"
+        return replace(fault, kind="wait", cause=UNEXPLAINED, message=message, status=None)
+    return blame(status, error)
+
+
+def _failed(choice: dict[str, Any]) -> bool:
+    return bool(choice.get("error")) or choice.get("finish_reason") == "error"
+
+
+def _status_of(error: Said) -> int | None:
+    """Return the HTTP status that an error without a number would have had."""
+    words = error.words
+    return next((status for status, said in _STATUS_OF_WORDS if re.search(said, words)), None)
+
+
+def _anonymous(status: int, error: Said) -> Fault:
+    return fault_from_said(status, {}, error, origin="the endpoint", model="", key_hint="the key")
+
+
+def _reason(value: Any) -> str | None:
+    """Return why an answer ended, in the words of the protocol."""
+    if not isinstance(value, str):
+        return None
+    word = re.split(r"[^a-z_]", value.lower())[0]
+    if word in _FILTERED:
+        return "content_filter"
+    return "length" if word in _CUT else value
 
 
 def _text(value: Any) -> str | None:

@@ -6,7 +6,7 @@ import random
 import threading
 from dataclasses import dataclass
 
-from sklfusion.llm._faults import Fault
+from sklfusion.llm._faults import UNEXPLAINED, Fault
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,10 @@ class RetryPolicy:
     deadline : float
         Seconds from the first attempt at a text to the end of its last one.
     max_attempts : int
-        Attempts at a text, whatever happens.
+        Attempts at a text whose outcomes may have been paid, or that fails with 500, which may
+        well be the text's own doing.
+    max_unexplained : int
+        Attempts at a text whose replies say that something failed and not what.
     max_unknown : int
         Further tries after an attempt that may have been paid without an answer.
     max_reparse : int
@@ -27,27 +30,45 @@ class RetryPolicy:
         First and largest pause in seconds; it doubles between.
     first_k : int
         If so many distinct texts fail in the same way before any succeeds, the set-up is wrong.
+    first_refusals : int
+        The same for a 403 or 404 that may mean the text, the key or the model.
+    refusals_in_a_row : int
+        So many of these one after the other end a run in which texts were answered before.
     """
 
     deadline: float = 180.0
     max_attempts: int = 8
+    max_unexplained: int = 4
     max_unknown: int = 1
     max_reparse: int = 1
     base: float = 0.5
     cap: float = 8.0
     first_k: int = 8
+    first_refusals: int = 3
+    refusals_in_a_row: int = 24
+
+    def most_attempts(self, fault: Fault) -> int | None:
+        """Return the attempts at a text that ``fault`` allows, None if the deadline decides."""
+        if fault.kind == "not_sent":
+            return None
+        if fault.cause == UNEXPLAINED:
+            return self.max_unexplained
+        if fault.kind == "wait" and fault.status != 500:
+            return None
+        return self.max_attempts
 
     def delay(self, attempt: int, rng: random.Random) -> float:
         """Return the pause before attempt ``attempt + 1``: exponential, with half as jitter."""
-        full = min(self.cap, self.base * 2.0 ** (attempt - 1))
+        full = min(self.cap, self.base * 2.0 ** min(attempt - 1, 30))
         return full * rng.uniform(0.5, 1.0)
 
 
 class RetryBudget:
     """Retries of a whole run: at most 30 % of its requests, and 20.
 
-    It holds a failing endpoint from getting a multiple of the traffic. Attempts that were not
-    sent, or that the endpoint asked to repeat later, do not count: they add no load.
+    It holds a failing endpoint from being paid a multiple of what the answers are worth. What
+    certainly was not paid does not count: there the deadline, the growing pauses and the breaker
+    are the limit.
     """
 
     def __init__(self, share: float = 0.3, floor: int = 20) -> None:
@@ -90,9 +111,10 @@ class Attempts:
 
     def may_retry(self, fault: Fault, policy: RetryPolicy, budget: RetryBudget) -> bool:
         """Tell whether the policy allows another attempt after ``fault``, and count it."""
-        if fault.kind in ("stop", "text"):
+        if fault.kind in ("stop", "text", "refused"):
             return False
-        if fault.kind != "not_sent" and self.total >= policy.max_attempts:
+        most = policy.most_attempts(fault)
+        if most is not None and self.total >= most:
             return False
         if fault.kind == "unknown":
             self.unknown += 1
@@ -101,6 +123,4 @@ class Attempts:
         if fault.kind == "bad_reply":
             self.bad += 1
             return self.bad <= policy.max_reparse and budget.take()
-        # Nothing was processed: "not_sent" and "wait".
-        polite = fault.kind == "not_sent" or fault.retry_after is not None
-        return polite or budget.take()
+        return True  # "not_sent" and "wait": nothing was processed, so nothing was paid

@@ -14,22 +14,29 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
-from sklfusion.exceptions import CacheError, CacheMissError, EndpointError
+from sklfusion.exceptions import CacheError, CacheMissError
+from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import Attempter
 from sklfusion.llm._backend import Backend
 from sklfusion.llm._faults import CallError, Fault, error_from_fault
 from sklfusion.llm._job import Job
 from sklfusion.llm._limits import Gate, Stopped
+from sklfusion.llm._reply import only_thought
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._signals import interrupted_by_sigterm
 from sklfusion.llm._types import Reply
 from sklfusion.llm._usage import Meter
+from sklfusion.llm._verdict import Verdict, given_up
+from sklfusion.llm._words import clean
 from sklfusion.prompts._parse import FINAL_CAUSES, ReplyError
 
 LEASE_SECONDS = 60.0
+# Characters of an unusable answer that an error shows.
+_SHOWN = 80
 _TICK = 0.1
 
 
@@ -60,6 +67,12 @@ class Run:
         Whether what is missing goes through the provider's Batch API.
     known : int
         Texts of the same call that already have an answer, for progress and messages.
+    verdict : Verdict or None
+        Decides when failures end the run; shared by the runs of one call.
+    adapted : Adaptations or None
+        What is known of the wishes of the endpoint.
+    essential : collection of str
+        Fields of the request that are not given up.
     """
 
     def __init__(
@@ -76,6 +89,9 @@ class Run:
         progress: Callable[[int, int], None] = lambda done, total: None,
         batch: bool = False,
         known: int = 0,
+        verdict: Verdict | None = None,
+        adapted: Adaptations | None = None,
+        essential: Collection[str] = (),
     ) -> None:
         self._backend = backend
         self._batch = batch
@@ -84,7 +100,8 @@ class Run:
         self._meter = meter
         self._gate = gate
         self._policy = policy
-        self._attempter = Attempter(backend, gate, policy, meter)
+        self._attempter = Attempter(backend, gate, policy, meter, adapted, essential)
+        self._verdict = verdict or Verdict(policy, worked=known > 0)
         self._workers = workers
         self._cache_only = cache_only
         self._progress = progress
@@ -96,8 +113,7 @@ class Run:
         self._left = 0
         self._error: BaseException | None = None
         self._known = known
-        self._succeeded = known > 0
-        self._first_failures: list[Fault] = []
+        self._busy = 0
 
     def execute(self, jobs: Iterable[Job]) -> None:
         """Answer every job, in place. Each distinct request is asked once.
@@ -174,20 +190,23 @@ class Run:
             answer = job.read(reply)
         except ReplyError as error:
             final = error.cause in FINAL_CAUSES
-            fault = Fault("text" if final else "bad_reply", error.cause)
+            said = clean((reply.contents and reply.contents[0]) or "", limit=_SHOWN)
+            fault = Fault("text" if final else "bad_reply", error.cause, said=said)
             job.attempts.cause = error.cause
             if fresh:
                 again = self._attempter.may_retry(fault, job.attempts)
             else:
                 again = job.attempts.may_read_on(fault, self._policy)
             if again:
+                if fresh and error.cause == "truncated" and only_thought(reply):
+                    self._attempter.adapted.make_room()
                 job.ask_again(error.cause)
                 return False
             job.fault = fault
             return True
         job.answer, job.model = answer, reply.model
         self._memo[job.first_key] = (answer, reply.model)
-        self._succeeded = True
+        self._verdict.answer()
         return True
 
     # ------------------------------------------------------------------------------- the threads
@@ -230,7 +249,7 @@ class Run:
                 renewed = time.monotonic()
                 self._store.renew(list(self._active), self._owner, LEASE_SECONDS)
             if self._gate.hopeless:
-                self._fail(self._given_up())
+                self._fail(given_up(self._gate.last))
 
     def _look_at_others(self) -> None:
         """Take over what other processes have answered or given up."""
@@ -251,7 +270,7 @@ class Run:
     def _put_back(self, job: Job) -> None:
         with self._changed:
             self._queue.append(job)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _settle(self) -> None:
         with self._changed:
@@ -267,11 +286,15 @@ class Run:
 
     def _next(self) -> Job | None:
         with self._changed:
-            while not self._queue:
+            # After a refusal that may be the set-up's, one request shows what all would get.
+            while not self._queue or (self._busy and self._verdict.doubtful):
                 if self._left <= 0 or self._gate.stopped:
                     return None
                 self._changed.wait()
-            return None if self._gate.stopped else self._queue.popleft()
+            if self._gate.stopped:
+                return None
+            self._busy += 1
+            return self._queue.popleft()
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -282,6 +305,10 @@ class Run:
             except BaseException as error:
                 self._fail(error)
                 return
+            finally:
+                with self._changed:
+                    self._busy -= 1
+                    self._changed.notify_all()
 
     # -------------------------------------------------------------------------------- one request
 
@@ -299,7 +326,7 @@ class Run:
                 raise
             reply = self._save(job, reply)
             if self._read(job, reply, fresh=True):
-                self._note_failure(job.fault)
+                self._note_failure(job.fault, job.request.origin)
                 self._settle()
                 return
             self._meter.add(reparsed=1)
@@ -352,40 +379,12 @@ class Run:
             self._fail(error_from_fault(fault, job.request.origin))
             return
         job.fault = fault
+        if fault.kind == "refused":
+            job.fault = replace(fault, cause=f"http_{fault.status}")
         self._note_failure(fault, job.request.origin)
         self._settle()
 
-    def _note_failure(self, fault: Fault | None, origin: str = "") -> None:
-        """First-k rule: when nothing ever worked and all fail alike, the set-up is wrong."""
-        if fault is None or self._succeeded:
-            return
-        with self._changed:
-            self._first_failures.append(fault)
-            seen = self._first_failures
-            alike = {(f.cause, f.status) for f in seen}
-        by_set_up = fault.status is not None and 400 <= fault.status < 500 and fault.status != 429
-        if len(seen) < self._policy.first_k or len(alike) > 1:
-            return
-        if by_set_up or fault.cause == "timeout":
-            self._fail(self._alike(fault, len(seen), origin))
-
-    def _alike(self, fault: Fault, count: int, origin: str) -> EndpointError:
-        advice = "Check model, base_url, strategy and request_params."
-        if fault.cause == "timeout":
-            advice = "Set a larger timeout=; each of these may have been billed."
-        return EndpointError(
-            f"The first {count} texts all failed alike ({fault.cause}: {fault.message}), which is "
-            f"a matter of the set-up, not of the texts. {advice}",
-            status=fault.status,
-            code=fault.code,
-            origin=origin,
-        )
-
-    def _given_up(self) -> EndpointError:
-        counts = self._meter.report.failures
-        return EndpointError(
-            "The endpoint kept failing over all probes, so the run was stopped "
-            f"(failures so far: {counts or 'timeouts and broken connections'}). If it is slow, "
-            "set a larger timeout=; else run again later: replies that were paid for are kept "
-            "when memory= is set."
-        )
+    def _note_failure(self, fault: Fault | None, origin: str) -> None:
+        error = self._verdict.failure(fault, origin) if fault is not None else None
+        if error is not None:
+            self._fail(error)

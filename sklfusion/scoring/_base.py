@@ -16,6 +16,7 @@ from sklfusion._validation import (
     refuse_label_sets,
     replace_surrogates,
 )
+from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._backend import LOCAL_PREFIX, is_local
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._prices import estimate_tokens, find_price
@@ -251,7 +252,9 @@ class BaseLLMEstimator(BaseEstimator):
         with progress:
             session.ask(texts)
         annotations = annotate(session.plan, texts, self._declared, session.meter)
+        annotations.meta["adapted"] = session.adapted.told()
         self._modes = [session.plan.mode]
+        self._warn_adapted(session.adapted)
         self._warn_other_model(annotations)
         progress.summary()
         return annotations
@@ -288,13 +291,23 @@ class BaseLLMEstimator(BaseEstimator):
             Meter(self.usage_, self._price(), self._budget()),
             # A local model would only repeat itself.
             policy=RetryPolicy(deadline=self.deadline, max_reparse=0 if local else 1),
-            gate=lambda: Gate(self.requests_per_minute, self.tokens_per_minute),
+            gate=lambda: Gate(
+                self.requests_per_minute, self.tokens_per_minute, patience=self.deadline
+            ),
             workers=1 if local else int(self.max_concurrency),
             cache_only=self.cache_only,
             progress=progress.update if progress is not None else lambda done, total: None,
             pack_size=int(self.texts_per_request),
             batch=self.service == "batch",
+            adapted=self._adaptations(),
         )
+
+    def _adaptations(self):
+        """Return what this object knows of the wishes of its endpoint and model."""
+        where = self._resolve()[:2]
+        if getattr(self, "_adapted", (None, None))[0] != where:
+            self._adapted = (where, Adaptations())
+        return self._adapted[1]
 
     def _budget(self):
         if self.budget is None or isinstance(self.budget, dict):
@@ -356,6 +369,21 @@ class BaseLLMEstimator(BaseEstimator):
             "extra": dict(self.request_params or {}),
         }
         return [Plan(origin, name, self._task, mode, **common) for mode in modes]
+
+    def _warn_adapted(self, adapted):
+        """Say that a field that the user set was not sent as it was set; once for each."""
+        from sklfusion.exceptions import ScoringWarning
+
+        told = adapted.told()
+        mine = {name: told[name] for name in self.request_params or {} if name in told}
+        if mine and mine != getattr(self, "_warned_adapted", None):
+            self._warned_adapted = mine
+            warnings.warn(
+                f"The endpoint refused fields of request_params: {mine}. Set them to None, or to "
+                "what it takes, to be asked as you wish.",
+                ScoringWarning,
+                stacklevel=4,
+            )
 
     def _warn_other_model(self, annotations):
         from sklfusion.exceptions import ScoringWarning

@@ -137,6 +137,13 @@ class Plan:
             return replace(self.task, multilabel=False)
         return self.task
 
+    @property
+    def essential(self) -> frozenset[str]:
+        """Fields of the request without which this way to ask has no point."""
+        if self.mode in ("logprobs", "unary"):
+            return frozenset({"logprobs", "top_logprobs"})
+        return frozenset({"response_format"} if self.mode == "probabilities" else ())
+
     # ------------------------------------------------------------------------------ what is sent
 
     def jobs(self, text: str, examples: Sequence[tuple[str, Any]] = ()) -> list[Job]:

@@ -12,12 +12,21 @@ import numpy as np
 
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
+from sklfusion.llm._faults import UNEXPLAINED
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
 from sklfusion.scoring._ask import Texts
 from sklfusion.scoring._plan import Plan, Row
 
-_STATUS = {"refusal": "refused", "content_filter": "refused", "empty_text": "missing"}
+_STATUS = {
+    "refusal": "refused",
+    "content_filter": "refused",
+    "http_403": "refused",
+    "http_404": "refused",
+    "http_410": "refused",
+    "http_451": "refused",
+    "empty_text": "missing",
+}
 TRANSPORT = ("timeout", "connection_lost", "unreachable")
 
 
@@ -139,7 +148,7 @@ def _status(cause: str | None) -> str:
         return "ok"
     if cause in _STATUS:
         return _STATUS[cause]
-    if cause in TRANSPORT or cause.startswith("http_"):
+    if cause in TRANSPORT or cause.startswith("http_") or cause == UNEXPLAINED:
         return "transport_error"
     return "missing" if cause == "too_long" else "parse_error"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import guess_usage
 from sklfusion.llm._backend import Backend
 from sklfusion.llm._job import Job
@@ -13,6 +15,7 @@ from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._run import Run
 from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
+from sklfusion.llm._verdict import Verdict
 from sklfusion.replies import request_key
 from sklfusion.scoring._ask import Ask, Texts, recall
 from sklfusion.scoring._packed import Packer, ask_packed
@@ -23,6 +26,8 @@ from sklfusion.scoring._result import TRANSPORT
 _OWN_CAUSES = ("content_filter", "refusal", "too_long", *TRANSPORT)
 # Texts tried before an endpoint is taken to be unable to do something.
 _PROBES = 3
+# Attempts at each of them that may end in 500, which some servers say to what they do not know.
+_PROBE_ATTEMPTS = 2
 
 
 class Session:
@@ -45,6 +50,8 @@ class Session:
         Texts per request.
     batch : bool
         Whether to use the provider's Batch API.
+    adapted : Adaptations or None
+        What is known of the wishes of the endpoint.
     """
 
     def __init__(
@@ -62,7 +69,9 @@ class Session:
         progress: Callable[[int, int], None],
         pack_size: int = 1,
         batch: bool = False,
+        adapted: Adaptations | None = None,
     ) -> None:
+        self.adapted = adapted if adapted is not None else Adaptations()
         self._batch = batch
         self._pack_size = pack_size
         self._plans = list(plans)
@@ -77,25 +86,34 @@ class Session:
         self._progress = progress
         self._probed: set[str] = set()
         self._known = 0
+        self._verdict = Verdict(policy)
 
     @property
     def plan(self) -> Plan:
         """The way to ask that is in use."""
         return self._plans[0]
 
-    def _execute(self, jobs: Sequence[Job], *, quiet: bool = False) -> None:
+    def _execute(self, jobs: Sequence[Job], plan: Plan | None = None) -> None:
+        """Answer jobs; with ``plan``, as a trial of it that may fail."""
+        policy, verdict = self._policy, self._verdict
+        if plan is not None:
+            policy = replace(policy, max_attempts=_PROBE_ATTEMPTS)
+            verdict = Verdict(policy, judges=False)
         run = Run(
             self._backend,
             self._store,
             self._memo,
             self.meter,
             self._gate(),
-            self._policy,
+            policy,
             workers=self._workers,
             cache_only=self._cache_only,
-            progress=(lambda done, total: None) if quiet else self._progress,
+            progress=self._progress if plan is None else (lambda done, total: None),
             batch=self._batch,
             known=self._known,
+            verdict=verdict,
+            adapted=self.adapted,
+            essential=() if plan is None else plan.essential,
         )
         run.execute(jobs)
 
@@ -110,6 +128,7 @@ class Session:
         entry = packer.entry if packer is not None else None
         missing = recall(self.plan, texts, places, self._store, self._memo, entry)
         self._known = len(places) - len(missing)
+        self._verdict.worked = self._known > 0
         self.meter.add(cached=self._known - self._answered_by_probe(first))
         if not missing:
             self._progress(self._known, self._known)
@@ -151,7 +170,7 @@ class Session:
             return
         known = self._recorded_mode()
         if known is None:
-            known = next((p for p in self._plans[:-1] if self._serves(p, asks)), self._plans[-1])
+            known = self._first_that_serves(asks)
             if known is not self._plans[0] and self._store is not None and not self._cache_only:
                 self._store.put(self._mode_key(), Reply((known.mode,), model=known.model))
         self._plans = [known]
@@ -169,20 +188,43 @@ class Session:
         mode = reply.contents[0] if reply is not None and reply.contents else None
         return next((plan for plan in self._plans if plan.mode == mode), None)
 
-    def _serves(self, plan: Plan, asks: Sequence[Ask]) -> bool:
-        """Ask about the first texts until one is answered; their failures may be their own."""
-        refused = 0
+    def _first_that_serves(self, asks: Sequence[Ask]) -> Plan:
+        """Return the first plan that the endpoint answers; the last is not tried."""
+        failing: list[Plan] = []
+        for plan in self._plans[:-1]:
+            serves = self._serves(plan, asks)
+            if serves is None:
+                failing.append(plan)
+            elif serves:
+                # Was it down a moment ago, or is it these plans that make it fail?
+                return next((p for p in failing if self._serves(p, asks[:1])), plan)
+        return next((p for p in failing if self._serves(p, asks[:1])), self._plans[-1])
+
+    def _serves(self, plan: Plan, asks: Sequence[Ask]) -> bool | None:
+        """Ask about the first texts until one is answered; their failures may be their own.
+
+        Returns
+        -------
+        bool or None
+            None if the endpoint failed over it with a status that may mean anything.
+        """
+        refused = failed = 0
         for ask in asks:
             jobs = plan.jobs(ask.text, ask.examples)[:1]
-            self._execute(jobs, quiet=True)
+            self._execute(jobs, plan)
             job = jobs[0]
             if job.ok:
                 self._probed.add(job.first_key)
                 flags = getattr(job.answer, "flags", frozenset())
                 return not flags & {"no_logprobs", "no_label_step"}
             assert job.fault is not None
+            if job.fault.cause == "refused_field":
+                return False
+            if job.fault.kind == "wait" and job.fault.status != 500:
+                return True  # it asked to wait for a whole deadline, which is no word on the plan
+            failed += job.fault.status == 500
             refused += job.fault.cause not in _OWN_CAUSES
-        return not refused
+        return None if failed and failed == refused else not refused
 
     # --------------------------------------------------------------------------- what it will cost
 
