@@ -45,7 +45,7 @@ _MOST_WORDS = re.compile(r"maximum|at most|<=|too (large|high|big|many)|less tha
 
 
 class Adaptations:
-    """What is known of the wishes of one endpoint and model. Thread-safe; plain values.
+    """What is known of the wishes of one endpoint and model. Thread-safe.
 
     A change is tried with the text whose request was refused, and holds for all others once the
     endpoint has answered a request that was put so. A misread refusal costs that text a request
@@ -54,14 +54,8 @@ class Adaptations:
 
     def __init__(self) -> None:
         self._changes: dict[str, Any] = {}
+        self._told: set[str] = set()
         self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_changes": self.known()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
-        self._changes = state["_changes"]
 
     def known(self) -> dict[str, Any]:
         """Return the changes that hold: field -> None (left out), another name, or a number."""
@@ -85,6 +79,14 @@ class Adaptations:
         words = {SYSTEM: "in the user message"}
         known = self.known()
         return {f: words.get(f, "left out" if to is None else to) for f, to in known.items()}
+
+    def news(self, fields: Collection[str]) -> dict[str, Any]:
+        """Return the changes to some fields that were not returned before."""
+        told = self.told()
+        with self._lock:
+            news = {name: told[name] for name in fields if name in told and name not in self._told}
+            self._told.update(news)
+        return news
 
 
 def apply(request: ChatRequest, changes: Mapping[str, Any]) -> ChatRequest:

@@ -14,7 +14,7 @@ from typing import Any
 from sklfusion.exceptions import BudgetExceededError
 from sklfusion.llm._adapt import Adaptations, apply, next_change, refuses
 from sklfusion.llm._backend import Backend
-from sklfusion.llm._faults import CallError, Fault
+from sklfusion.llm._faults import CallError, Fault, without_text
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._prices import estimate_tokens
 from sklfusion.llm._reply import is_filtered
@@ -146,7 +146,7 @@ class Attempter:
             self._gate.report(error.fault)
             if error.fault.kind == "bad_reply":
                 self._meter.paid(Usage(), guess)  # it arrived, so it was charged for
-            return error.fault, None
+            return without_text(error.fault, request), None
         finally:
             self._meter.give_back(guess)
         self._reached = True
@@ -196,7 +196,8 @@ def _come_back_later(fault: Fault, deadline: float) -> Fault:
     return replace(
         fault,
         kind="stop",
-        message=f"The endpoint asks to wait {seconds:.0f} s, longer than deadline={deadline:g} s. "
-        f"Run again {when}: replies that were paid for are kept when memory= is set. "
+        message=f"The endpoint asks to wait {seconds:.0f} s, which is longer than what is left of "
+        f"deadline={deadline:g} s. Run again {when}: replies that were paid for are kept when "
+        "memory= is set. "
         f"{fault.message}",
     )

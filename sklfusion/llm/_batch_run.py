@@ -174,7 +174,8 @@ class BatchRun:
                 self._take(line, waiting)
         if len(waiting) == len(part) and batch["status"] == "failed":
             raise EndpointError(
-                f"The batch {batch.get('id')} failed as a whole: {clean(batch.get('errors'))}",
+                f"The batch {batch.get('id')} failed as a whole: "
+                f"{clean(batch.get('errors'), self._backend.secrets)}",
                 origin=self._backend.endpoint.origin,
             )
         for job in waiting.values():
@@ -196,6 +197,7 @@ class BatchRun:
                 origin=job.request.origin,
                 model=job.request.model,
                 key_hint="the key",
+                secrets=self._backend.secrets,
             )
             return
         try:

@@ -16,11 +16,12 @@ stop       401, 402, a key, model or quota named, redirect       the run stops
 from __future__ import annotations
 
 import email.utils
+import json
 import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sklfusion.exceptions import (
     AuthenticationError,
@@ -28,6 +29,7 @@ from sklfusion.exceptions import (
     ModelNotFoundError,
     QuotaError,
 )
+from sklfusion.llm._types import ChatRequest
 from sklfusion.llm._words import Said, clean, read_error
 
 # 52x and 530 are those of Cloudflare, 498 and 499 of Groq and of proxies, 598 and 599 of others.
@@ -112,6 +114,40 @@ class Fault:
     param: str | None = None
     said: str = ""
     words: str = ""
+
+
+# So many characters of a text are enough to know it again, and so few are no text.
+_TEXT, _NO_TEXT = 30, 8
+_REPEATS = "(its words repeat the text)"
+
+
+def without_text(fault: Fault, request: ChatRequest) -> Fault:
+    """Return the fault without the endpoint's words where they repeat the text.
+
+    Texts may be private: errors, warnings and logs tell of them by their place only.
+    """
+    if not fault.said:
+        return fault
+    said = fault.said.lower()
+    for role, content in request.messages:
+        if role == "user" and any(_repeats(said, text) for text in _texts_in(content)):
+            message = fault.message.replace(fault.said, _REPEATS)
+            return replace(fault, said=_REPEATS, message=message)
+    return fault
+
+
+def _repeats(said: str, text: str) -> bool:
+    text = " ".join(text.lower().split())
+    return len(text) >= _NO_TEXT and (text[:_TEXT] in said or text[-_TEXT:] in said)
+
+
+def _texts_in(content: str) -> list[str]:
+    """Return the text, or the texts, of a message."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return [content]
+    return [str(v) for v in value.values()] if isinstance(value, dict) else [str(value)]
 
 
 class CallError(Exception):

@@ -55,6 +55,12 @@ class OpenAIBackend:
         self._pid = -1
         self._call = threading.local()
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the environment variables whose values nobody may see."""
+        name = self.endpoint.api_key_env
+        return (name,) if name else ()
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
@@ -99,7 +105,7 @@ class OpenAIBackend:
             key_hint=f"the environment variable {name}"
             if name
             else "whether it needs api_key_env=",
-            secrets=(name,) if name else (),
+            secrets=self.secrets,
         )
 
     def _send(self, request: ChatRequest, deadline: float) -> bytes | Fault:
@@ -226,7 +232,7 @@ class OpenAIBackend:
             origin=self.endpoint.origin,
             model=self._call.model,
             key_hint=hint,
-            secrets=(name,) if name else (),
+            secrets=self.secrets,
         )
         raise CallError(fault)
 

@@ -164,6 +164,8 @@ def _usage(value: Any) -> Usage:
 
 
 def _count(value: Any) -> int | None:
+    if type(value) is float and value.is_integer():
+        value = int(value)
     return value if type(value) is int and value >= 0 else None
 
 

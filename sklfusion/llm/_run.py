@@ -22,7 +22,7 @@ from sklfusion.exceptions import CacheError, CacheMissError
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import Attempter
 from sklfusion.llm._backend import Backend
-from sklfusion.llm._faults import CallError, Fault, error_from_fault
+from sklfusion.llm._faults import CallError, Fault, error_from_fault, without_text
 from sklfusion.llm._job import Job
 from sklfusion.llm._limits import Gate, Stopped
 from sklfusion.llm._reply import only_thought
@@ -94,6 +94,7 @@ class Run:
         essential: Collection[str] = (),
     ) -> None:
         self._backend = backend
+        self._secrets: tuple[str, ...] = getattr(backend, "secrets", ())
         self._batch = batch
         self._store = store
         self._memo = memo
@@ -189,9 +190,7 @@ class Run:
         try:
             answer = job.read(reply)
         except ReplyError as error:
-            final = error.cause in FINAL_CAUSES
-            said = clean((reply.contents and reply.contents[0]) or "", limit=_SHOWN)
-            fault = Fault("text" if final else "bad_reply", error.cause, said=said)
+            fault = self._unusable(job, reply, error.cause)
             job.attempts.cause = error.cause
             if fresh:
                 again = self._attempter.may_retry(fault, job.attempts)
@@ -208,6 +207,12 @@ class Run:
         self._memo[job.first_key] = (answer, reply.model)
         self._verdict.answer()
         return True
+
+    def _unusable(self, job: Job, reply: Reply, cause: str) -> Fault:
+        said = (reply.contents and reply.contents[0]) or ""
+        kind = "text" if cause in FINAL_CAUSES else "bad_reply"
+        fault = Fault(kind, cause, said=clean(said, self._secrets, _SHOWN))
+        return without_text(fault, job.request)
 
     # ------------------------------------------------------------------------------- the threads
 

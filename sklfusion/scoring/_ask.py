@@ -61,6 +61,9 @@ class Texts:
         Scores of each distinct text, None while there is no answer.
     causes : dict
         Why there is none, by place.
+    said : dict
+        By cause, the words of the endpoint about one of the texts: its error, or an answer that
+        cannot be used.
     models : set of str
         Who answered.
     """
@@ -73,6 +76,7 @@ class Texts:
     def __post_init__(self) -> None:
         self.rows: list[Row | None] = [None] * len(self.distinct)
         self.causes: dict[int, str] = {}
+        self.said: dict[str, str] = {}
         self.models: set[str] = set()
 
     def open(self) -> list[int]:
@@ -90,9 +94,11 @@ class Texts:
 
     def settle(self, ask: Ask, plan: Plan) -> None:
         """Take over what came of the jobs of an ask."""
-        cause = next((job.fault.cause for job in ask.jobs if job.fault is not None), None)
-        if cause is not None:
-            self.causes[ask.place] = cause
+        fault = next((job.fault for job in ask.jobs if job.fault is not None), None)
+        if fault is not None:
+            self.causes[ask.place] = fault.cause
+            if fault.said:
+                self.said.setdefault(fault.cause, fault.said)
         else:
             self.answer(ask.place, plan.combine([job.answer for job in ask.jobs]))
         self.models.update(job.model for job in ask.jobs if job.model)

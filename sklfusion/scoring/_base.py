@@ -31,7 +31,7 @@ from sklfusion.scoring._ask import Texts
 from sklfusion.scoring._checks import check_labels, check_params
 from sklfusion.scoring._plan import Plan, is_reasoning
 from sklfusion.scoring._progress import Progress
-from sklfusion.scoring._result import annotate, report_failures, with_probs
+from sklfusion.scoring._result import annotate, report_adapted, report_failures, with_probs
 from sklfusion.scoring._session import Session
 from sklfusion.scoring._shots import ShotSelector
 
@@ -76,6 +76,7 @@ class BaseLLMEstimator(BaseEstimator):
         # Answers in memory stay behind: they belong to this process, and the store has them.
         state = super().__getstate__().copy()
         state.pop("_memo", None)
+        state.pop("_adapted", None)
         return state
 
     # --------------------------------------------------------------------------------- fitting
@@ -254,7 +255,7 @@ class BaseLLMEstimator(BaseEstimator):
         annotations = annotate(session.plan, texts, self._declared, session.meter)
         annotations.meta["adapted"] = session.adapted.told()
         self._modes = [session.plan.mode]
-        self._warn_adapted(session.adapted)
+        report_adapted(session.adapted, self.request_params)
         self._warn_other_model(annotations)
         progress.summary()
         return annotations
@@ -369,21 +370,6 @@ class BaseLLMEstimator(BaseEstimator):
             "extra": dict(self.request_params or {}),
         }
         return [Plan(origin, name, self._task, mode, **common) for mode in modes]
-
-    def _warn_adapted(self, adapted):
-        """Say that a field that the user set was not sent as it was set; once for each."""
-        from sklfusion.exceptions import ScoringWarning
-
-        told = adapted.told()
-        mine = {name: told[name] for name in self.request_params or {} if name in told}
-        if mine and mine != getattr(self, "_warned_adapted", None):
-            self._warned_adapted = mine
-            warnings.warn(
-                f"The endpoint refused fields of request_params: {mine}. Set them to None, or to "
-                "what it takes, to be asked as you wish.",
-                ScoringWarning,
-                stacklevel=4,
-            )
 
     def _warn_other_model(self, annotations):
         from sklfusion.exceptions import ScoringWarning

@@ -12,6 +12,7 @@ import numpy as np
 
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
+from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._faults import UNEXPLAINED
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
@@ -139,6 +140,7 @@ def _meta(
         "parser_version": PARSER_VERSION,
         "label_form": "words" if plan.task.keys == plan.task.labels else "ids",
         "causes": dict(Counter(texts.causes.values())),
+        "said": dict(texts.said),
         "flags": dict(flags),
     }
 
@@ -165,7 +167,11 @@ def report_failures(annotations: Annotations, on_failure: str, caller: str) -> N
     if not failed:
         return
     causes = annotations.meta["causes"]
-    listed = ", ".join(f"{cause}: {count}" for cause, count in sorted(causes.items()))
+    said = annotations.meta.get("said", {})
+    listed = ", ".join(
+        f"{cause}: {count}" + (f", such as {said[cause]!r}" if cause in said else "")
+        for cause, count in sorted(causes.items())
+    )
     message = f"{caller} got no usable answer for {failed} of {len(annotations)} texts ({listed})."
     if "timeout" in causes:
         message += " Where the endpoint is slow, set a larger timeout=."
@@ -175,6 +181,18 @@ def report_failures(annotations: Annotations, on_failure: str, caller: str) -> N
             "the uniform prior."
         )
     warnings.warn(message + " They get the uniform prior.", ScoringWarning, stacklevel=4)
+
+
+def report_adapted(adapted: Adaptations, request_params: dict[str, Any] | None) -> None:
+    """Warn, once each, of fields that the user set and the endpoint refused."""
+    news = adapted.news(request_params or ())
+    if news:
+        warnings.warn(
+            f"The endpoint refused fields of request_params, which were sent otherwise: {news}. "
+            "Set them to None, or to what it takes, to be asked as you wish.",
+            ScoringWarning,
+            stacklevel=5,
+        )
 
 
 def with_probs(annotations: Annotations, probs: np.ndarray) -> Annotations:

@@ -155,7 +155,13 @@ def _(c):
         c.server.reset(script=[c.fault("status", status=400)])
         said.append(str(raises(SklFusionError, lambda: c.run([x + "!" for x in X]))))
         said.append(str(raises(TypeError, lambda: c.run([*X, 3]))))
-        c.server.reset(script=[c.fault("content", content="what?")])
+        c.server.reset(
+            script=[
+                c.fault("content", content="what?", contains="note 3"),
+                c.fault("content", content=f"I read: {secret}", contains="Maria"),
+                c.fault("status", status=400, body=f"cannot take {X[4]}?", contains="note 3"),
+            ]
+        )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             c.scorer().annotate([x + "?" for x in X])
