@@ -5,6 +5,8 @@ The rule
 1. The *labels* are the lines of the system message that begin with ``- ``; ``- K = name`` means
    that the answer must be ``K``. Without such lines: the ``enum`` or the numeric properties of
    the JSON schema, else the first bracketed list of quoted words in any message.
+   Where no message has the role of the system, what stands before the text in the first user
+   message counts as one.
 2. The *text* is the last user message, decoded if it is a JSON string; otherwise what stands
    between its last pair of triple backquotes, or all of it, without bracketed lists of words.
 3. The text has every label whose name stands in it as a word, whatever the case. For one label
@@ -112,6 +114,10 @@ def read_question(body: dict[str, Any]) -> Question:
     messages = [(m.get("role"), _content(m.get("content"))) for m in body.get("messages", [])]
     system = "\n".join(content for role, content in messages if role in ("system", "developer"))
     user = [content for role, content in messages if role == "user"]
+    if user and not system:
+        head, _, data = user[0].rpartition("\n\n")
+        if head and is_data(data):
+            system, user[0] = head, data
     text = _text(user[-1] if user else "")
     schema = _schema(body)
     pairs = _listed(system) or _from_schema(schema) or _bracketed(messages)

@@ -57,7 +57,9 @@ class Settings:
         Rules ``{"fault": {"kind": ...}, "contains": part of the text, "attempts": [1],
         "after": requests received before, "times": uses, "outside": marker}``; every condition
         may be left out, ``attempts`` is then ``"all"``. ``outside`` asks that a marker stands in a
-        message other than as part of the text. A rule without ``fault`` asks for a proper answer.
+        message other than as part of the text. ``field`` asks that the body has a field (with
+        ``above``, one with a number larger than that), ``role`` that a message has that role. A
+        rule without ``fault`` asks for a proper answer.
     keep_bodies : bool
         Whether the ledger keeps the bodies of all requests.
     limit_rps : float or None
@@ -256,6 +258,8 @@ class Endpoint:
                 and entry.number > rule.get("after", 0)
                 and self.rule_uses[number] < rule.get("times", sys.maxsize)
                 and ("outside" not in rule or stands_outside(rule["outside"], body))
+                and ("field" not in rule or has_field(body, rule["field"], rule.get("above")))
+                and ("role" not in rule or has_role(body, rule["role"]))
             )
             if applies:
                 self.rule_uses[number] += 1
@@ -308,6 +312,19 @@ def stands_outside(marker: str, body: dict[str, Any]) -> bool:
         if message.get("role") != "user" or not _answers.is_data(content):
             return True
     return False
+
+
+def has_field(body: dict[str, Any], name: str, above: float | None) -> bool:
+    """Tell whether a request has a field, and one above a number if there is one."""
+    value = body.get(name)
+    if above is None:
+        return value not in (None, False)
+    return isinstance(value, int | float) and value > above
+
+
+def has_role(body: dict[str, Any], role: str) -> bool:
+    """Tell whether a message of a request has a role."""
+    return any(message.get("role") == role for message in body.get("messages", []))
 
 
 def reset_connection(writer: asyncio.StreamWriter) -> None:
