@@ -91,18 +91,20 @@ class Annotations:
         for name in (*_ROW_FIELDS[:-1], "repeats"):
             if getattr(self, name) is not None:
                 store(name, np.asarray(getattr(self, name), dtype=np.float64))
-        n = self._infer_length()
-        if self.status is None:
-            answered = np.ones(n, dtype=bool)
-            for name in ("votes", "probs"):
-                if getattr(self, name) is not None:
-                    answered &= ~np.isnan(getattr(self, name)).any(axis=1)
-            if self.repeats is not None and len(self.repeats):
-                answered &= ~np.isnan(self.repeats).any(axis=2).all(axis=0)
-            store("status", np.where(answered, "ok", "missing").astype("<U15"))
-        else:
-            store("status", np.asarray(self.status, dtype="<U15"))
+        n, given = self._infer_length(), self.status
+        store("status", np.asarray(["ok"] * n if given is None else given, dtype="<U15"))
         self._check(n)
+        if given is None:
+            store("status", np.where(self._answered(n), "ok", "missing").astype("<U15"))
+
+    def _answered(self, n):
+        answered = np.ones(n, dtype=bool)
+        for name in ("votes", "probs"):
+            if getattr(self, name) is not None:
+                answered &= ~np.isnan(getattr(self, name)).any(axis=1)
+        if self.repeats is not None and len(self.repeats):
+            answered &= ~np.isnan(self.repeats).any(axis=2).all(axis=0)
+        return answered
 
     def _infer_length(self):
         for name in _ROW_FIELDS:

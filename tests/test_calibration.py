@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 
 from sklfusion import FusionClassifier, MultiLabelCalibrator, MultiLabelThresholds
 from sklfusion._multilabel import label_scores
@@ -201,3 +202,44 @@ def test_calibration_and_thresholds_wrap_our_multilabel_fusion():
     )
     tuned = MultiLabelThresholds(fusion, cv=3).fit(X[:200], y[:200])
     assert tuned.predict(X[200:]).shape == (100, 3)
+
+
+# ---------------------------------------------------------------- numbers checked by hand
+
+
+def test_platt_targets_keep_one_row_of_doubt_on_either_side():
+    """Three of four on at one score: targets .8 and 1/3, so (3 * .8 + 1/3) / 4, not 3/4.
+
+    With two scores each side is its own mean: all of three on is .8, none of one is 1/3.
+    """
+    on = np.array([1.0, 1.0, 1.0, 0.0])
+    same = PlattScaling().fit(np.zeros(4), on)
+    assert same.predict(np.zeros(1))[0] == pytest.approx((3 * 0.8 + 1 / 3) / 4, abs=1e-4)
+    apart = PlattScaling().fit(np.array([2.0, 2.0, 2.0, -2.0]), on)
+    assert apart.predict(np.array([2.0, -2.0])) == pytest.approx([0.8, 1 / 3], abs=1e-3)
+    clf = MultiLabelCalibrator().fit(np.full((4, 1), 0.5), on[:, None])
+    assert clf.predict_proba([[0.5]])[0, 0] == pytest.approx((3 * 0.8 + 1 / 3) / 4, abs=1e-4)
+
+
+def test_a_temperature_is_the_ratio_of_log_odds():
+    """Said .88 (log-odds 2), right 3 times of 4 (log-odds ln 3): T = 2 / ln 3."""
+    fitted = TemperatureScaling().fit(np.full(4, 2.0), np.array([1.0, 1.0, 1.0, 0.0]))
+    assert fitted.temperature == pytest.approx(2 / np.log(3), rel=1e-3)
+    assert fitted.predict(np.array([2.0, 0.0])) == pytest.approx([0.75, 0.5], abs=1e-3)
+
+
+def test_a_map_that_would_turn_the_ranking_round_says_the_mean_target():
+    """Two of four on, the low scores: targets .75 and .25 mean .5 everywhere."""
+    fitted = PlattScaling().fit(np.array([-1.0, -1, 1, 1]), np.array([1.0, 1, 0, 0]))
+    assert fitted.slope == 0
+    assert fitted.predict(np.array([-9.0, 9.0])) == pytest.approx([0.5, 0.5])
+
+
+def test_scores_that_a_model_gives_its_own_rows_are_not_believed():
+    """A nearest neighbour is certain of rows it has seen and guesses coin flips: so is the map."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((200, 3)), (rng.random((200, 2)) < 0.5).astype(int)
+    clf = MultiLabelCalibrator(KNeighborsClassifier(1)).fit(X, y)
+    assert np.abs(clf.predict_proba(X) - 0.5).max() < 0.2
+    own = KNeighborsClassifier(1).fit(X, y)
+    assert MultiLabelCalibrator(own, cv="prefit").fit(X, y).predict_proba(X).max() > 0.95

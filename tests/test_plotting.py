@@ -86,3 +86,59 @@ def test_source_trust_draws_one_bar_a_source():
     """Weights become bars in their order."""
     display = SourceTrustDisplay({"encoder": 0.4, "llm": 1.2}).plot()
     assert [p.get_width() for p in display.ax_.patches] == [0.4, 1.2]
+
+
+# ---------------------------------------------------------------- numbers checked by hand
+
+
+def test_the_calibration_error_weighs_the_bins_by_their_rows():
+    """Three rows at .95, two of them right: gap .283; one row at .55, right: gap .45."""
+    prob = np.array([[0.95, 0.05], [0.95, 0.05], [0.05, 0.95], [0.45, 0.55]])
+    y = np.array(["a", "b", "b", "b"])
+    wanted = 0.75 * (0.95 - 2 / 3) + 0.25 * (1 - 0.55)
+    assert expected_calibration_error(y, prob) == pytest.approx(wanted)
+    assert expected_calibration_error(y, prob, n_bins=1) == pytest.approx(abs(3.4 / 4 - 3 / 4))
+
+
+def test_a_confidence_on_the_edge_of_a_bin_belongs_to_the_upper_one():
+    """.6 is with .65, apart from .55; a confidence of 1 is in the last bin."""
+    y = np.array([[1], [0], [1]])
+    prob = np.array([[0.6], [0.65], [0.55]])
+    assert expected_calibration_error(y, prob) == pytest.approx(
+        (2 / 3) * abs(0.625 - 0.5) + (1 / 3) * 0.45
+    )
+    assert expected_calibration_error([[1.0], [0.0]], [[1.0], [1.0]]) == pytest.approx(0.5)
+
+
+def test_columns_are_the_classes_in_the_order_given():
+    """Without classes they are sorted."""
+    prob = np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert expected_calibration_error(["b", "a"], prob, classes=["b", "a"]) == pytest.approx(0.15)
+    assert expected_calibration_error(["b", "a"], prob) == pytest.approx(0.85)
+
+
+def test_every_method_is_trained_on_the_same_first_rows_of_a_split():
+    """Scores of draws are paired; the lines are means, the bands one standard deviation."""
+    X, y = make_classification(120, 6, n_informative=4, random_state=0)
+    splitter = StratifiedShuffleSplit(4, test_size=40, random_state=0)
+    display = DataEfficiencyDisplay.from_estimators(
+        {"one": LogisticRegression(), "two": LogisticRegression()},
+        X, y, train_sizes=[15, 60], cv=splitter,
+    )  # fmt: skip
+    assert np.array_equal(display.scores["one"], display.scores["two"])
+    for column, (train, test) in enumerate(splitter.split(X, y)):
+        model = LogisticRegression().fit(X[train[:15]], y[train[:15]])
+        assert display.scores["one"][0, column] == model.score(X[test], y[test])
+    table = np.asarray(display.scores["one"])
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), table.mean(axis=1))
+    np.testing.assert_allclose(display.spread("one"), table.std(axis=1))
+
+
+def test_the_reliability_line_goes_through_the_bins():
+    """Two bins: confidence .625 at accuracy .5, .9 at 1."""
+    y = np.array(["a", "b", "a"])
+    prob = np.array([[0.6, 0.4], [0.65, 0.35], [0.9, 0.1]])
+    display = ReliabilityDisplay(y, {"fusion": prob}, classes=["a", "b"]).plot()
+    line = display.ax_.get_lines()[1]
+    np.testing.assert_allclose(line.get_xydata(), [[0.625, 0.5], [0.9, 1.0]])
+    assert display.ece_["fusion"] == pytest.approx((2 / 3) * 0.125 + (1 / 3) * 0.1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_classification, make_multilabel_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import VotingClassifier
@@ -15,6 +15,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.tree import DecisionTreeClassifier
 
 from sklfusion import ClassRoutingClassifier, RecordedScorer
 
@@ -175,3 +176,58 @@ def test_routing_takes_our_scorer(parts):
     clf = ClassRoutingClassifier([("llm", llm), ("encoder", encoder)]).fit(texts, LABELS)
     assert set(clf.rules_.values()) == {"encoder"}
     assert clf.score(texts, LABELS) == 1.0
+
+
+# ---------------------------------------------------------------- numbers checked by hand
+
+
+class Says(ClassifierMixin, BaseEstimator):
+    """Answers with the probabilities given, the same for every row."""
+
+    def __init__(self, proba=(0.2, 0.3, 0.5)):
+        self.proba = proba
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.tile(self.proba, (len(X), 1))
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_soft_votes_are_probabilities_with_the_responsible_one_counted_twice():
+    """ham: 2 * .2 + .6; offer: .3 + 2 * .3; spam: 2 * .5 + .1; over their sum of 3."""
+    X, y = np.zeros((6, 1)), NAMES[np.arange(6) % 3]
+    members = [("a", Says((0.2, 0.3, 0.5))), ("b", Says((0.6, 0.3, 0.1)))]
+    rules = {"ham": "a", "offer": "b", "spam": "a"}
+    clf = ClassRoutingClassifier(members, rules=rules, voting="soft").fit(X, y)
+    np.testing.assert_allclose(clf.predict_proba(X[:1])[0], np.array([1.0, 0.9, 1.1]) / 3)
+    assert clf.predict(X[:1]).tolist() == ["spam"]
+
+
+def test_hard_votes_are_counts():
+    """Two for spam beat one for ham; the one responsible for ham makes it two to two."""
+    X, y = np.zeros((6, 1)), NAMES[np.arange(6) % 3]
+    ham, spam = Says((0.8, 0.1, 0.1)), Says((0.1, 0.2, 0.7))
+    members = [("a", ham), ("b", spam), ("c", spam)]
+    clf = ClassRoutingClassifier(members, rules={"spam": "a", "ham": "b"}, default="a").fit(X, y)
+    proba = clf.predict_proba(X[:1])[0]
+    np.testing.assert_allclose(proba, [1 / 3, 0, 2 / 3], atol=1e-5)
+    clf.set_params(rules={"spam": "a", "ham": "a"}).fit(X, y)
+    np.testing.assert_allclose(clf.predict_proba(X[:1])[0], [0.5, 0, 0.5], atol=1e-5)
+    assert clf.predict(X[:1]).tolist() == ["ham"]  # .8 for ham by a, .1 for spam by a
+
+
+def test_members_are_judged_on_rows_that_they_have_not_seen():
+    """A nearest neighbour is always right about its own rows; on coin flips it knows nothing."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((240, 2)), NAMES[rng.integers(3, size=240)]
+    members = [("knn", KNeighborsClassifier(1)), ("tree", DecisionTreeClassifier(random_state=0))]
+    scores = ClassRoutingClassifier(members).fit(X, y).class_scores_
+    assert scores.max() < 0.55
+    labels = (rng.random((240, 3)) < 0.3).astype(int)
+    scores = ClassRoutingClassifier(members).fit(X, labels).class_scores_
+    assert scores.max() < 0.5

@@ -140,3 +140,59 @@ def test_it_clones_and_repeats():
     assert student.strength == 2.0
     first, second = _fit(E, votes, y), _fit(E, votes, y)
     np.testing.assert_array_equal(first.predict_proba(E), second.predict_proba(E))
+
+
+def test_the_confusion_table_is_counts_and_four_rows_of_usually_right():
+    """Six gold rows, answers 0 0 0 1 1 1 of which five are right.
+
+    Pooled accuracy (5 + .8 * 4) / (6 + 4) = .82; answer 0 was class 1 once:
+    (2 + 4 * .82) / 7 right. Answer 1 always right: (3 + 4 * .82) / 7.
+    """
+    y, said = np.array([0, 0, 1, 1, 1, 1]), np.array([0, 0, 0, 1, 1, 1])
+    rng = np.random.default_rng(0)
+    student = VoteStudent(random_state=0).fit(
+        rng.normal(size=(6, 3)),
+        y,
+        scores=np.eye(2)[said],
+        X_unlabeled=rng.normal(size=(30, 3)),
+        scores_unlabeled=np.eye(2)[np.arange(30) % 2],
+    )
+    np.testing.assert_allclose(
+        student.confusion_, [[5.28 / 7, 1.72 / 7], [0.72 / 7, 6.28 / 7]], atol=1e-12
+    )
+
+
+def test_label_rates_of_given_and_refused_labels():
+    """Two labels, four gold rows; each rate is drawn to the pooled one by four rows.
+
+    Given: 3 votes, 3 right, pooled (3 + .8 * 4) / 7. Refused: 5, of them 1 true,
+    pooled (1 + .2 * 4) / 9.
+    """
+    Y = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    votes = np.array([[1, 0], [1, 0], [0, 1], [0, 0]])
+    rng = np.random.default_rng(0)
+    student = VoteStudent(random_state=0).fit(
+        rng.normal(size=(4, 3)),
+        Y,
+        scores=votes,
+        X_unlabeled=rng.normal(size=(30, 3)),
+        scores_unlabeled=np.tile([[1, 0], [0, 1], [1, 1]], (10, 1)),
+    )
+    given, refused = 6.2 / 7, 1.8 / 9
+    wanted = [
+        [(0 + 4 * refused) / 6, (2 + 4 * given) / 6],
+        [(1 + 4 * refused) / 7, (1 + 4 * given) / 5],
+    ]
+    np.testing.assert_allclose(student.confusion_, wanted, atol=1e-12)
+
+
+def test_unlabelled_answers_teach_what_the_table_says_of_them():
+    """With one kind of answer per cluster the student says the table's row on each cluster."""
+    y, said = np.tile([0, 1], 20), np.tile([0, 1], 20)
+    y[:8] = [1, 0] * 4  # four of twenty answers of either kind are wrong
+    E = np.where(np.arange(600)[:, None] % 2, 3.0, -3.0) * np.ones((1, 2))
+    student = VoteStudent(random_state=0).fit(
+        E[:40], y, scores=np.eye(2)[said],
+        X_unlabeled=E, scores_unlabeled=np.eye(2)[np.arange(600) % 2],
+    )  # fmt: skip
+    np.testing.assert_allclose(student.predict_proba(E[:2]), student.confusion_, atol=0.03)

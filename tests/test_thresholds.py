@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_multilabel_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -277,3 +277,92 @@ def test_tags_follow_the_inner_estimator(wrapper):
         wrapper().fit(np.full((4, 2), 0.5), None)
     with pytest.raises(ValueError, match="Unknown label type"):
         wrapper().fit(np.full((4, 2), 0.5), [0.1, 0.2, 0.35, 0.7])
+
+
+# ---------------------------------------------------------------- numbers checked by hand
+
+
+class _AsGiven(ClassifierMixin, BaseEstimator):
+    """A fitted model whose probabilities are the features themselves."""
+
+    def fit(self, X, y):
+        self.classes_ = np.arange(np.ndim(y))
+        return self
+
+    def predict_proba(self, X):
+        return np.asarray(X)
+
+
+def _two_folds(first, second):
+    """One label twice, so that y is an indicator; rows (score, truth), fold by fold."""
+    first, second = list(first), list(second)
+    rows = np.array([*first, *second], dtype=float)
+    a, b = np.arange(len(first)), np.arange(len(first), len(rows))
+    return rows[:, [0, 0]], rows[:, [1, 1]].astype(int), [(a, b), (b, a)]
+
+
+def test_each_fold_is_judged_by_the_thresholds_of_the_others():
+    """A alone says .25, B alone .15: A by .15 has 2 of 3 right, B by .25 none of 2; F1 = 4/9."""
+    scores = (0.1, 0.2, 0.3, 0.4)
+    X, y, folds = _two_folds(
+        zip(scores, (0, 0, 1, 1), strict=True), zip(scores, (1, 1, 0, 0), strict=True)
+    )
+    clf = MultiLabelThresholds(_AsGiven(), cv=folds).fit(X, y)
+    assert clf.default_score_ == 0
+    assert clf.best_score_ == pytest.approx(4 / 9)
+    assert clf.thresholds_ == pytest.approx([0.15, 0.15])  # on all rows: 3 of 6, F1 = .6
+
+
+def test_the_default_stays_where_the_other_folds_thresholds_lose_to_it():
+    """A would take .35, B .5; judged on each other they give 6/9, the default 6/7."""
+    X, y, folds = _two_folds(
+        [(0.2, 0), (0.3, 0), (0.4, 1), (0.6, 1)], [(0.4, 0), (0.45, 0), (0.6, 1), (0.7, 1)]
+    )
+    clf = MultiLabelThresholds(_AsGiven(), cv=folds).fit(X, y)
+    assert clf.thresholds_.tolist() == [0.5, 0.5]
+    assert not clf.tuned_.any()
+    assert clf.best_score_ == clf.default_score_ == pytest.approx(6 / 7)
+    shared = MultiLabelThresholds(_AsGiven(), cv=folds, scoring="f1_micro", per_label=False)
+    assert shared.fit(X, y).thresholds_.tolist() == [0.5, 0.5]
+
+
+def test_scores_of_pure_noise_never_win_on_other_folds():
+    """A hundred candidates a label: on the rows they were tuned on they would gain, elsewhere no.
+
+    Exact match of three coin-flip labels is 1/8; tuned and judged on the same 100 rows it would
+    be a fifth.
+    """
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(8):
+        y, p = (rng.random((100, 3)) < 0.5).astype(int), rng.random((100, 3))
+        clf = MultiLabelThresholds(scoring="exact_match").fit(p, y)
+        tuned = apply_thresholds(p, clf.thresholds_)
+        gains.append((tuned == y).all(axis=1).mean() - clf.best_score_ if clf.tuned_.any() else 0)
+    assert min(gains) >= 0  # what is told is never more than what its own rows would say
+    assert np.mean(gains) > 0.005
+
+
+def test_a_score_equal_to_the_threshold_is_on():
+    """Also inside the search: candidate .3 takes both rows at .3."""
+    y, score = np.array([1, 1, 1, 0]), np.array([0.3, 0.3, 0.6, 0.1])
+    assert best_f1_threshold(y, score, np.array([0.3, 0.45]), 0.5) == 0.3
+    assert apply_thresholds(np.array([[0.3, 0.29]]), np.array([0.3, 0.3])).tolist() == [[1, 0]]
+
+
+def test_an_empty_row_gets_the_label_that_misses_its_own_threshold_least():
+    """.2 misses .3 by .1, .4 misses .9 by .5."""
+    on = apply_thresholds(np.array([[0.2, 0.4], [0.5, 0.1]]), np.array([0.3, 0.9]), True)
+    assert on.tolist() == [[1, 0], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("scoring", "average"), [("f1", "macro"), ("f1_micro", "micro"), ("f1_samples", "samples")]
+)
+def test_the_score_of_the_default_is_scikit_learns(scoring, average):
+    """Empty sets on both sides count as 1, as zero_division=1 does."""
+    rng = np.random.default_rng(1)
+    y, p = (rng.random((60, 4)) < 0.3).astype(int), rng.random((60, 4))
+    clf = MultiLabelThresholds(scoring=scoring).fit(p, y)
+    wanted = f1_score(y, (p >= 0.5).astype(int), average=average, zero_division=1.0)
+    assert clf.default_score_ == pytest.approx(wanted)

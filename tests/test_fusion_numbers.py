@@ -1,0 +1,292 @@
+"""Evidence, folds, trusts and the guard of the fusion: what each number must be."""
+
+import numpy as np
+import pytest
+from _fusion_data import make_rows
+from scipy.special import logit, softmax
+
+from sklfusion import FusionClassifier
+from sklfusion.fusion import _anchored, _evidence
+from sklfusion.fusion._anchored import beats, fit_trust
+from sklfusion.fusion._cut import choose_cut
+from sklfusion.fusion._evidence import fit_evidence
+from sklfusion.fusion._fit import choose
+from sklfusion.fusion._folds import assign_folds
+from sklfusion.fusion._linear import mean_loss, row_losses, smoothed_log_prior
+
+
+def evidence_of(votes, y, k=3, n=None):
+    """Evidence of one-hot votes about classes, both given as numbers."""
+    Y, Z = np.eye(k)[y], np.log(np.eye(k)[votes] * 0.98 + 0.01)
+    n = len(y)
+    prior = np.log(np.full(k, 1 / k))
+    return fit_evidence(
+        Z, np.ones(n, bool), np.arange(k), Y, np.ones(n), np.zeros(n, int), prior, "softmax"
+    )
+
+
+def test_the_evidence_of_a_training_row_is_that_of_all_other_rows(monkeypatch):
+    """Left-one-out: what the table says of a row is what it says without that row."""
+    monkeypatch.setattr(_evidence, "_STRENGTHS", (16.0,))
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=24)
+    votes = np.where(rng.random(24) < 0.7, y, rng.integers(3, size=24))
+    whole = evidence_of(votes, y)
+    for row in range(24):
+        rest = np.arange(24) != row
+        without = evidence_of(votes[rest], y[rest])
+        np.testing.assert_allclose(whole.oof_evidence[row], without.coef[votes[row]])
+
+
+def test_the_table_of_votes_is_counts_drawn_towards_the_pooled_accuracy(monkeypatch):
+    """Votes for class 0: 3 right, 1 is class 1. Pooled: (6 + .8 * 20) / (8 + 20) right.
+
+    With 16 rows' worth of that: (3 + 16 * .786) / 20 for class 0, (1 + 16 * .107) / 20 for 1.
+    """
+    monkeypatch.setattr(_evidence, "_STRENGTHS", (16.0,))
+    y, votes = np.array([0, 0, 0, 1, 1, 1, 2, 0]), np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    pooled = (6 + 16) / 28
+    wanted = np.array([3 + 16 * pooled, 1 + 8 * (1 - pooled), 8 * (1 - pooled)]) / 20
+    np.testing.assert_allclose(evidence_of(votes, y).coef[0], np.log(wanted * 3))
+
+
+@pytest.mark.parametrize("family", ["softmax", "sigmoid"])
+def test_votes_that_say_nothing_do_not_pass_for_evidence(family):
+    """On the rows they were learnt from, random votes explain no more than the frequencies do."""
+    rng = np.random.default_rng(1)
+    gains = []
+    for _ in range(10):
+        if family == "softmax":
+            Y, votes = np.eye(4)[rng.integers(4, size=60)], np.eye(4)[rng.integers(4, size=60)]
+            scores = np.log(votes * 0.96 + 0.01)
+        else:
+            Y, votes = (rng.random((2, 60, 4)) < 0.3).astype(float)
+            scores = np.where(votes > 0, 4.0, -4.0)
+        ones, prior = np.ones(60), smoothed_log_prior(Y, np.ones(60), family)
+        found = fit_evidence(
+            scores, ones > 0, np.arange(4), Y, ones, np.zeros(60, int), prior, family
+        )
+        held_out, own = (
+            mean_loss(e, Y, ones, prior, family)
+            for e in (found.oof_evidence, votes @ found.coef + found.bias)
+        )
+        nothing = mean_loss(np.zeros_like(Y), Y, ones, prior, family)
+        gains.append((nothing - held_out, nothing - own))
+    held_out, own = np.mean(gains, axis=0)
+    assert held_out < 0 < own
+
+
+def test_silence_about_a_label_is_a_rate_of_its_own():
+    """Of 60 rows 20 have a vote, 18 of them the label; of the 40 silent ones 4 do.
+
+    The log-odds of both lie between the counted rates and what they are drawn towards.
+    """
+    Z = np.r_[np.ones(20), np.zeros(40)][:, None]
+    Y = np.r_[np.ones(18), np.zeros(2), np.ones(4), np.zeros(36)][:, None]
+    ones, prior = np.ones(60), smoothed_log_prior(Y, np.ones(60), "sigmoid")
+    found = fit_evidence(
+        np.where(Z > 0, 4.0, -4.0), ones > 0, np.arange(1), Y, ones,
+        np.zeros(60, int), prior, "sigmoid",
+    )  # fmt: skip
+    said, silent = prior + found.bias + found.coef[0], prior + found.bias
+    assert logit(0.8) < said[0] < logit(0.9)
+    assert logit(0.1) - 0.3 < silent[0] < prior[0]
+
+
+def test_a_row_without_an_answer_adds_nothing_of_that_llm():
+    """Uniform scores are no vote for the first class."""
+    X, y = make_rows(150, seed=3)
+    X[::5, 20:] = 1 / 3
+    parts = FusionClassifier(random_state=0).fit(X, y).contributions(X)
+    assert np.abs(parts["llm"][::5]).max() == 0
+    assert np.abs(parts["llm"][1::5]).min() > 0
+
+
+# ------------------------------------------------------------------------------ scales of scores
+
+
+def soft_rows(n=160, k=3, seed=0):
+    """An embedding, soft probabilities of an LLM that is seldom sure, and classes."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(k, size=n)
+    E = rng.normal(size=(n, 6)) + 0.4 * np.eye(k, 6)[y]
+    P = softmax(rng.normal(size=(n, k)) + 1.5 * np.eye(k)[y], axis=1)
+    return E, P, y
+
+
+def test_probabilities_and_their_logarithms_are_one_source():
+    """The same fused answers, whichever of the two the columns hold."""
+    E, P, y = soft_rows()
+    columns = {"score_columns": slice(6, 9), "random_state": 0}
+    one = FusionClassifier(**columns).fit(np.hstack([E, P]), y)
+    two = FusionClassifier(**columns).fit(np.hstack([E, np.log(P)]), y)
+    np.testing.assert_allclose(
+        one.predict_proba(np.hstack([E, P])), two.predict_proba(np.hstack([E, np.log(P)])),
+        atol=1e-6,
+    )  # fmt: skip
+
+
+def test_soft_scores_are_weighed_by_how_sure_they_are():
+    """A vote of .99 moves the log-odds several times as far as one of .5 against .3."""
+    E, P, y = soft_rows(600)
+    clf = FusionClassifier(score_columns=slice(6, 9), random_state=0)
+    clf.fit(np.hstack([E, P]), y)
+    rows = np.hstack([np.zeros((2, 6)), [[0.98, 0.01, 0.01], [0.5, 0.25, 0.25]]])
+    said = clf.contributions(rows)["llm"]
+    sure, unsure = said[:, 0] - said[:, 1]
+    assert sure > 3 * unsure > 0
+
+
+def test_label_probabilities_their_logarithms_and_log_odds_are_one_source():
+    """For label indicators too."""
+    rng = np.random.default_rng(0)
+    Y = (rng.random((200, 3)) < 0.4).astype(int)
+    E, P = rng.normal(size=(200, 5)), 1 / (1 + np.exp(-(rng.normal(size=(200, 3)) + 3 * Y - 1.5)))
+    answers = []
+    for scores in (P, np.log(P), logit(P)):
+        X = np.hstack([E, scores])
+        clf = FusionClassifier(score_columns=slice(5, 8), random_state=0).fit(X, Y)
+        answers.append(clf.predict_proba(X))
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+    np.testing.assert_allclose(answers[0], answers[2], atol=1e-5)
+
+
+# ------------------------------------------------------------------------------ folds and trusts
+
+
+def test_every_fold_has_its_part_of_every_class():
+    """Five folds of 12 and 25 and 38 distinct rows: none has two more of a class than another."""
+    y = np.repeat([0, 1, 2], [12, 25, 38])
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(75, 4))
+    folds = assign_folds(X, np.eye(3)[y], "softmax", 5, rng)
+    table = np.array([np.bincount(folds[y == k], minlength=5) for k in range(3)])
+    assert np.ptp(table, axis=1).max() <= 1
+    assert np.ptp(table.sum(axis=0)) <= 1
+
+
+def test_label_rows_are_shared_out_by_their_rarest_label():
+    """Ten rows of a rare label, all with the common one as well: two in each of five folds."""
+    Y = np.zeros((60, 2))
+    Y[:40, 0] = Y[:10, 1] = 1
+    rng = np.random.RandomState(1)
+    folds = assign_folds(rng.normal(size=(60, 3)), Y, "sigmoid", 5, rng)
+    assert np.bincount(folds[:10], minlength=5).tolist() == [2] * 5
+
+
+def opposed_sources(n=200, seed=0):
+    """Out-of-fold evidence of a good source and of one that is against the truth."""
+    rng = np.random.default_rng(seed)
+    Y = np.eye(2)[np.arange(n) % 2]
+    good = 1.5 * (2 * Y - 1) + rng.normal(size=(n, 2))
+    against = -0.8 * (2 * Y - 1) + rng.normal(size=(n, 2))
+    return np.stack([good, against]), Y
+
+
+def test_no_source_is_ever_trusted_less_than_not_at_all():
+    """Evidence that is worse than chance is left out; it is not turned round."""
+    sources, Y = opposed_sources()
+    ones, offset = np.ones(200), np.log([0.5, 0.5])
+    found = fit_trust(
+        sources, np.zeros((200, 0)), ["llm", "llm"], offset, Y, ones,
+        np.arange(200) % 5, "softmax", allow_mix=False,
+    )  # fmt: skip
+    assert found.weights[0] > 0.5
+    assert found.weights[1] == 0
+
+
+def test_trusts_of_a_fitted_fusion_are_not_negative():
+    """Not with random votes either, which are against their own rows once these are left out."""
+    for seed in range(4):
+        X, y = make_rows(160, accuracy=0.0, signal=0.8, seed=seed, n_llm=2)
+        clf = FusionClassifier(random_state=0, guard=False).fit(X, y)
+        assert min(clf.source_weights_.values()) >= 0
+
+
+def test_trusts_stay_near_their_prior_with_few_rows_and_leave_it_with_many():
+    """Evidence three times too strong deserves a third of the trust; 10 rows cannot tell."""
+    rng = np.random.default_rng(0)
+
+    def trust(n):
+        p = rng.uniform(0.1, 0.9, size=n)
+        Y = np.eye(2)[(rng.random(n) < p).astype(int)]
+        evidence = 3 * np.log(np.column_stack([1 - p, p]))
+        folds, offset = np.arange(n) % 5, np.zeros(2)
+        return fit_trust(
+            evidence[None], np.zeros((n, 0)), ["llm"], offset, Y, np.ones(n), folds, "softmax",
+            allow_mix=False,
+        ).weights[0]  # fmt: skip
+
+    assert abs(trust(4000) - 1 / 3) < 0.05
+    assert trust(6) > 0.55
+
+
+def test_two_llms_divide_their_trust_between_them():
+    """Each starts at 1 / sqrt(2), since they err together."""
+    Y = np.eye(2)[np.arange(40) % 2]
+    means = _anchored.prior_trust(
+        np.stack([Y, Y]), ["llm", "llm"], np.log([0.5, 0.5]), Y, np.ones(40), "softmax"
+    )
+    assert means == pytest.approx([0.5**0.5] * 2)
+
+
+# ------------------------------------------------------------------------------ the guard
+
+
+def test_better_means_by_more_than_so_many_paired_standard_errors():
+    """Gains 1, -1, 1, 1: mean .5, standard error sqrt(.75 / 4) = .433."""
+    holder, challenger = np.full(4, 2.0), np.array([1.0, 3.0, 1.0, 1.0])
+    for weight in (1.0, 7.0):  # the unit of the weights does not matter
+        weights = np.full(4, weight)
+        assert beats(challenger, holder, weights, 1.0)
+        assert beats(challenger, holder, weights, 1.15)
+        assert not beats(challenger, holder, weights, 1.16)
+        assert not beats(holder, challenger, weights, 0.0)
+    assert not beats(holder, holder, np.ones(4))
+
+
+def test_a_challenger_needs_a_clear_gain_and_no_fewer_right_rows():
+    """Else the anchored fusion stays; among several the lowest loss wins."""
+    base, ones = np.linspace(0.9, 1.1, 40), np.ones(40)
+    losses = {"anchored": base, "encoder": base - 0.2, "llm": base - 0.1}
+    assert choose(losses, {"anchored": 0.8, "encoder": 0.8, "llm": 0.8}, ones) == "encoder"
+    assert choose(losses, {"anchored": 0.8, "encoder": 0.7, "llm": 0.8}, ones) == "llm"
+    assert choose(losses, {"anchored": 0.9, "encoder": 0.7, "llm": 0.8}, ones) == "anchored"
+    noisy = base - 0.2 + np.where(np.arange(40) % 2, 3, -3)
+    shares = {"anchored": 0.8, "encoder": 0.8}
+    assert choose({"anchored": base, "encoder": noisy}, shares, ones) == "anchored"
+
+
+def test_the_loss_of_the_guard_is_the_sum_over_labels():
+    """-ln of the probability of what is true."""
+    Y = np.array([[1.0, 0.0], [0.0, 1.0]])
+    z = logit(np.array([[0.8, 0.3], [0.4, 0.9]]))
+    wanted = [-np.log(0.8) - np.log(0.7), -np.log(0.6) - np.log(0.9)]
+    np.testing.assert_allclose(row_losses(z, Y, "sigmoid"), wanted)
+    logs = np.log([[0.8, 0.2], [0.4, 0.6]])
+    np.testing.assert_allclose(row_losses(logs, Y, "softmax"), -np.log([0.8, 0.6]))
+
+
+def test_frequencies_are_smoothed_by_one_row():
+    """Ten rows, none of class 2: (8, 2, 0) + 1 of 13; one of two values half a row each."""
+    Y = np.eye(3)[[0] * 8 + [1] * 2]
+    np.testing.assert_allclose(
+        np.exp(smoothed_log_prior(Y, np.ones(10), "softmax")), np.array([9, 3, 1]) / 13
+    )
+    np.testing.assert_allclose(
+        smoothed_log_prior(Y, np.ones(10), "sigmoid"), logit(np.array([8.5, 2.5, 0.5]) / 11)
+    )
+
+
+def test_the_cut_moves_only_where_the_rows_ask_for_it():
+    """True labels at .35, others at .1: .35 is the right cut nearest to .5.
+
+    Where no row is empty, .5 and the likeliest label of empty sets do as well.
+    """
+    rng = np.random.default_rng(0)
+    Y = np.eye(3)[rng.integers(3, size=90)]
+    proba = np.where(Y == 1, 0.35, 0.1)
+    assert choose_cut(proba, Y, np.ones(90)) == (0.5, True)
+    some = np.r_[Y, np.zeros((10, 3))]
+    assert choose_cut(np.r_[proba, np.full((10, 3), 0.1)], some, np.ones(100)) == (0.35, False)
+    assert choose_cut(np.where(Y == 1, 0.8, 0.2), Y, np.ones(90))[0] == 0.5
