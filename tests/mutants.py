@@ -14,25 +14,37 @@ brought up to date. The exit status is 0 only if all were killed.
 """
 
 import argparse
+import contextlib
+import importlib
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# One thread each, also because a process with threads cannot be forked safely.
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+sys.dont_write_bytecode = True
+
 ROOT = Path(__file__).resolve().parents[1]
 _COPIED = ("sklfusion", "tests", "benchmarks", "docs", "pyproject.toml", "README.md")
 _SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.png", "*.svg")
 _SECONDS = 300  # for the tests of one mutant; one that hangs them is noticed too
-_NO_TESTS = 5  # exit status of pytest when nothing was collected
+_FAILED, _NO_TESTS = 1, 5  # exit statuses of pytest; none is collected in the second case
+_CRASHED = 99  # exit status of a fork in which pytest itself failed
+_FORK = multiprocessing.get_context("fork")
+_HEAVY = ("pytest", "pandas", "sklearn.ensemble", "sklearn.model_selection", "torch",
+          "skorch", "scipy.optimize", "matplotlib.pyplot", "openai", "sklearn.neighbors",
+          "sklearn.linear_model", "sklearn.multioutput", "sklearn.feature_extraction.text",
+          "sklearn.naive_bayes", "sklearn.svm", "sklearn.datasets")  # fmt: skip
 
 
 class Stale(Exception):
-    """The place of a mutant, or one of its tests, is not there exactly once."""
+    """The place of a mutant, or one of its tests, is not there exactly once or does not run."""
 
 
 @dataclass(frozen=True)
@@ -75,26 +87,51 @@ def find_test(name: str, tests: Path) -> str:
 
 
 def run_tests(names: tuple[str, ...], tree: Path) -> tuple[int, str]:
-    """Run test functions in a tree; return pytest's exit status and the end of what it said."""
+    """Run test functions in a tree; return pytest's exit status and the end of what it said.
+
+    In a fork of this process, which has imported everything but the package: of the seconds that
+    a test takes most are imports.
+    """
     files = sorted({find_test(name, tree / "tests") for name in names})
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]
-    command += ["--durations=0", "-m", "", *files, "-k", " or ".join(names)]
-    environment = os.environ | {
-        "PYTHONPATH": str(tree),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True,
-            timeout=_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return 1, "the tests hung"
-    if done.returncode == _NO_TESTS:
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-m", ""]
+    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # imported before the fork
+    arguments += [*files, "-k", " or ".join(names)]
+    said = tree / "said.txt"
+    child = _FORK.Process(target=_pytest, args=(arguments, tree, said))
+    child.start()
+    child.join(_SECONDS)
+    if child.is_alive():
+        child.kill()
+        child.join()
+        return _FAILED, "the tests hung"
+    if child.exitcode == _NO_TESTS:
         raise Stale(f"pytest selects none of {names}")
-    return done.returncode, done.stdout[-2000:]
+    if child.exitcode not in (0, _FAILED):
+        raise Stale(f"pytest ends with {child.exitcode}:\n{said.read_text()[-2000:]}")
+    return child.exitcode, said.read_text()[-2000:]
+
+
+def _pytest(arguments: list[str], tree: Path, said: Path) -> None:
+    import pytest
+
+    os.chdir(tree)
+    os.environ["PYTHONPATH"] = str(tree)
+    sys.path.insert(0, str(tree))
+    with said.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    status = _CRASHED
+    with contextlib.suppress(BaseException):
+        status = int(pytest.main(arguments))
+        sys.stdout.flush()
+    os._exit(status)
+
+
+def _import_all() -> None:
+    """Import what the tests need, but nothing of the package itself."""
+    for name in _HEAVY:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def try_mutant(mutant: Mutant, tree: Path) -> tuple[str, str]:
@@ -132,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = [m for m in MUTANTS if not options.words or any(w in m.name for w in options.words)]
     if options.list:
         return _look(chosen)
+    _import_all()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         for name in _COPIED:

@@ -43,7 +43,9 @@ def test_a_budget_is_a_largest_share(budget, price, share):
     assert _budget.largest_share(budget, price) == pytest.approx(share)
 
 
-@pytest.mark.parametrize("budget", [1.1, -0.1, True, math.nan, {"money": -1}, {"money": 1, "a": 2}])
+@pytest.mark.parametrize(
+    "budget", [1.1, -0.1, True, math.nan, {"money": -1}, {"money": 1, "a": 2}]
+)
 def test_what_is_no_budget_is_refused(budget):
     """With what it needs."""
     with pytest.raises(ValueError, match=r"share of the texts in \[0, 1\], or \{'money': x\}"):
@@ -129,7 +131,7 @@ def test_the_meter_adds_up_what_was_paid():
     [({"requests": 3}, 3), ({"tokens": 330}, 3), ({"tokens": 329}, 2), ({"money": 0.00026}, 2)],
 )
 def test_no_more_is_set_aside_than_the_budget_holds(budget, fit):
-    """Each request is expected to take 110 tokens, .00012 in money; the limit itself is allowed."""
+    """Each request is expected to take 110 tokens, .00012 in money; the limit is allowed."""
     meter = Meter(UsageReport(), Price(1.0, 2.0), budget)
     guess = Usage(100, 10)
     refused = [meter.reserve(guess) is not None for _ in range(5)]

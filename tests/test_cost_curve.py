@@ -42,7 +42,8 @@ class Believes(ClassifierMixin, BaseEstimator):
 #: (P(food) of the first stage, truth): the four most doubtful are wrong, the other six are right.
 ROWS = [
     (0.55, "sport"), (0.6, "sport"), (0.35, "food"), (0.3, "food"),
-    (0.2, "sport"), (0.85, "food"), (0.1, "sport"), (0.95, "food"), (0.98, "food"), (0.01, "sport"),
+    (0.2, "sport"), (0.85, "food"), (0.1, "sport"), (0.95, "food"), (0.98, "food"),
+    (0.01, "sport"),
 ]  # fmt: skip
 TEXTS = [f"{p} note {i}" for i, (p, _) in enumerate(ROWS)]
 TRUTH = np.array([label for _, label in ROWS])

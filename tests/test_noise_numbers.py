@@ -153,9 +153,7 @@ class TestRepair:
     def test_entropy_and_disagreement(self):
         """A half is ln 2; three votes of four disagree by a quarter, ties go by entropy."""
         rows = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [2.0, 2.0, 0.0]])
-        assert _selectors.row_entropy(rows) == pytest.approx(
-            [np.log(2), 0, np.log(2)], abs=1e-9
-        )
+        assert _selectors.row_entropy(rows) == pytest.approx([np.log(2), 0, np.log(2)], abs=1e-9)
         shares = _selectors.vote_shares(np.array([[0, 0, 0, 1], [0, 1, 2, -1]]), 3)
         np.testing.assert_allclose(shares, [[0.75, 0.25, 0], [1 / 3] * 3])
         assert _selectors.disagreement(shares) == pytest.approx([0.25, 2 / 3], abs=1e-5)
@@ -217,7 +215,9 @@ class TestStability:
         y_test = np.array(["a", "a", "a", "b"])
         report = StabilityReport(DummyClassifier(strategy="most_frequent"), n_runs=2)
         with pytest.warns(UserWarning, match="Only one class"):
-            result = report.evaluate(np.zeros((4, 1)), ["a", "a", "b", "a"], np.zeros((4, 1)), y_test)
+            result = report.evaluate(
+                np.zeros((4, 1)), ["a", "a", "b", "a"], np.zeros((4, 1)), y_test
+            )
         assert result.accuracy.tolist() == [0.75, 0.75]
         assert result.macro_f1 == pytest.approx([3 / 7, 3 / 7])
         assert result.recall.tolist() == [[1, 0], [1, 0]]
