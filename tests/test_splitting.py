@@ -57,6 +57,19 @@ def test_labels_that_never_occur_together_are_both_shared_out():
     assert np.bincount(folds).tolist() == [8, 8, 8]
 
 
+def test_a_fold_that_has_a_label_by_another_one_gets_fewer_of_it():
+    """Label 1 came into fold 0 twice with label 0; of its four other rows three go to fold 1.
+
+    The four empty rows then even out the sizes, three to one.
+    """
+    y = np.zeros((12, 2), dtype=int)
+    y[:4, 0] = 1
+    y[[0, 2, 4, 5, 6, 7], 1] = 1
+    folds = folds_of(y, 2)
+    assert [y[folds == f].sum(axis=0).tolist() for f in range(2)] == [[2, 3]] * 2
+    assert np.bincount(folds).tolist() == [6, 6]
+
+
 def test_shuffling_keeps_the_shares_and_changes_the_rows():
     """Seeds give other folds of the same make."""
     y = np.zeros((60, 2), dtype=int)
