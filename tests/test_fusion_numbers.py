@@ -6,48 +6,50 @@ from _fusion_data import make_rows
 from scipy.special import logit, softmax
 
 from sklfusion import FusionClassifier
-from sklfusion.fusion import _anchored, _evidence
-from sklfusion.fusion._anchored import beats, fit_trust
+from sklfusion._logistic import mean_loss, row_losses, smoothed_log_prior
 from sklfusion.fusion._cut import choose_cut
-from sklfusion.fusion._evidence import fit_evidence
-from sklfusion.fusion._fit import choose
+from sklfusion.fusion._fit import beats
 from sklfusion.fusion._folds import assign_folds
-from sklfusion.fusion._linear import mean_loss, row_losses, smoothed_log_prior
+from sklfusion.fusion._problem import Problem
+from sklfusion.fusion._trust import fit_trust
+from sklfusion.fusion._votes import fit_evidence
 
 
-def evidence_of(votes, y, k=3, n=None):
-    """Evidence of one-hot votes about classes, both given as numbers."""
-    Y, Z = np.eye(k)[y], np.log(np.eye(k)[votes] * 0.98 + 0.01)
-    n = len(y)
-    prior = np.log(np.full(k, 1 / k))
-    return fit_evidence(
-        Z, np.ones(n, bool), np.arange(k), Y, np.ones(n), np.zeros(n, int), prior, "softmax"
-    )
+def problem_of(Y, family="softmax", folds=5):
+    """Targets of weight 1, dealt into folds in their order."""
+    return Problem(Y, np.ones(len(Y)), np.arange(len(Y)) % folds, family)
 
 
-def test_the_evidence_of_a_training_row_is_that_of_all_other_rows(monkeypatch):
-    """Left-one-out: what the table says of a row is what it says without that row."""
-    monkeypatch.setattr(_evidence, "_STRENGTHS", (16.0,))
+def evidence_of(votes, y, answered=None, k=3):
+    """Evidence of votes about classes, both given as numbers."""
+    scores = np.log(np.eye(k)[votes] * 0.98 + 0.01)
+    answered = np.ones(len(y), bool) if answered is None else answered
+    return fit_evidence(scores, answered, np.arange(k), problem_of(np.eye(k)[y]))
+
+
+def test_the_evidence_of_a_training_row_is_that_of_all_other_rows():
+    """Left-one-out: what the table says of a row is what it says where that row has no answer."""
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=24)
     votes = np.where(rng.random(24) < 0.7, y, rng.integers(3, size=24))
     whole = evidence_of(votes, y)
     for row in range(24):
-        rest = np.arange(24) != row
-        without = evidence_of(votes[rest], y[rest])
+        without = evidence_of(votes, y, np.arange(24) != row)
         np.testing.assert_allclose(whole.oof_evidence[row], without.coef[votes[row]])
+        assert np.abs(without.oof_evidence[row]).max() == 0
 
 
-def test_the_table_of_votes_is_counts_drawn_towards_the_pooled_accuracy(monkeypatch):
-    """Votes for class 0: 3 right, 1 is class 1. Pooled: (6 + .8 * 20) / (8 + 20) right.
+def test_the_table_of_votes_is_counts_drawn_towards_the_pooled_accuracy():
+    """Votes for class 0: 3 right, 1 is class 1. Pooled: (7 + .8 * 20) / (9 + 20) right.
 
-    With 16 rows' worth of that: (3 + 16 * .786) / 20 for class 0, (1 + 16 * .107) / 20 for 1.
+    With 16 rows' worth of that: (3 + 16 * .793) / 20 for class 0; errors by the frequencies.
     """
-    monkeypatch.setattr(_evidence, "_STRENGTHS", (16.0,))
-    y, votes = np.array([0, 0, 0, 1, 1, 1, 2, 0]), np.array([0, 0, 0, 0, 1, 1, 2, 2])
-    pooled = (6 + 16) / 28
-    wanted = np.array([3 + 16 * pooled, 1 + 8 * (1 - pooled), 8 * (1 - pooled)]) / 20
-    np.testing.assert_allclose(evidence_of(votes, y).coef[0], np.log(wanted * 3))
+    y, votes = np.array([0, 0, 0, 1, 1, 1, 2, 2, 0]), np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    pooled = 23 / 29
+    prior = np.array([5, 4, 3]) / 12  # 4, 3 and 2 rows, and one more of each
+    errors = 16 * (1 - pooled) * prior[1:] / prior[1:].sum()
+    wanted = np.array([3 + 16 * pooled, 1 + errors[0], errors[1]]) / 20
+    np.testing.assert_allclose(evidence_of(votes, y).coef[0], np.log(wanted / prior))
 
 
 @pytest.mark.parametrize("family", ["softmax", "sigmoid"])
@@ -63,9 +65,7 @@ def test_votes_that_say_nothing_do_not_pass_for_evidence(family):
             Y, votes = (rng.random((2, 60, 4)) < 0.3).astype(float)
             scores = np.where(votes > 0, 4.0, -4.0)
         ones, prior = np.ones(60), smoothed_log_prior(Y, np.ones(60), family)
-        found = fit_evidence(
-            scores, ones > 0, np.arange(4), Y, ones, np.zeros(60, int), prior, family
-        )
+        found = fit_evidence(scores, ones > 0, np.arange(4), problem_of(Y, family))
         held_out, own = (
             mean_loss(e, Y, ones, prior, family)
             for e in (found.oof_evidence, votes @ found.coef + found.bias)
@@ -84,10 +84,8 @@ def test_silence_about_a_label_is_a_rate_of_its_own():
     Z = np.r_[np.ones(20), np.zeros(40)][:, None]
     Y = np.r_[np.ones(18), np.zeros(2), np.ones(4), np.zeros(36)][:, None]
     ones, prior = np.ones(60), smoothed_log_prior(Y, np.ones(60), "sigmoid")
-    found = fit_evidence(
-        np.where(Z > 0, 4.0, -4.0), ones > 0, np.arange(1), Y, ones,
-        np.zeros(60, int), prior, "sigmoid",
-    )  # fmt: skip
+    scores = np.where(Z > 0, 4.0, -4.0)
+    found = fit_evidence(scores, ones > 0, np.arange(1), problem_of(Y, "sigmoid"))
     said, silent = prior + found.bias + found.coef[0], prior + found.bias
     assert logit(0.8) < said[0] < logit(0.9)
     assert logit(0.1) - 0.3 < silent[0] < prior[0]
@@ -174,23 +172,13 @@ def test_label_rows_are_shared_out_by_their_rarest_label():
     assert np.bincount(folds[:10], minlength=5).tolist() == [2] * 5
 
 
-def opposed_sources(n=200, seed=0):
-    """Out-of-fold evidence of a good source and of one that is against the truth."""
-    rng = np.random.default_rng(seed)
-    Y = np.eye(2)[np.arange(n) % 2]
-    good = 1.5 * (2 * Y - 1) + rng.normal(size=(n, 2))
-    against = -0.8 * (2 * Y - 1) + rng.normal(size=(n, 2))
-    return np.stack([good, against]), Y
-
-
 def test_no_source_is_ever_trusted_less_than_not_at_all():
     """Evidence that is worse than chance is left out; it is not turned round."""
-    sources, Y = opposed_sources()
-    ones, offset = np.ones(200), np.log([0.5, 0.5])
-    found = fit_trust(
-        sources, np.zeros((200, 0)), ["llm", "llm"], offset, Y, ones,
-        np.arange(200) % 5, "softmax", allow_mix=False,
-    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    Y = np.eye(2)[np.arange(200) // 5 % 2]
+    good = 1.5 * (2 * Y - 1) + rng.normal(size=(200, 2))
+    against = -0.8 * (2 * Y - 1) + rng.normal(size=(200, 2))
+    found = fit_trust(np.stack([good, against]), [False, False], problem_of(Y))
     assert found.weights[0] > 0.5
     assert found.weights[1] == 0
 
@@ -199,38 +187,40 @@ def test_trusts_of_a_fitted_fusion_are_not_negative():
     """Not with random votes either, which are against their own rows once these are left out."""
     for seed in range(4):
         X, y = make_rows(160, accuracy=0.0, signal=0.8, seed=seed, n_llm=2)
-        clf = FusionClassifier(random_state=0, guard=False).fit(X, y)
+        clf = FusionClassifier(random_state=0).fit(X, y)
         assert min(clf.source_weights_.values()) >= 0
 
 
-def test_trusts_stay_near_their_prior_with_few_rows_and_leave_it_with_many():
-    """Evidence three times too strong deserves a third of the trust; 10 rows cannot tell."""
+def test_trusts_stay_near_their_start_with_few_rows_and_leave_it_with_many():
+    """Evidence three times too strong deserves a third of the trust; six rows cannot tell."""
     rng = np.random.default_rng(0)
 
     def trust(n):
         p = rng.uniform(0.1, 0.9, size=n)
         Y = np.eye(2)[(rng.random(n) < p).astype(int)]
         evidence = 3 * np.log(np.column_stack([1 - p, p]))
-        folds, offset = np.arange(n) % 5, np.zeros(2)
-        return fit_trust(
-            evidence[None], np.zeros((n, 0)), ["llm"], offset, Y, np.ones(n), folds, "softmax",
-            allow_mix=False,
-        ).weights[0]  # fmt: skip
+        return fit_trust(evidence[None], [False], problem_of(Y)).weights[0]
 
     assert abs(trust(4000) - 1 / 3) < 0.05
     assert trust(6) > 0.55
 
 
-def test_two_llms_divide_their_trust_between_them():
-    """Each starts at 1 / sqrt(2), since they err together."""
-    Y = np.eye(2)[np.arange(40) % 2]
-    means = _anchored.prior_trust(
-        np.stack([Y, Y]), ["llm", "llm"], np.log([0.5, 0.5]), Y, np.ones(40), "softmax"
-    )
-    assert means == pytest.approx([0.5**0.5] * 2)
+def test_held_out_logits_of_the_trusts_come_from_fits_without_the_row():
+    """A source that knows its row alone would be trusted for it in a fit that saw the row.
+
+    Noise that agrees with the truth in one fold only gets no trust there from the others.
+    """
+    Y = np.eye(2)[np.arange(40) // 5 % 2]
+    lucky = np.zeros((40, 2))
+    lucky[::5] = 20 * (2 * Y[::5] - 1)
+    lucky[1::5] = -20 * (2 * Y[1::5] - 1)
+    found = fit_trust(lucky[None], [False], problem_of(Y))
+    right = (found.oof_logits * (2 * Y - 1)).sum(axis=1)
+    assert np.abs(right[::5]).max() < 0.2  # the fold of luck: the others say "never"
+    assert right[1::5].max() < -1  # the fold of bad luck: the others say "trust it"
 
 
-# ------------------------------------------------------------------------------ the guard
+# ------------------------------------------------------------------------ what may replace it
 
 
 def test_better_means_by_more_than_so_many_paired_standard_errors():
@@ -242,22 +232,18 @@ def test_better_means_by_more_than_so_many_paired_standard_errors():
         assert beats(challenger, holder, weights, 1.15)
         assert not beats(challenger, holder, weights, 1.16)
         assert not beats(holder, challenger, weights, 0.0)
-    assert not beats(holder, holder, np.ones(4))
+    assert not beats(holder, holder, np.ones(4), 1.0)
 
 
-def test_a_challenger_needs_a_clear_gain_and_no_fewer_right_rows():
-    """Else the anchored fusion stays; among several the lowest loss wins."""
-    base, ones = np.linspace(0.9, 1.1, 40), np.ones(40)
-    losses = {"anchored": base, "encoder": base - 0.2, "llm": base - 0.1}
-    assert choose(losses, {"anchored": 0.8, "encoder": 0.8, "llm": 0.8}, ones) == "encoder"
-    assert choose(losses, {"anchored": 0.8, "encoder": 0.7, "llm": 0.8}, ones) == "llm"
-    assert choose(losses, {"anchored": 0.9, "encoder": 0.7, "llm": 0.8}, ones) == "anchored"
-    noisy = base - 0.2 + np.where(np.arange(40) % 2, 3, -3)
-    shares = {"anchored": 0.8, "encoder": 0.8}
-    assert choose({"anchored": base, "encoder": noisy}, shares, ones) == "anchored"
+def test_a_residual_that_only_adds_noise_does_not_beat_the_anchor():
+    """Where the sources say all there is to say, the MLP is tried and left out."""
+    X, y = make_rows(300, accuracy=0.9, signal=0.5)
+    clf = FusionClassifier(random_state=0, residual=True, max_epochs=5).fit(X, y)
+    assert "anchored+residual" in clf.oof_scores_
+    assert clf.chosen_ == "anchored"
 
 
-def test_the_loss_of_the_guard_is_the_sum_over_labels():
+def test_the_loss_of_a_row_is_the_sum_over_labels():
     """-ln of the probability of what is true."""
     Y = np.array([[1.0, 0.0], [0.0, 1.0]])
     z = logit(np.array([[0.8, 0.3], [0.4, 0.9]]))
