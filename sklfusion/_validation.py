@@ -4,6 +4,7 @@ Every public method that takes texts, labels or scores comes through here, so th
 have one form: what arrived, what was wanted, what to do.
 """
 
+import enum
 import numbers
 import re
 import warnings
@@ -18,7 +19,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _MISSING_ADVICE = "Replace missing texts first, for example by ''."
 
 
-def _is_missing(value):
+def is_missing(value):
+    """Whether a value stands for "nothing there": None, NaN, NaT, or a library's NA."""
     if value is None:
         return True
     if isinstance(value, float | np.floating):
@@ -32,7 +34,7 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
     Parameters
     ----------
     X : list, tuple, 1-d array, Series, or one-column DataFrame of str
-        The texts. A generator is materialised.
+        The texts, of numpy, pandas, polars or pyarrow. A generator is materialised.
     caller : str
         Name of the estimator, for messages.
     allow_empty : bool
@@ -60,14 +62,17 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
             f"{caller} got a sparse matrix; it needs a list of texts. "
             "Pass the raw texts, not their features."
         )
-    if hasattr(X, "columns") and hasattr(X, "shape"):  # pandas, polars
+    table = hasattr(X, "column_names")  # pyarrow, datasets
+    if table or (hasattr(X, "columns") and hasattr(X, "shape")):  # pandas, polars
         if X.shape[1] != 1:
             raise ValueError(
                 f"{caller} got a frame with {X.shape[1]} columns; it needs one column of texts. "
                 "Select the text column, e.g. X['text'], or use "
                 "sklearn.compose.ColumnTransformer([('text', estimator, 'text')])."
             )
-        X = X[X.columns[0]]
+        X = X[X.column_names[0] if table else X.columns[0]]
+    if hasattr(X, "to_pylist"):  # pyarrow, whose own items are no str
+        X = X.to_pylist()
     ndim = getattr(X, "ndim", 1)
     if ndim == 2 and X.shape[1] == 1:
         X = np.asarray(X).ravel()
@@ -89,7 +94,7 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
         return texts
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            if _is_missing(text):
+            if is_missing(text):
                 raise ValueError(
                     f"texts[{index}] is missing ({text!r}); {caller} needs str. " + _MISSING_ADVICE
                 )
@@ -127,8 +132,24 @@ def replace_surrogates(texts, *, caller="this estimator"):
     return texts
 
 
+def plain_label(label):
+    """Return a label without its wrapping: the value of an Enum member, a Python scalar."""
+    if isinstance(label, enum.Enum):
+        label = label.value
+    if isinstance(label, np.generic):
+        label = label.item()
+    return str(label) if isinstance(label, str) else label
+
+
+def plain_labels(labels):
+    """Return a list of plain labels from any sequence, array, or Enum class."""
+    return [plain_label(label) for label in labels]
+
+
 def check_classes(classes, *, caller="this estimator"):
     """Return the class names as a tuple of distinct, non-empty values.
+
+    Members of an Enum, or an Enum class, count as their values.
 
     Raises
     ------
@@ -140,14 +161,17 @@ def check_classes(classes, *, caller="this estimator"):
         raise ValueError(
             f"{caller} got classes={classes!r}; it needs a list of at least two class names."
         )
-    classes = tuple(classes.tolist() if isinstance(classes, np.ndarray) else classes)
+    classes = tuple(plain_labels(classes))
+    if any(is_missing(name) for name in classes):
+        raise ValueError(f"{caller}: classes contains NaN or None: {list(classes)!r}. Name it.")
     if len(classes) < 2:
         raise ValueError(
             f"{caller} got {len(classes)} class(es): {list(classes)!r}; it needs at least two."
         )
     seen = {}
     for name in classes:
-        folded = normalize_label(str(name))
+        # all punctuation ("*", "!") is a name too, though nothing of it is left once folded
+        folded = normalize_label(str(name)) or "".join(str(name).split())
         if not folded:
             raise ValueError(f"{caller} got an empty class name in {list(classes)!r}.")
         if folded in seen:
@@ -199,6 +223,12 @@ def check_indicator(y, *, caller="this estimator", soft=False):
         raise ValueError(
             f"{caller} got y of shape {y.shape}; it needs an (n, K) indicator matrix."
         )
+    if np.isnan(y).any():
+        row, column = np.argwhere(np.isnan(y))[0]
+        raise ValueError(
+            f"Input y contains NaN: y[{row}, {column}] is missing; {caller} needs 0 or 1 for "
+            "every label of every row."
+        )
     bad = ~((y >= 0) & (y <= 1)) if soft else ~((y == 0) | (y == 1))
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -244,16 +274,6 @@ def check_class_target(y, *, caller="this estimator"):
             f"Unknown label type: {kind}. {caller} needs class labels or a label indicator matrix."
         )
     return kind
-
-
-def check_known(y, classes, *, caller="this estimator"):
-    """Refuse class labels ``y`` of shape (n,) that are not among ``classes``."""
-    unknown = np.setdiff1d(y, classes)
-    if len(unknown):
-        raise ValueError(
-            f"{caller} got classes={np.asarray(classes).tolist()}, but y has {unknown.tolist()} "
-            "too, not in classes."
-        )
 
 
 def check_scores(scores, n_classes, *, caller="this estimator", allow_nan_rows=False):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from sklfusion._validation import check_classes
+from sklfusion._validation import check_classes, plain_label
 
 #: What can have happened to a text. Only ``"ok"`` rows carry an answer.
 STATUSES = ("ok", "refused", "parse_error", "transport_error", "missing")
@@ -281,7 +281,7 @@ class Annotations:
         index = {c: i for i, c in enumerate(classes)}
         votes = np.full((len(labels), len(classes)), np.nan)
         for row, label in enumerate(labels):
-            column = index.get(label)
+            column = index.get(plain_label(label))
             if column is not None:
                 votes[row] = 0.0
                 votes[row, column] = 1.0

@@ -1,46 +1,28 @@
 """`make_fusion_pipeline` and `AutoFusionClassifier`: the corridor in one call."""
 
+import warnings
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from sklfusion._validation import check_texts, is_multilabel
+from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
+from sklfusion._hand_over import (
+    asks_unnamed,
+    declared_classes,
+    hand_over,
+    warn_without_effect,
+)
+from sklfusion._parts import as_embedder, as_scorer, with_score_classes
+from sklfusion._validation import check_texts, is_multilabel, plain_labels
+from sklfusion.exceptions import DataWarning
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 #: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
 FINE_TUNE_FROM = 2000
-
-
-def _as_embedder(embedder, **params):
-    if not isinstance(embedder, str):
-        return embedder
-    from sklfusion.embedding import RobertaEmbedder
-
-    return RobertaEmbedder(embedder, **params)
-
-
-def _as_scorer(llm, **params):
-    if not isinstance(llm, str):
-        return llm
-    from sklfusion.scoring import LLMScorer
-
-    return LLMScorer(llm, **params)
-
-
-def _with_score_classes(fusion, scorer, multilabel):
-    """Tell a fusion in which order a scorer declares its classes, where it does not know.
-
-    Between FusionClassifier and LLMScorer travel bare numbers, so names are lost on the way. For
-    multi-label the declared order is the order of the columns of y, and nothing is to be told.
-    """
-    declared = getattr(scorer, "classes", None)
-    known = getattr(fusion, "score_classes", ())
-    if declared is None or known is not None or multilabel:
-        return fusion
-    return clone(fusion).set_params(score_classes=list(declared))
 
 
 def make_fusion_pipeline(
@@ -96,16 +78,19 @@ def make_fusion_pipeline(
         from sklfusion.fusion import FusionClassifier
 
         fusion = FusionClassifier()
-    embedder = _as_embedder(embedder, memory=memory)
-    scorer = _as_scorer(
+    caller = "make_fusion_pipeline"
+    embedder = as_embedder(embedder, caller=caller, memory=memory)
+    scorer = as_scorer(
         scorer,
+        caller=caller,
+        role="scorer",
         classes=classes,
         class_descriptions=class_descriptions,
         multilabel=multilabel,
         memory=memory,
     )
     union = FeatureUnion([("embedding", embedder), ("llm", scorer)], n_jobs=n_jobs)
-    fusion = _with_score_classes(fusion, scorer, getattr(scorer, "multilabel", multilabel))
+    fusion = with_score_classes(fusion, scorer, getattr(scorer, "multilabel", multilabel))
     return Pipeline([("features", union), ("fusion", fusion)])
 
 
@@ -123,13 +108,17 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
     ----------
     llm : str, transformer or None, default="local/smollm2-135m"
         ``"provider/model"`` of an :class:`LLMScorer` (``"openai/gpt-5-nano"``), a scorer, or
-        None to use the encoder alone.
+        None to use the encoder alone. ``classes``, ``class_descriptions``, ``instructions``,
+        ``memory``, ``random_state`` and ``verbose`` below also reach a scorer that did not set
+        them. Where both set one and differ, ``fit`` raises; of ``classes``, ``verbose`` and
+        ``random_state`` the scorer's own count for the scorer.
     embedder : str, transformer or None, default="all-minilm-l6-v2"
         Model of a :class:`RobertaEmbedder`, a transformer, or None to use the LLM alone.
     classes : sequence of labels, optional
-        Class names shown to the LLM; by default the labels in ``y``. A class without a labelled
-        row can be predicted on the word of the LLM. For a multi-label indicator without column
-        names they are needed, in the order of the columns.
+        Class names shown to the LLM; by default those of ``llm``, else the labels in ``y``. A
+        class without a labelled row can be predicted on the word of the LLM. Needed where ``y``
+        holds bare numbers, or is a multi-label indicator without column names (in the order of
+        the columns then).
     class_descriptions : dict, optional
         Label to description, for the prompt.
     instructions : str, optional
@@ -142,7 +131,8 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         accelerator, or with the embedded encoder. With 20 to 200 rows ``"contrastive"`` is worth
         trying: minutes instead of a second. Applies when ``embedder`` is a name.
     memory : None, str or joblib.Memory, default=None
-        Where LLM replies and embeddings are kept, by text.
+        Where LLM replies and embeddings are kept, by text: also those of a scorer or embedder
+        of sklfusion that has no ``memory`` of its own.
     random_state : int, RandomState or None, default=None
     verbose : int, default=0
         1 shows the progress of LLM calls.
@@ -202,19 +192,24 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, *, unlabeled=None, **fit_params):
+    def fit(self, X, y, sample_weight=None, *, unlabeled=None, **fit_params):
         """Fit the parts and the fusion.
 
         Parameters
         ----------
         X : sequence of n str
         y : array-like of shape (n,), or indicator of shape (n, K)
-            A DataFrame's column names are the labels' names.
+            A DataFrame's column names are the labels' names. With ``classes`` given (here or in
+            ``llm``), numbers 0..K-1 are codes of the sorted names; the parts see the names.
+        sample_weight : array-like of shape (n,), optional
+            Row weights of the fusion; encoder and LLM do not use them.
         unlabeled : sequence of str, optional
             Further texts without labels. What the LLM says about them trains a
             :class:`VoteStudent` on their embeddings, and the labelled rows decide how far to
             trust it. Costs one request per distinct text; helps with up to about 100 labels, most
             where the LLM is weak. Switches fine-tuning off.
+        **fit_params
+            ``fusion__NAME`` and ``features__NAME`` go to ``fit`` of the fusion and of the sources.
 
         Returns
         -------
@@ -223,44 +218,80 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a text is missing, if both sources are None, if a multi-label target comes without
-            label names, or if ``unlabeled`` is given and a source is missing.
+            If a text or label is missing, if both sources are None, if a multi-label target comes
+            without label names, if y has bare numbers and nobody named the classes, if ``llm`` or
+            ``embedder`` is an estimator whose own settings contradict the ones here, or if
+            ``unlabeled`` is given and a source is missing.
         """
         texts = check_texts(X, caller="AutoFusionClassifier")
         if self.llm is None and self.embedder is None:
             raise ValueError("AutoFusionClassifier got llm=None and embedder=None; give one.")
         self.multilabel_ = is_multilabel(y)
         names = self._label_names(y)
+        self._warn_of_other_labels(names)
         if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
             raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
+        y, codes = (y, None) if self.multilabel_ else self._read_target(y)
         trained, why = self._whether_to_fine_tune(len(texts))
         if unlabeled is not None:
             trained, why = False, "unlabelled texts train a probe on the frozen encoder"
         sources = self._sources(names, trained)
-        fusion = _with_score_classes(self._fusion(), dict(sources).get("llm"), self.multilabel_)
-        if self.classes is not None and not self.multilabel_ and "classes" in fusion.get_params():
-            fusion.set_params(classes=list(self.classes))  # the LLM may name one that y lacks
-        if (trained or unlabeled is not None) and self.llm is not None:
-            self._tell_scores_apart(fusion, dict(sources)["llm"], y)
+        fusion = self._told_fusion(dict(sources).get("llm"), y, trained or unlabeled is not None)
         self.student_ = None
         if unlabeled is not None:
             sources = self._with_student(sources, texts, y, unlabeled)
             fusion.set_params(features="both")
-        self.pipeline_ = Pipeline([("features", FeatureUnion(sources)), ("fusion", fusion)])
-        self.pipeline_.fit(texts, y, **fit_params)
+        self.pipeline_ = _fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params)
         if self.student_ is None:
             parts = dict(self.pipeline_.named_steps["features"].transformer_list)
             self.embedder_, self.scorer_ = parts.get("embedding"), parts.get("llm")
         self.fusion_ = self.pipeline_.named_steps["fusion"]
         self.classes_ = np.asarray(names) if self.multilabel_ else self.fusion_.classes_
+        self._coded = codes is not None
+        if self._coded:
+            declared = np.unique(self._declared())
+            self.classes_ = codes[np.searchsorted(declared, self.fusion_.classes_)]
         self.report_ = {**self._report(len(texts)), "fine_tuned": trained, "fine_tune_why": why}
         return self
 
+    def _declared(self):
+        return declared_classes(self if self.classes is not None else self.llm)
+
+    def _warn_of_other_labels(self, names):
+        """Warn when the LLM's label columns cannot be matched to those of y."""
+        own = declared_classes(self.llm)
+        if self.multilabel_ and own is not None and names is not None and own != names:
+            warnings.warn(
+                f"AutoFusionClassifier has the labels {names}, and its llm scores {own}: its "
+                "columns are not those of y and are used as features only. Score the same labels "
+                "in the same order.",
+                DataWarning,
+                stacklevel=3,
+            )
+
+    def _read_target(self, y):
+        """Return the labels in the names of the classes, and what y calls these, if it does."""
+        caller = "AutoFusionClassifier"
+        y = read_labels(y, caller=caller)
+        declared = self._declared()
+        if declared is None and not self.class_descriptions and asks_unnamed(self.llm):
+            refuse_bare_numbers(np.unique(y), caller=caller)
+        return in_names(y, declared, caller=caller)
+
+    def _told_fusion(self, scorer, y, encoder_scores):
+        """Return the unfitted fusion; it knows classes and score columns where we do."""
+        fusion = with_score_classes(self._fusion(), scorer, self.multilabel_)
+        if self.classes is not None and not self.multilabel_ and "classes" in fusion.get_params():
+            fusion.set_params(classes=plain_labels(self.classes))  # y may lack one of them
+        if encoder_scores and scorer is not None:
+            self._tell_scores_apart(fusion, scorer, y)
+        return fusion
+
     def _label_names(self, y):
-        if not self.multilabel_:
-            return self.classes
         if self.classes is not None:
-            return list(self.classes)
+            return plain_labels(self.classes)
+        if not self.multilabel_:
+            return None
         if hasattr(y, "columns"):
             return [str(name) for name in y.columns]
         if self.llm is None:
@@ -319,6 +350,10 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
                 "use True, False, 'contrastive' or 'auto'."
             )
         if not isinstance(self.embedder, str):
+            if self.fine_tune in (True, "contrastive"):
+                warn_without_effect(
+                    "AutoFusionClassifier", ["fine_tune"], "it applies to an embedder by name"
+                )
             return False, "the embedder is yours, or there is none"
         if self.fine_tune != "auto":
             return self.fine_tune, "as asked"
@@ -331,31 +366,49 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         return False, "without an accelerator this encoder would train for hours"
 
     def _sources(self, names, fine_tune):
+        caller = "AutoFusionClassifier"
         sources = []
         if self.embedder is not None:
-            trained = {"fine_tune": fine_tune, "random_state": self.random_state, "classes": names}
-            options = trained if fine_tune else {}
-            embedder = _as_embedder(self.embedder, memory=self.memory, **options)
+            training = {"fine_tune": fine_tune, "classes": names} if fine_tune else None
+            embedder = as_embedder(
+                self.embedder,
+                caller=caller,
+                training=training,
+                memory=self.memory,
+                random_state=self.random_state,
+            )
             sources.append(("embedding", clone(embedder)))
         if self.llm is not None:
-            scorer = _as_scorer(
+            scorer = as_scorer(
                 self.llm,
+                caller=caller,
+                role="llm",
                 classes=names,
                 class_descriptions=self.class_descriptions,
                 instructions=self.instructions,
                 multilabel=self.multilabel_,
                 memory=self.memory,
+                random_state=self.random_state,
                 verbose=self.verbose,
             )
             sources.append(("llm", clone(scorer)))
+        else:
+            lost = [n for n in ("class_descriptions", "instructions") if getattr(self, n)]
+            if lost:
+                warn_without_effect(caller, lost, "llm is None")
         return sources
 
     def _fusion(self):
-        if self.fusion is not None:
-            return clone(self.fusion)
-        from sklfusion.fusion import FusionClassifier
+        if self.fusion is None:
+            from sklfusion.fusion import FusionClassifier
 
-        return FusionClassifier(random_state=self.random_state)
+            return FusionClassifier(random_state=self.random_state)
+        return hand_over(
+            clone(self.fusion),
+            caller="AutoFusionClassifier",
+            role="fusion",
+            random_state=self.random_state,
+        )
 
     def _report(self, n):
         report = {"n_labelled": n, "multilabel": self.multilabel_}
@@ -375,7 +428,10 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, X):
         """Return labels of shape (n,), or an indicator of shape (n, K) for multi-label."""
         texts = self._texts(X)
-        return self.pipeline_.predict(texts)
+        labels = self.pipeline_.predict(texts)
+        if not self._coded:
+            return labels
+        return self.classes_[np.searchsorted(self.fusion_.classes_, labels)]
 
     def predict_proba(self, X):
         """Return probabilities of shape (n, K), columns as ``classes_``."""
@@ -403,3 +459,28 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_label = True
         tags.target_tags.required = True
         return tags
+
+
+def _fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params):
+    """Return the fitted pipeline.
+
+    The parts are fitted one by one, and not by the pipeline, so that weights reach the fusion
+    and nothing else, with scikit-learn's metadata routing as without.
+    """
+    own = {"features": {}, "fusion": {}}
+    for name, value in fit_params.items():
+        step, _, parameter = name.partition("__")
+        if step not in own or not parameter:
+            raise TypeError(
+                f"AutoFusionClassifier.fit got {name!r}; it takes sample_weight, unlabeled, "
+                "fusion__NAME and features__NAME."
+            )
+        own[step][parameter] = value
+    if sample_weight is not None:
+        if not has_fit_parameter(fusion, "sample_weight"):
+            raise TypeError(f"{type(fusion).__name__} (fusion=) takes no sample_weight in fit.")
+        own["fusion"].setdefault("sample_weight", sample_weight)
+    features = FeatureUnion(sources)
+    columns = features.fit_transform(texts, y, **own["features"])
+    fusion.fit(columns, y, **own["fusion"])
+    return Pipeline([("features", features), ("fusion", fusion)])

@@ -8,10 +8,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion import _budget, _cost_curve
+from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
+from sklfusion._hand_over import asks_unnamed, declared_classes, hand_over
 from sklfusion._multilabel import check_target, label_scores
+from sklfusion._parts import default_first
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_texts, is_multilabel
-from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
+from sklfusion.models import DEFAULT_LLM
 
 
 class CascadeClassifier(ClassifierMixin, BaseEstimator):
@@ -52,7 +55,8 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         Number of training texts that the LLM is asked about in ``fit``, two of each class or
         more; None is all of them.
     memory : None, str or joblib.Memory, default=None
-        Where replies and embeddings are kept, if ``first`` is the default or ``llm`` a name.
+        Where replies and embeddings are kept. A scorer or first stage of sklfusion gets it where
+        it has no ``memory`` of its own; another one is an error.
     random_state : int, RandomState or None, default=None
         Folds, the choice of ``n_fit`` texts, and the default fusion.
 
@@ -153,7 +157,8 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : sequence of n str
         y : array-like of shape (n,), or indicator of shape (n, K)
-            Classes, or label indicators.
+            Classes, or label indicators. Numbers 0..K-1 are codes of the sorted names where
+            ``llm`` declares ``classes``; the LLM is asked about the names.
 
         Returns
         -------
@@ -172,9 +177,8 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         texts = check_texts(X, caller="CascadeClassifier")
         y = self._read_target(texts, y)
         rng = check_random_state(self.random_state)
-        first = self.first
-        if first is None:
-            first = _default_first(self.memory, self.multilabel_)
+        named = y if limit == 0 else self._in_names(y)
+        first = self._make_first()
         # Our own first stage ends in a small linear model, and its encoder does not use BLAS.
         X = None if self.first is None else texts
         with one_thread(X, openmp=False):
@@ -187,7 +191,7 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
             return self
         rows = self._rows_to_ask(y, rng)
         asked = [texts[row] for row in rows]
-        self.llm_ = clone(self._scorer()).fit(asked, y[rows])
+        self.llm_ = clone(self._scorer()).fit(asked, named[rows])
         self.price_ = _budget.mean_price(self.llm_, asked)
         most = _budget.largest_share(self.budget, self.price_)
         with one_thread(X, openmp=False):
@@ -217,8 +221,8 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
             y, self.classes_ = check_target(y, caller="CascadeClassifier")
             self.prior_ = y.mean(axis=0)
         else:
+            y = read_labels(y, caller="CascadeClassifier")
             check_class_target(y, caller="CascadeClassifier")
-            y = np.asarray(y).ravel()
             self.classes_, counts = np.unique(y, return_counts=True)
             self.prior_ = counts / counts.sum()
             if len(counts) < 2:
@@ -227,6 +231,21 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
                 )
         check_consistent_length(texts, y)
         return y
+
+    def _in_names(self, y):
+        """Return the labels as the LLM has to hear them: y may hold codes of its classes."""
+        self._names = {}
+        if self.multilabel_:
+            return y
+        if asks_unnamed(self.llm):
+            refuse_bare_numbers(
+                self.classes_,
+                caller="CascadeClassifier",
+                give="llm=LLMScorer(..., classes=[...])",
+            )
+        named, _ = in_names(y, declared_classes(self.llm), caller="The llm of CascadeClassifier")
+        self._names = dict(zip(y.tolist(), named.tolist(), strict=True))
+        return named
 
     def _rows_to_ask(self, y, rng):
         """Return the training rows that the LLM is asked about, two of every class among them."""
@@ -239,9 +258,14 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         rest = order[~np.isin(order, early)]
         return np.sort(np.concatenate([early, rest])[: max(self.n_fit, len(early))])
 
+    def _make_first(self):
+        if self.first is None:
+            return default_first(self.memory, self.multilabel_)
+        return hand_over(self.first, caller="CascadeClassifier", role="first", memory=self.memory)
+
     def _scorer(self):
         if not isinstance(self.llm, str):
-            return self.llm
+            return hand_over(self.llm, caller="CascadeClassifier", role="llm", memory=self.memory)
         if self.multilabel_:
             raise ValueError(
                 f"CascadeClassifier got llm={self.llm!r} for a label indicator; pass "
@@ -301,7 +325,8 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
 
     def _numbers_of_scores(self):
         """Return the class number of each score column, -1 for a class that y does not show."""
-        place = {str(label): number for number, label in enumerate(self.classes_.tolist())}
+        names = [self._names[label] for label in self.classes_.tolist()]
+        place = {str(name): number for number, name in enumerate(names)}
         found = [place.get(str(label), -1) for label in self.llm_.classes_]
         absent = [label for label, number in place.items() if number not in found]
         if absent:
@@ -389,15 +414,3 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
 
             return apply_cut(proba, self.cut_, self.fill_empty_)
         return self.classes_[proba.argmax(axis=1)]
-
-
-def _default_first(memory, multilabel):
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.pipeline import make_pipeline
-
-    from sklfusion.embedding import RobertaEmbedder
-
-    head = LogisticRegression(C=10.0, max_iter=1000)
-    embedder = RobertaEmbedder(DEFAULT_EMBEDDER, memory=memory)
-    return make_pipeline(embedder, OneVsRestClassifier(head) if multilabel else head)

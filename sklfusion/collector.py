@@ -204,6 +204,6 @@ def _read(reply):
 
 
 def _failure(fault):
-    from sklfusion.scoring._session import _status
+    from sklfusion.scoring._result import _status
 
     return SimpleNamespace(status=_status(fault.cause))

@@ -9,6 +9,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from sklfusion._class_labels import in_names, read_labels
+from sklfusion._hand_over import declared_classes
 from sklfusion._validation import check_texts, replace_surrogates
 from sklfusion.embedding._scores import as_matrix, code_scores
 
@@ -221,7 +223,7 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
         self._check_loss(target)
         weights = self._weights(target, texts, sample_weight)
         self.classes_, self.multilabel_ = target.classes, target.multilabel
-        self.scorer_ = None if self.scorer is None else clone(self.scorer).fit(X, y)
+        self.scorer_ = None if self.scorer is None else self._fit_scorer(texts, y)
         self.n_scores_ = None  # not that of an earlier fit
         columns = self._score_columns(texts, scores)
         self.n_scores_ = 0 if columns is None else columns.shape[1]
@@ -231,6 +233,15 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
             texts, target, codes=codes, answered=answered, weights=weights, seed=seed
         )
         return self
+
+    def _fit_scorer(self, texts, y):
+        """Fit the scorer on labels in its own names; keep what it calls our classes."""
+        self._names = {}
+        if not self.multilabel_:
+            labels = read_labels(y, caller=type(self).__name__)
+            y, _ = in_names(labels, declared_classes(self.scorer), caller=type(self).__name__)
+            self._names = dict(zip(labels.tolist(), y.tolist(), strict=True))
+        return clone(self.scorer).fit(texts, y)
 
     def predict_proba(self, X, *, scores=None):
         """Probabilities; rows sum to 1 unless ``y`` was a label indicator matrix.
@@ -367,7 +378,8 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
         if known is None:
             return columns
         place = {str(name): i for i, name in enumerate(known)}
-        missing = [name for name in self.classes_ if str(name) not in place]
+        ours = [str(self._names.get(label, label)) for label in self.classes_.tolist()]
+        missing = [name for name in ours if name not in place]
         if missing and not self.multilabel_:
             raise ValueError(
                 f"the scorer knows the classes {list(known)}; y also has {missing}. Give the "
@@ -375,7 +387,7 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
             )
         if missing:  # an indicator without names: the columns are taken in the scorer's order
             return columns[:, : len(known)]
-        return columns[:, [place[str(name)] for name in self.classes_]]
+        return columns[:, [place[name] for name in ours]]
 
     def _code(self, columns):
         if columns is None or not columns.shape[1]:

@@ -10,9 +10,10 @@ from sklearn.utils import Bunch, get_tags
 from sklearn.utils.metaestimators import _BaseComposition  # nested set_params, as VotingClassifier
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._class_labels import read_labels
 from sklfusion._multilabel import check_target, f1_per_label, label_scores, out_of_fold_scores
 from sklfusion._threads import one_thread
-from sklfusion._validation import check_class_target, is_multilabel
+from sklfusion._validation import check_class_target, is_multilabel, plain_label
 from sklfusion.splitting import check_multilabel_cv
 
 
@@ -118,8 +119,8 @@ class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
         if self.multilabel_:
             target, self.classes_ = check_target(y, caller=type(self).__name__)
         else:
-            check_class_target(y, caller=type(self).__name__)
-            target = np.asarray(y)
+            target = read_labels(y, caller=type(self).__name__)
+            check_class_target(target, caller=type(self).__name__)
             self._encoder = LabelEncoder().fit(target)
             self.classes_ = self._encoder.classes_
         self.class_scores_ = None
@@ -156,11 +157,12 @@ class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
     def _read_rules(self, names):
         if not isinstance(self.rules, dict):
             raise ValueError(f"rules={self.rules!r}; it needs a dict class -> member, or 'auto'.")
-        unknown = set(self.rules) - set(self.classes_.tolist())
+        rules = {plain_label(label): member for label, member in self.rules.items()}
+        unknown = set(rules) - set(self.classes_.tolist())
         if unknown:
             raise ValueError(f"rules name classes that y lacks: {sorted(map(str, unknown))}.")
         fallback = self.default if self.default is not None else names[0]
-        chosen = [self.rules.get(c, fallback) for c in self.classes_.tolist()]
+        chosen = [rules.get(c, fallback) for c in self.classes_.tolist()]
         strangers = sorted({m for m in chosen if m not in names})
         if strangers:
             raise ValueError(f"rules name members that are not there: {strangers}; have {names}.")

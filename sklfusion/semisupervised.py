@@ -6,13 +6,14 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from sklfusion._class_labels import in_names, read_labels
 from sklfusion._threads import one_thread
 from sklfusion._validation import (
     check_class_target,
     check_indicator,
-    check_known,
     check_scores,
     is_multilabel,
+    plain_labels,
 )
 
 _PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS gold rows
@@ -143,11 +144,12 @@ class VoteStudent(TransformerMixin, BaseEstimator):
             X = validate_data(self, X, dtype=np.float64)
             self.classes_ = np.arange(targets.shape[1])
         else:
+            y = read_labels(y, caller="VoteStudent")
             X, y = validate_data(self, X, y, dtype=np.float64)
             check_class_target(y, caller="VoteStudent")
-            self.classes_ = np.unique(y) if classes is None else np.asarray(classes)
-            check_known(y, self.classes_, caller="VoteStudent")
-            targets = (np.asarray(y)[:, None] == self.classes_).astype(np.float64)
+            y, _ = in_names(y, classes, caller="VoteStudent")
+            self.classes_ = np.unique(y) if classes is None else np.array(plain_labels(classes))
+            targets = (y[:, None] == self.classes_).astype(np.float64)
         if len(X) != len(targets):
             raise ValueError(f"Got {len(X)} embeddings and {len(targets)} labels.")
         return X, targets

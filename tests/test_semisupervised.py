@@ -130,7 +130,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"scores has 8 rows for 9"):
         student.fit(E[:9], y[:9], scores=votes[:8], **more)
     with pytest.raises(ValueError, match="not in classes"):
-        student.fit(E[:9], y[:9], scores=votes[:9], classes=[0, 1, 7], **more)
+        student.fit(E[:9], y[:9] + 1, scores=votes[:9], classes=[0, 1, 2], **more)
 
 
 def test_it_clones_and_repeats():

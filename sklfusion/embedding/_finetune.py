@@ -6,11 +6,12 @@ import numpy as np
 from sklearn.model_selection import check_cv, train_test_split
 from sklearn.utils import check_random_state
 
+from sklfusion._class_labels import in_names, read_labels
 from sklfusion._validation import (
     check_class_target,
     check_indicator,
-    check_known,
     is_multilabel,
+    plain_labels,
 )
 from sklfusion.embedding._trainer import EncoderTrainer
 
@@ -29,7 +30,8 @@ class Target:
     caller : str
         Name of the estimator, for messages.
     classes : sequence, optional
-        All classes, where y may show only some; for an indicator matrix the names of its columns.
+        All classes, where y may show only some, or codes 0..K-1 of the sorted names; for an
+        indicator matrix the names of its columns.
     """
 
     def __init__(self, y, n, caller, classes=None):
@@ -44,13 +46,11 @@ class Target:
             self.classes = found = _column_names(y, self.matrix, classes, caller)
             self.labels = None
         else:
-            labels = np.asarray(y)
-            if labels.ndim == 2 and labels.shape[1] == 1:
-                labels = labels.ravel()
+            labels = read_labels(y, caller=caller)
             check_class_target(labels, caller=caller)
+            labels, _ = in_names(labels, classes, caller=caller)
             found = np.unique(labels)
-            self.classes = found if classes is None else np.unique(list(classes))
-            check_known(labels, self.classes, caller=caller)
+            self.classes = found if classes is None else np.unique(plain_labels(classes))
             self.labels = np.searchsorted(self.classes, labels)
             self.matrix = np.eye(len(self.classes), dtype=np.float32)[self.labels]
         if len(self.matrix) != n:

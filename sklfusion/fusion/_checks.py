@@ -7,11 +7,12 @@ from scipy import sparse
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from sklfusion._class_labels import in_names, read_labels
 from sklfusion._validation import (
     check_class_target,
     check_indicator,
-    check_known,
     is_multilabel,
+    plain_labels,
 )
 
 _OPTIONS = {
@@ -57,6 +58,8 @@ def check_fit_data(est, X, y, classes=None, reset=True):
         Y = check_indicator(y, caller=type(est).__name__).astype(np.float64)
         multilabel = Y.shape[1] > 1
         y = Y if multilabel else Y.ravel()
+    if not multilabel:
+        y = read_labels(y, caller=type(est).__name__)
     X, y = validate_data(
         est,
         X,
@@ -78,12 +81,18 @@ def check_fit_data(est, X, y, classes=None, reset=True):
             est.multilabel_ = True
         return X, y
     check_class_target(y, caller=type(est).__name__)
+    if not reset:
+        classes = est.classes_
+    elif classes is None:
+        classes = est.classes
+    named, codes = in_names(y, classes, caller=type(est).__name__)
+    labels = named
     if reset:
-        classes = est.classes if classes is None else classes
-        est.classes_ = np.unique(y if classes is None else np.asarray(classes))
+        found = named if classes is None else np.array(plain_labels(classes))
+        est.classes_ = np.unique(found) if codes is None else codes
         est.multilabel_ = False
-    check_known(y, est.classes_, caller=type(est).__name__)
-    return X, np.eye(len(est.classes_))[np.searchsorted(est.classes_, y)]
+        labels = named if codes is None else y
+    return X, np.eye(len(est.classes_))[np.searchsorted(est.classes_, labels)]
 
 
 def row_weights(est, X, Y, sample_weight):

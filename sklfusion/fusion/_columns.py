@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from sklfusion._class_labels import are_codes, in_names, sort_labels
+from sklfusion._validation import plain_labels
 from sklfusion.exceptions import DataWarning
+from sklfusion.fusion._score_values import is_score, on_simplex, warn_of_scores_elsewhere
 
 _SCORE_NAME = re.compile(r"^((?:.*__)?llm\d*_)(.+)$")
 _FLAG_NAME = "_abstained"
@@ -69,7 +72,7 @@ def find_columns(X, Y, score_columns, score_classes, classes, names, multilabel)
     ValueError
         If the number of columns does not match the classes, or a class has no score column.
     """
-    wanted = None if score_classes is None else list(score_classes)
+    wanted = None if score_classes is None else plain_labels(score_classes)
     width = len(wanted) if wanted is not None else len(classes)
     if score_columns is None:
         blocks = []
@@ -82,6 +85,8 @@ def find_columns(X, Y, score_columns, score_classes, classes, names, multilabel)
         blocks = _blocks_by_name(range(X.shape[1]), names) if names is not None else []
         if not blocks:
             blocks = _blocks_by_value(X, Y, width, multilabel)
+        if not blocks:
+            warn_of_scores_elsewhere(X, Y, width, multilabel)
     else:
         indices = _indices(score_columns, X.shape[1], names)
         blocks = _blocks_by_name(indices, names) if names is not None else []
@@ -90,7 +95,7 @@ def find_columns(X, Y, score_columns, score_classes, classes, names, multilabel)
     _name(blocks)
     for block in blocks:
         block.scale = _scale_of(X[:, block.columns], multilabel)
-        block.mapping = _mapping(block, wanted, classes)
+        block.mapping = _mapping(block, wanted, classes, multilabel)
     found = Columns(np.empty(0, dtype=int), blocks)
     found.encoder = np.setdiff1d(np.arange(X.shape[1]), found.scores)
     for block in blocks:
@@ -170,8 +175,7 @@ def _blocks_by_count(X, indices, width, classes):
 
 def _looks_like_scores_everywhere(X, indices, width):
     return all(
-        _on_simplex(X[:, indices[i : i + width]]) is not None
-        for i in range(0, len(indices), width)
+        on_simplex(X[:, indices[i : i + width]]) is not None for i in range(0, len(indices), width)
     )
 
 
@@ -181,39 +185,19 @@ def _blocks_by_value(X, Y, width, multilabel):
     while end >= width:
         flag = None
         block = np.arange(end - width, end)
-        if not _is_score(X[:, block], Y, multilabel):
+        if not is_score(X[:, block], Y, multilabel):
             if end <= width or not np.isin(X[:, end - 1], (0, 1)).all():
                 break
             flag, block = end - 1, block - 1
-            if not _is_score(X[:, block], Y, multilabel):
+            if not is_score(X[:, block], Y, multilabel):
                 break
         blocks.insert(0, ScoreBlock("", block, flag))
         end = int(block[0])
     return blocks
 
 
-def _on_simplex(S):
-    """``"proba"`` or ``"log"`` if rows are distributions over the columns, else None."""
-    if (S >= 0).all() and np.abs(S.sum(axis=1) - 1).max() < 1e-3:
-        return "proba"
-    if (S <= 1e-6).all() and np.abs(np.exp(S).sum(axis=1) - 1).max() < 1e-3:
-        return "log"
-    return None
-
-
-def _is_score(S, Y, multilabel):
-    if not multilabel:
-        return _on_simplex(S) is not None
-    if not (((S >= 0) & (S <= 1)).all() or (S <= 1e-6).all()) or S.shape != Y.shape:
-        return False
-    # values in [0, 1] alone say little: scores also go along with their labels
-    a, b = (S - S.mean(axis=0)).ravel(), (Y - Y.mean(axis=0)).ravel()
-    norm = np.sqrt((a @ a) * (b @ b))
-    return norm > 0 and a @ b / norm > 0.2
-
-
 def _scale_of(S, multilabel):
-    if not multilabel and (kind := _on_simplex(S)) is not None:
+    if not multilabel and (kind := on_simplex(S)) is not None:
         return kind
     if (S >= 0).all() and (S <= 1).all():
         return "proba"
@@ -228,7 +212,7 @@ def _name(blocks):
             block.name = "llm" if len(blocks) == 1 else f"llm_{m + 1}"
 
 
-def _mapping(block, wanted, classes):
+def _mapping(block, wanted, classes, multilabel):
     """Class index of each score column; -1 for a class that the targets never show."""
     declared = wanted if wanted is not None else block.classes
     if declared is None:
@@ -247,14 +231,25 @@ def _mapping(block, wanted, classes):
     by_text = {str(label): i for i, label in enumerate(classes)}
     mapping = np.array([position.get(c, by_text.get(str(c), -1)) for c in declared])
     absent = [str(label) for i, label in enumerate(classes) if i not in mapping]
+    if absent and not multilabel and are_codes(classes, len(declared)):
+        return _of_codes(declared, classes)
     if absent and wanted is None and len(declared) == len(classes) and (mapping < 0).all():
-        return np.arange(len(classes))  # names of another kind (0..K-1): keep the order
+        return np.arange(len(classes))  # names of another kind: keep the order
     if absent:
         raise ValueError(
             f"y has the classes {absent}, for which {block.name} has no score column (it has "
             f"{[str(c) for c in declared]}). Score these classes too, or pass score_classes."
         )
     return mapping
+
+
+def _of_codes(declared, classes):
+    """Class index of each score column where y holds codes of the sorted column names."""
+    by_number = all(isinstance(c, str) and c.lstrip("-").isdigit() for c in declared)
+    ordered = sorted(declared, key=int) if by_number else sort_labels(declared)
+    named, _ = in_names(np.asarray(classes), ordered, caller="FusionClassifier")
+    position = {name: i for i, name in enumerate(named.tolist())}
+    return np.array([position.get(name, -1) for name in declared])
 
 
 def _warn_if_permuted(X, Y, block, classes, multilabel):

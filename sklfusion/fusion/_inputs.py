@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import log_softmax
 
-from sklfusion.fusion._columns import ScoreBlock, _is_score, _on_simplex, _scale_of
+from sklfusion.fusion._columns import ScoreBlock, _scale_of
+from sklfusion.fusion._score_values import is_score, on_simplex
 from sklfusion.fusion._votes import code_scores, find_coding
 
 _BAND = 2.0  # see _column_scale
@@ -144,8 +145,8 @@ def split_encoder(X, Y, columns, features, multilabel):
 
 def _is_proba(S, Y, multilabel):
     if not multilabel:
-        return _on_simplex(S) is not None
+        return on_simplex(S) is not None
     # a collapsed encoder says nothing about its labels, yet its columns are probabilities
     return bool(((S >= 0) & (S <= 1)).all()) and (
-        _is_score(S, Y, multilabel) or not np.isin(S, (0, 1)).all()
+        is_score(S, Y, multilabel) or not np.isin(S, (0, 1)).all()
     )

@@ -75,7 +75,7 @@ def _keys(labels: tuple[str, ...], label_form: str) -> tuple[str, ...]:
 def _can_be_answers(labels: Sequence[str]) -> bool:
     """Tell whether names can be told apart by their beginnings and cannot break the prompt."""
     folded = [normalize_label(label) for label in labels]
-    if len(labels) > 100 or any(not is_plain(label) for label in labels):
+    if len(labels) > 100 or any(not is_plain(label) for label in labels) or not all(folded):
         return False
     return not any(a != b and b.startswith(a) for a in folded for b in folded)
 

@@ -9,13 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklfusion._validation import (
-    check_classes,
-    check_texts,
-    is_multilabel,
-    refuse_label_sets,
-    replace_surrogates,
-)
+from sklfusion._validation import check_texts, plain_label, replace_surrogates
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._backend import LOCAL_PREFIX, is_local
 from sklfusion.llm._limits import Gate
@@ -28,7 +22,7 @@ from sklfusion.replies import open_store
 from sklfusion.replies._fork import GATE
 from sklfusion.scoring import _calibration
 from sklfusion.scoring._ask import Texts
-from sklfusion.scoring._checks import check_labels, check_params
+from sklfusion.scoring._checks import check_params, read_classes
 from sklfusion.scoring._plan import Plan, is_reasoning
 from sklfusion.scoring._progress import Progress
 from sklfusion.scoring._result import annotate, report_adapted, report_failures, with_probs
@@ -95,21 +89,7 @@ class BaseLLMEstimator(BaseEstimator):
         texts = self._read_texts(X, allow_empty=False)
         if y is not None:
             check_consistent_length(texts, y)
-        classes = self.classes
-        if classes is None and y is not None:
-            refuse_label_sets(y, caller=type(self).__name__)
-            if self.multilabel or is_multilabel(y):
-                raise ValueError(
-                    f"{caller} cannot take the class names from a label indicator matrix; pass "
-                    "classes=[...] in the order of its columns."
-                )
-            classes = np.unique(np.asarray(y))
-        if classes is None:
-            raise ValueError(
-                f"{caller} does not know the classes; pass classes=[...] or fit with y."
-            )
-        checked = check_classes(classes, caller=caller)
-        check_labels(self, y, checked, caller)
+        checked, named, self._codes = read_classes(self, y, caller)
         self.classes_ = np.empty(len(checked), dtype=object)
         self.classes_[:] = checked
         if len({type(c) for c in checked}) == 1:
@@ -120,7 +100,7 @@ class BaseLLMEstimator(BaseEstimator):
         self.usage_ = UsageReport()
         self.bias_ = None
         self._modes = None
-        self._shots = self._fit_shots(texts, y)
+        self._shots = self._fit_shots(texts, named)
         return texts
 
     def _price(self):
@@ -130,7 +110,7 @@ class BaseLLMEstimator(BaseEstimator):
     def _make_task(self, classes):
         names = tuple(str(c) for c in classes)
         described = self.class_descriptions or {}
-        by_name = {str(key): value for key, value in described.items()}
+        by_name = {str(plain_label(key)): value for key, value in described.items()}
         unknown = set(by_name) - set(names)
         if unknown:
             raise ValueError(f"class_descriptions has keys that are no class: {sorted(unknown)}.")
@@ -201,6 +181,10 @@ class BaseLLMEstimator(BaseEstimator):
         Cost: one request per distinct text that the reply store does not hold (multi-label
         ``"unary"``: one per class).
         """
+        return self._answers(X, "They get the uniform prior.")
+
+    def _answers(self, X, then):
+        """Do what :meth:`annotate` does; ``then`` says what becomes of rows without an answer."""
         check_is_fitted(self, "classes_")
         texts = self._read_texts(X)
         annotations = self._annotate(texts)
@@ -209,7 +193,7 @@ class BaseLLMEstimator(BaseEstimator):
                 annotations.probs, self.bias_, multilabel=self.multilabel
             )
             annotations = with_probs(annotations, probs)
-        report_failures(annotations, self.on_failure, type(self).__name__)
+        report_failures(annotations, self.on_failure, type(self).__name__, then)
         return annotations
 
     def estimate(self, X):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from sklfusion._validation import is_multilabel, refuse_label_sets
+from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
+from sklfusion._validation import check_classes, is_multilabel, refuse_label_sets
 from sklfusion.llm._prices import find_price
 from sklfusion.scoring._plan import STRATEGIES
 
@@ -79,12 +80,36 @@ def _check_budget(estimator, caller):
         )
 
 
-def check_labels(estimator, y, classes, caller):
-    """Refuse labels that are not among the classes."""
-    refuse_label_sets(y, caller=caller)
-    if y is None or estimator.multilabel or is_multilabel(y):
-        return
-    unknown = set(np.asarray(y).tolist()) - set(classes)
-    if unknown:
-        listed = sorted(map(str, unknown))[:5]
-        raise ValueError(f"{caller}: y has labels that are not in classes: {listed}.")
+def read_classes(estimator, y, caller):
+    """Return the class names of an estimator that asks an LLM, and the labels in these names.
+
+    Returns
+    -------
+    classes : tuple of K labels
+        In the order of ``classes=``, else sorted.
+    y : ndarray of shape (n,), an indicator as it came, or None
+    codes : ndarray of shape (K,) or None
+        See :func:`~sklfusion._class_labels.in_names`.
+    """
+    if y is not None and not estimator.multilabel and not is_multilabel(y):
+        y = read_labels(y, caller=caller)
+    elif y is not None:
+        refuse_label_sets(y, caller=caller)
+    classes = estimator.classes
+    if classes is None:
+        if y is None:
+            raise ValueError(
+                f"{caller} does not know the classes; pass classes=[...] or fit with y."
+            )
+        if estimator.multilabel or np.ndim(y) != 1:
+            raise ValueError(
+                f"{caller} cannot take the class names from a label indicator matrix; pass "
+                "classes=[...] in the order of its columns."
+            )
+        classes = np.unique(y)
+        if not estimator.class_descriptions:
+            refuse_bare_numbers(classes, caller=caller)
+    classes = check_classes(classes, caller=caller)
+    if y is None or estimator.multilabel or np.ndim(y) != 1:
+        return classes, y, None
+    return classes, *in_names(y, classes, caller=caller)

@@ -4,7 +4,9 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._validation import check_unit_interval
+from sklfusion._class_labels import read_labels
+from sklfusion._validation import check_unit_interval, plain_label
+from sklfusion.exceptions import ScoringFailedError
 from sklfusion.scoring._base import BaseLLMEstimator
 
 
@@ -12,8 +14,9 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
     """Classify texts with an LLM, zero-shot or with examples.
 
     The baseline of every fusion, and the cheap start. Nothing is invented: a text without a
-    usable answer gets ``abstain_label``, or the most frequent training class where none is set,
-    and ``annotate(X).status`` tells which rows these are.
+    usable answer gets ``abstain_label``; where none is set, the most frequent class of the ``y``
+    that it was fitted with, as a model without features would; and without ``y`` ``predict``
+    raises. A warning says how many there are, ``annotate(X).status`` which.
 
     Parameters
     ----------
@@ -22,10 +25,11 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
     threshold : float, default=0.5
         Multi-label: a class is predicted from this probability on.
     abstain_below : float, default=0.0
-        Multi-class: largest probability below which the classifier abstains as well.
+        Multi-class: largest probability below which the classifier abstains as well. Above 0 it
+        needs ``abstain_label``, or ``y`` in ``fit``.
     abstain_label : label, optional
-        What ``predict`` returns for abstentions. By default the most frequent training class (the
-        first class without ``y``).
+        What ``predict`` returns for abstentions. By default the most frequent training class;
+        without ``y`` in ``fit`` there is none, and ``predict`` raises.
     **params
         Parameters of :class:`LLMScorer`.
 
@@ -33,6 +37,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
     ----------
     classes_ : ndarray of shape (K,)
         Sorted classes, the columns of ``predict_proba``. For multi-label the declared order.
+        Where ``y`` held codes 0..K-1 of the sorted names in ``classes``, these codes.
 
     Notes
     -----
@@ -139,27 +144,46 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         X : list, array or Series of str
             Training texts.
         y : array-like, optional
-            Labels, or for multi-label an (n, K) indicator matrix in the order of ``classes``.
+            Labels, or codes 0..K-1 of the sorted names in ``classes`` (as scikit-learn's
+            meta-estimators hand them); for multi-label an (n, K) indicator matrix in the order
+            of ``classes``.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the classes or the texts are not usable; if ``classes`` and
+            ``class_descriptions`` are None and y holds consecutive numbers, which name nothing.
         """
         texts = self._fit_task(X, y)
         caller = type(self).__name__
         check_unit_interval(self.threshold, "threshold", caller=caller)
         check_unit_interval(self.abstain_below, "abstain_below", caller=caller)
-        self._fit_bias(texts)
         self._columns = np.arange(len(self.classes_))
+        self._fallback = None if self.multilabel else self._fit_fallback(y)
+        self._fit_bias(texts)
         if self.multilabel:
             return self
-        self._fallback = self.classes_[0]
-        if y is not None:
-            seen, counts = np.unique(np.asarray(y), return_counts=True)
-            self._fallback = seen[counts.argmax()]
         self._columns = np.argsort(self.classes_)
-        self.classes_ = self.classes_[self._columns]
+        self.classes_ = self.classes_[self._columns] if self._codes is None else self._codes
         return self
+
+    def _fit_fallback(self, y):
+        """Return what an abstention is predicted as, None if nothing tells."""
+        if self.abstain_label is not None:
+            return self.abstain_label
+        if y is not None:
+            seen, counts = np.unique(read_labels(y), return_counts=True)
+            return seen[counts.argmax()]
+        if self.abstain_below > 0:
+            raise ValueError(
+                f"abstain_below={self.abstain_below} needs a label for abstentions: set "
+                "abstain_label=, or fit with y."
+            )
+        return None
 
     def predict_proba(self, X):
         """Return the probability of each class, columns as ``classes_``.
@@ -181,18 +205,50 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         -------
         ndarray of shape (n,), or an int array of shape (n, K) for multi-label
             Abstentions are ``abstain_label`` (see there); for multi-label they have no label.
+
+        Raises
+        ------
+        ScoringFailedError
+            If a text has no answer, ``abstain_label`` is not set and ``fit`` had no ``y``.
+
+        Warns
+        -----
+        ScoringWarning
+            If texts have no answer: how many, why, and what they are predicted as.
         """
         check_is_fitted(self, "classes_")
-        probs = self.annotate(X).scores()[:, self._columns]
+        probs = self._answers(X, self._told()).scores()[:, self._columns]
         failed = np.isnan(probs).any(axis=1)
         if self.multilabel:
             return ((probs >= self.threshold) & ~failed[:, None]).astype(int)
+        if failed.any() and self._fallback is None:
+            raise ScoringFailedError(
+                f"LLMClassifier has no answer for {failed.sum()} of {len(probs)} texts, the first "
+                f"is texts[{failed.argmax()}], and no label to predict for them. Set "
+                "abstain_label=, or fit with y, whose most frequent class they then get. The "
+                "other answers are kept."
+            )
         filled = np.where(failed[:, None], 0.0, probs)
         abstains = failed | (filled.max(axis=1, initial=0.0) < self.abstain_below)
         labels = self.classes_[filled.argmax(axis=1)]
-        if not abstains.any():
-            return labels
-        fallback = self._fallback if self.abstain_label is None else self.abstain_label
-        out = labels.astype(np.result_type(labels, np.array([fallback])), copy=True)
-        out[abstains] = fallback
-        return out
+        return _with_label(labels, abstains, self._fallback) if abstains.any() else labels
+
+    def _told(self):
+        """Say what becomes of rows without an answer, for the warning about them."""
+        if self.multilabel:
+            return "They are predicted to have no label."
+        if self._fallback is None:
+            return "There is no label to predict for them."
+        kind = (
+            "abstain_label" if self.abstain_label is not None else "most frequent training class"
+        )
+        return f"They are predicted as {plain_label(self._fallback)!r}, the {kind}."
+
+
+def _with_label(labels, rows, label):
+    """Return labels with one of them at some rows, in a type that holds both unchanged."""
+    other = np.array([label])
+    same = (labels.dtype.kind in "US") == (other.dtype.kind in "US")
+    out = labels.astype(np.result_type(labels, other) if same else object)
+    out[rows] = label
+    return out

@@ -7,7 +7,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklfusion._validation import check_classes, check_texts
+from sklfusion._class_labels import read_labels, refuse_bare_numbers
+from sklfusion._validation import (
+    check_classes,
+    check_texts,
+    is_multilabel,
+    plain_label,
+    plain_labels,
+)
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
 from sklfusion.scoring._scorer import score_columns, score_names
@@ -23,7 +30,7 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
         score; or annotations of ``texts``. A value of None is a recorded failure.
     classes : sequence of labels, optional
         The classes, in the order of the columns. By default those of the annotations, else the
-        sorted labels of ``y``.
+        sorted labels of ``y``, which must not be bare numbers unless the table has them too.
     texts : sequence of str, optional
         The texts that the annotations are about, in their order.
     multilabel : bool, default=False
@@ -98,18 +105,38 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
         if self.on_failure not in ("abstain", "raise"):
             raise ValueError(f"on_failure={self.on_failure!r}; use 'abstain' or 'raise'.")
         recorded = isinstance(self.table, Annotations)
-        classes = self.classes
-        if classes is None:
-            classes = self.table.classes if recorded else None if y is None else np.unique(y)
-        if classes is None:
-            raise ValueError(
-                "RecordedScorer does not know the classes; pass classes=[...] or fit with y."
-            )
-        checked = check_classes(classes, caller="RecordedScorer")
+        checked = check_classes(self._find_classes(y, recorded), caller="RecordedScorer")
         self.classes_ = np.array(checked)
         self._multilabel = self.table.multilabel if recorded else self.multilabel
         self._rows = self._from_annotations(checked) if recorded else self._from_mapping(checked)
         return self
+
+    def _find_classes(self, y, recorded):
+        if self.classes is not None:
+            return self.classes
+        if recorded:
+            return self.table.classes
+        if y is None:
+            raise ValueError(
+                "RecordedScorer does not know the classes; pass classes=[...] or fit with y."
+            )
+        if self.multilabel or is_multilabel(y):
+            raise ValueError(
+                "RecordedScorer cannot take the class names from a label indicator matrix; pass "
+                "classes=[...] in the order of its columns."
+            )
+        classes = np.unique(read_labels(y, caller="RecordedScorer"))
+        # numbers are names where the table has them; elsewhere they are codes of its names
+        if isinstance(self.table, Mapping) and not self._table_labels() <= set(classes.tolist()):
+            refuse_bare_numbers(classes, caller="RecordedScorer")
+        return classes
+
+    def _table_labels(self):
+        """Return the set of all labels in a table of one label, or scores, per text."""
+        labels = set()
+        for value in self.table.values():
+            labels.update(plain_labels(value if isinstance(value, Mapping) else [value]))
+        return labels - {None}
 
     def _from_annotations(self, classes):
         if self.texts is None:
@@ -142,7 +169,7 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
         try:
             if isinstance(value, Mapping):
                 for label, score in value.items():
-                    row[index[label]] = float(score)
+                    row[index[plain_label(label)]] = float(score)
                 if not ((row >= 0) & (row <= 1)).all():
                     raise ValueError("scores have to be numbers in [0, 1]")
                 if self.multilabel:
@@ -151,7 +178,7 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
                     raise ValueError("all scores are 0")
                 return row / row.sum()
             for label in value if self.multilabel else [value]:
-                row[index[label]] = 1.0
+                row[index[plain_label(label)]] = 1.0
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The table entry of a text of {len(text)} characters is not usable ({error}); "

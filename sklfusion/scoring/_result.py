@@ -155,8 +155,8 @@ def _status(cause: str | None) -> str:
     return "missing" if cause == "too_long" else "parse_error"
 
 
-def report_failures(annotations: Annotations, on_failure: str, caller: str) -> None:
-    """Warn about rows without an answer, or raise if that was asked for.
+def report_failures(annotations: Annotations, on_failure: str, caller: str, then: str) -> None:
+    """Warn about rows without an answer and say what becomes of them, or raise if asked to.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def report_failures(annotations: Annotations, on_failure: str, caller: str) -> N
             message + " All other answers are kept. Set on_failure='abstain' to give these rows "
             "the uniform prior."
         )
-    warnings.warn(message + " They get the uniform prior.", ScoringWarning, stacklevel=4)
+    warnings.warn(f"{message} {then}", ScoringWarning, stacklevel=5)
 
 
 def report_adapted(adapted: Adaptations, request_params: dict[str, Any] | None) -> None:

@@ -25,7 +25,10 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         one, a GGUF file, or a transformers folder or hub id. With ``base_url`` the endpoint's own
         name of the model.
     classes : sequence of labels, optional
-        The classes, in the order of the columns. By default the sorted labels of ``y``.
+        The classes, in the order of the columns; members of an Enum count as their values. By
+        default the sorted labels of ``y``. With ``classes`` given, numbers 0..K-1 in ``y`` are
+        codes of the sorted names. Without, and without ``class_descriptions``, consecutive
+        numbers in ``y`` are refused: they name nothing that an LLM could be asked about.
     multilabel : bool, default=False
         Whether several classes can hold at once; scores are then independent.
     class_descriptions : dict, optional

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from sklfusion._validation import check_indicator, check_texts
+from sklfusion._validation import check_indicator, check_texts, plain_label
 
 SELECTIONS = ("random", "nearest", "diverse")
 # Beyond this many candidates per query, the balance over classes would cost more than it gives.
@@ -100,7 +100,7 @@ class ShotSelector:
             text, label = item
             (text,) = check_texts([text], caller="examples")
             labels = label if self.multilabel else [label]
-            positions = [index[str(one)] for one in labels]
+            positions = [index[str(plain_label(one))] for one in labels]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"examples needs (text, label) pairs with labels from {list(self.classes)!r}"

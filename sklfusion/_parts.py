@@ -1,0 +1,51 @@
+"""The parts of the composite estimators: built from a name, or taken from the user and told."""
+
+from sklearn.base import clone
+
+from sklfusion._hand_over import declared_classes, hand_over
+from sklfusion.models import DEFAULT_EMBEDDER
+
+
+def as_embedder(embedder, *, caller, training=None, **settings):
+    """Return an embedder made from a name, or the user's own with the settings of the whole.
+
+    ``training`` are parameters that only an embedder from a name is given.
+    """
+    if not isinstance(embedder, str):
+        return hand_over(embedder, caller=caller, role="embedder", **settings)
+    from sklfusion.embedding import RobertaEmbedder
+
+    return RobertaEmbedder(embedder, **settings, **(training or {}))
+
+
+def as_scorer(llm, *, caller, role, **settings):
+    """Return a scorer made from ``provider/model``, or the user's own with the settings."""
+    if not isinstance(llm, str):
+        return hand_over(llm, caller=caller, role=role, **settings)
+    from sklfusion.scoring import LLMScorer
+
+    return LLMScorer(llm, **settings)
+
+
+def with_score_classes(fusion, scorer, multilabel):
+    """Tell a fusion in which order a scorer declares its classes, where it does not know.
+
+    Between FusionClassifier and LLMScorer travel bare numbers, so names are lost on the way. For
+    multi-label the declared order is the order of the columns of y, and nothing is to be told.
+    """
+    declared = declared_classes(scorer)
+    known = getattr(fusion, "score_classes", ())
+    if declared is None or known is not None or multilabel:
+        return fusion
+    return clone(fusion).set_params(score_classes=declared)
+
+
+def default_first(memory, multilabel):
+    """Return the cheap stage of a cascade: logistic regression on the embedded encoder."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import make_pipeline
+
+    head = LogisticRegression(C=10.0, max_iter=1000)
+    embedder = as_embedder(DEFAULT_EMBEDDER, caller="CascadeClassifier", memory=memory)
+    return make_pipeline(embedder, OneVsRestClassifier(head) if multilabel else head)
