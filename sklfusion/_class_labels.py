@@ -45,7 +45,7 @@ def read_labels(y, *, caller="this estimator"):
         raise ValueError(f"{caller} requires y to be passed, but the target y is None.")
     refuse_label_sets(y, caller=caller)
     if isinstance(y, np.ma.MaskedArray):
-        y = y.astype(object).filled(None)
+        y = np.where(np.ma.getmaskarray(y), None, y.data.astype(object))
     listed = not (hasattr(y, "__array__") or hasattr(y, "dtype"))
     values = _object_array(y) if listed else np.asarray(y)
     if values.dtype.kind == "T":  # numpy's strings of any length, which scikit-learn cannot sort

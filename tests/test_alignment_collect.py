@@ -424,6 +424,22 @@ def test_collector_over_a_real_endpoint_pays_once(fault_server, tmp_path):
     assert p[3].argmax() == 1
 
 
+def test_a_text_without_an_answer_keeps_its_status(fault_server, tmp_path):
+    """One text is refused; the others are collected."""
+    scorer = LLMScorer(
+        "any", classes=list(LABELS), base_url=fault_server.base_url, memory=tmp_path
+    )
+    fault_server.script(
+        {
+            "fault": {"kind": "status", "status": 400},
+            "attempts": "all",
+            "contains": TEXTS[1],
+        }
+    )
+    said = LabelDistributionCollector(scorer, queries=["list"]).annotate(TEXTS)
+    assert [status == "ok" for status in said.status] == [True, False, True, True]
+
+
 def test_collector_over_a_local_model_keeps_states_in_the_store(tiny, tmp_path, monkeypatch):
     """A local model answers through the same door, and its answers are stored as well."""
     monkeypatch.setitem(collector_module._models, "smollm2-135m", tiny)

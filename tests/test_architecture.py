@@ -1,6 +1,8 @@
 """The picture in the docs, held by reading the imports."""
 
 import ast
+import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,31 @@ def _imports(path):
             else:
                 yield node.module
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _own_names(path):
+    """Every (module, name) that a file takes from the project, inside functions too."""
+    package = path.relative_to(ROOT.parent).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = node.module
+        if node.level:
+            base = ".".join(package[: len(package) - node.level + 1])
+            module = f"{base}.{node.module}" if node.module else base
+        if module.partition(".")[0] == "sklfusion":
+            yield from ((module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_every_name_imported_inside_the_project_resolves(path):
+    """An import inside a function runs for the first time when something has gone wrong."""
+    dangling = []
+    for module, name in _own_names(path):
+        found = importlib.import_module(module)
+        if not hasattr(found, name) and importlib.util.find_spec(f"{module}.{name}") is None:
+            dangling.append(f"{module}.{name}")
+    assert dangling == []
 
 
 def test_one_file_imports_openai():
