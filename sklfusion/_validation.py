@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import type_of_target
 
 from sklfusion.exceptions import DataWarning
@@ -306,3 +307,76 @@ def check_unit_interval(value, name, *, caller="this estimator"):
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= 1:
         raise ValueError(f"{caller} got {name}={value!r}; it needs a number in [0, 1].")
     return float(value)
+
+
+#: Largest cell of a feature matrix: sums of squares of smaller ones stay below 1.8e308.
+LARGEST_CELL = 1e100
+
+
+def check_cells(X, *, caller="this estimator"):
+    """Return a dense feature matrix if no cell is so large that its square would overflow.
+
+    Raises
+    ------
+    ValueError
+        If a cell is beyond ``LARGEST_CELL``; names the first.
+    """
+    if X.size and max(X.max(), -X.min()) > LARGEST_CELL:
+        row, column = np.argwhere(np.abs(X) > LARGEST_CELL)[0]
+        raise ValueError(
+            f"X[{row}, {column}] is {X[row, column]:g}; {caller} needs cells within "
+            f"±{LARGEST_CELL:g}, since squares of larger ones overflow. Scale or clip the column."
+        )
+    return X
+
+
+def check_layers(sizes, *, caller="this estimator"):
+    """Return ``hidden_layer_sizes`` as a tuple of int.
+
+    Raises
+    ------
+    ValueError
+        If it is neither an integer of at least 1 nor a sequence of such.
+    """
+    layers = (sizes,) if isinstance(sizes, numbers.Integral) else sizes
+    try:
+        layers = tuple(layers)
+    except TypeError:
+        layers = (None,)
+    if not all(isinstance(n, numbers.Integral) and n >= 1 and n is not True for n in layers):
+        raise ValueError(
+            f"{caller} got hidden_layer_sizes={sizes!r}; it needs integers of at least 1, for "
+            "example (64, 32), or () for none."
+        )
+    return tuple(int(n) for n in layers)
+
+
+def class_weight_rows(class_weight, y, *, caller="this estimator"):
+    """Return the weight of each row, shape (n,), that ``class_weight`` gives it.
+
+    Parameters
+    ----------
+    class_weight : dict, list of dict, "balanced" or None
+        As in scikit-learn.
+    y : ndarray of shape (n,) or (n, K)
+        Classes, or label indicators.
+    caller : str
+        Name of the estimator, for messages.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, not finite or not a number, or if no row keeps a weight.
+    """
+    several = class_weight if isinstance(class_weight, list | tuple) else [class_weight]
+    for weights in several:
+        for label, weight in weights.items() if isinstance(weights, dict) else ():
+            if not isinstance(weight, numbers.Real) or not 0 <= weight < np.inf:
+                raise ValueError(
+                    f"{caller} got class_weight={weight!r} for class {label!r}; it needs a "
+                    "finite number of at least 0."
+                )
+    rows = compute_sample_weight(class_weight, y)
+    if not rows.sum() > 0:
+        raise ValueError(f"{caller} got a class_weight that leaves no row with a weight.")
+    return rows

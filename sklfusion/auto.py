@@ -18,6 +18,7 @@ from sklfusion._hand_over import (
 )
 from sklfusion._parts import as_embedder, as_scorer, with_score_classes
 from sklfusion._validation import check_texts, is_multilabel, plain_labels
+from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
@@ -192,6 +193,7 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @whole
     def fit(self, X, y, sample_weight=None, *, unlabeled=None, **fit_params):
         """Fit the parts and the fusion.
 

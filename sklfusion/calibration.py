@@ -17,6 +17,7 @@ from sklfusion._multilabel import (
 )
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_scores
+from sklfusion._whole import whole
 from sklfusion.splitting import check_multilabel_cv
 
 _EPSILON = 1e-8
@@ -104,6 +105,7 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def __sklearn_tags__(self):
         return multilabel_tags(super().__sklearn_tags__(), self.estimator)
 
+    @whole
     def fit(self, X, y, **params):
         """Fit the estimator and the maps.
 

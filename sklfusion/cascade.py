@@ -14,6 +14,7 @@ from sklfusion._multilabel import check_target, label_scores
 from sklfusion._parts import default_first
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_texts, is_multilabel
+from sklfusion._whole import whole
 from sklfusion.models import DEFAULT_LLM
 
 
@@ -150,6 +151,7 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         tags.target_tags.required = True
         return tags
 
+    @whole
     def fit(self, X, y):
         """Fit both stages, join them, and choose how many texts to ask about.
 

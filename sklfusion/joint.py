@@ -6,12 +6,12 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._hand_over import declared_classes
-from sklfusion._validation import check_texts, replace_surrogates
+from sklfusion._validation import check_layers, check_texts, class_weight_rows, replace_surrogates
+from sklfusion._whole import whole
 from sklfusion.embedding._scores import as_matrix, code_scores
 
 _OPTIONS = {
@@ -185,6 +185,7 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @whole
     def fit(self, X, y, sample_weight=None, *, scores=None):
         """Train encoder and head.
 
@@ -309,6 +310,7 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(
                     f"{option}={getattr(self, option)!r}; it must be one of {', '.join(allowed)}."
                 )
+        check_layers(self.hidden_layer_sizes, caller=type(self).__name__)
         for option in ("encoder_lr", "head_lr", "gradient_clipping", "max_epochs", "batch_size"):
             value = getattr(self, option)
             if not isinstance(value, numbers.Real) or not value > 0:
@@ -342,7 +344,8 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
                     "Use sample_weight."
                 )
             labels = target.classes[target.labels]
-            weights = weights * compute_sample_weight(self.class_weight, labels)
+            caller = type(self).__name__
+            weights = weights * class_weight_rows(self.class_weight, labels, caller=caller)
         return weights
 
     def _score_columns(self, texts, scores):
@@ -398,7 +401,7 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
         k = len(self.classes_)
         sizes = (k,) * (self.n_scores_ // k)
         head = {"block_sizes": sizes, "dropout": self.dropout}
-        head["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes) if sizes else ()
+        head["hidden_layer_sizes"] = check_layers(self.hidden_layer_sizes) if sizes else ()
         head["anchor"] = bool(sizes) and self.fusion == "anchored"
         same = (
             "pooling max_length device amp head_lr max_epochs batch_size patience warmup "

@@ -14,6 +14,7 @@ from sklfusion._class_labels import read_labels
 from sklfusion._multilabel import check_target, f1_per_label, label_scores, out_of_fold_scores
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel, plain_label
+from sklfusion._whole import whole
 from sklfusion.splitting import check_multilabel_cv
 
 
@@ -96,6 +97,7 @@ class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
             tags.input_tags = get_tags(self.estimators[0][1]).input_tags
         return tags
 
+    @whole
     def fit(self, X, y):
         """Fit the members and, with ``rules="auto"``, choose who is responsible for what.
 

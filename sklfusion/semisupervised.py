@@ -9,12 +9,14 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._threads import one_thread
 from sklfusion._validation import (
+    check_cells,
     check_class_target,
     check_indicator,
     check_scores,
     is_multilabel,
     plain_labels,
 )
+from sklfusion._whole import whole
 
 _PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS gold rows
 _PRIOR_ROWS = 4.0
@@ -86,6 +88,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         self.strength = strength
         self.random_state = random_state
 
+    @whole
     def fit(self, X, y, *, scores, X_unlabeled, scores_unlabeled, classes=None):
         """Learn the confusion table from gold rows and the probe from unlabelled ones.
 
@@ -118,7 +121,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         if not self.strength > 0:
             raise ValueError(f"strength={self.strength!r}; it must be positive.")
         X, targets = self._check_gold(X, y, classes)
-        unlabeled = check_array(X_unlabeled, dtype=np.float64)
+        unlabeled = check_cells(check_array(X_unlabeled, dtype=np.float64), caller="VoteStudent")
         if unlabeled.shape[1] != X.shape[1]:
             raise ValueError(
                 f"X_unlabeled has {unlabeled.shape[1]} columns, X has {X.shape[1]}; both must be "
@@ -152,7 +155,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
             targets = (y[:, None] == self.classes_).astype(np.float64)
         if len(X) != len(targets):
             raise ValueError(f"Got {len(X)} embeddings and {len(targets)} labels.")
-        return X, targets
+        return check_cells(X, caller="VoteStudent"), targets
 
     def _answers(self, scores, n_rows, name):
         """Return probabilities (n, K) and which rows are answers."""
@@ -223,7 +226,9 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         ndarray of shape (n, K)
         """
         check_is_fitted(self, "confusion_")
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = check_cells(
+            validate_data(self, X, reset=False, dtype=np.float64), caller="VoteStudent"
+        )
         return self._probabilities(X)
 
     def _probabilities(self, X):
@@ -244,7 +249,9 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         ndarray of shape (n, d + K)
         """
         check_is_fitted(self, "confusion_")
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = check_cells(
+            validate_data(self, X, reset=False, dtype=np.float64), caller="VoteStudent"
+        )
         return np.hstack([X, self._probabilities(X)])
 
     def get_feature_names_out(self, input_features=None):

@@ -19,6 +19,7 @@ from sklfusion._multilabel import (
     warn_one_sided,
 )
 from sklfusion._validation import check_scores
+from sklfusion._whole import whole
 from sklfusion.splitting import check_multilabel_cv, iterative_folds
 
 _TOLERANCE = 1e-9  # a gain below this is rounding
@@ -139,6 +140,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def __sklearn_tags__(self):
         return multilabel_tags(super().__sklearn_tags__(), self.estimator)
 
+    @whole
     def fit(self, X, y, **params):
         """Fit the estimator and tune the thresholds.
 

@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._multilabel import check_target
+from sklfusion._whole import whole
 from sklfusion.alignment import _methods
 from sklfusion.alignment._pool import expected_f1_sets
 from sklfusion.alignment._probe import LinearProbe
@@ -147,6 +148,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         tags.target_tags.required = self._learns_from_y()
         return tags
 
+    @whole
     def fit(self, X, y=None):
         """Learn what the method needs to learn; nothing for uncalibrated zero-shot methods.
 
@@ -363,6 +365,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         """Return ``predict_proba(X)``: score columns for a fusion, beside an embedding."""
         return self.predict_proba(X)
 
+    @whole
     def fit_transform(self, X, y=None):
         """Fit and return the score columns of the same texts, shape (n, K).
 

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklfusion._multilabel import check_target
 from sklfusion._threads import one_thread
+from sklfusion._whole import whole
 from sklfusion.calibration import to_logits
 
 # Beyond these odds a source is not believed: a vote of 8 to 0 is no 18 nats.
@@ -74,6 +75,7 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
+    @whole
     def fit(self, X, y):
         """Learn the weights.
 

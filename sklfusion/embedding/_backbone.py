@@ -200,10 +200,17 @@ def _load(model, source, revision, device, dtype):
     )
 
 
-def empty_backbone(folder, inputs, pad_id):
-    """Backbone of the architecture in `folder`, with weights still to be filled in."""
+def empty_backbone(folder, inputs, pad_id, n_weights):
+    """Backbone of the architecture in `folder`, with `n_weights` weights still to be filled in.
+
+    A configuration that asks for more of them than there are is refused before they take memory.
+    """
     with _loading(folder, Path(folder)):
         config = AutoConfig.from_pretrained(str(folder))
+        with torch.device("meta"):
+            asked = sum(p.numel() for p in AutoModel.from_config(config).parameters())
+        if asked > n_weights:
+            raise ValueError(f"its configuration asks for {asked} weights; {n_weights} are there")
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
         with torch.random.fork_rng(devices=[]):  # weights are drawn, and then overwritten
             net = AutoModel.from_config(config, dtype=torch.float32).eval()

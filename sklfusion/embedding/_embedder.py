@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._validation import check_texts, replace_surrogates
+from sklfusion._whole import whole
 from sklfusion.embedding._archive import pack, unpack
 from sklfusion.embedding._cache import open_cache, through_cache
 from sklfusion.embedding._checks import check_parameters, key_space
@@ -199,6 +200,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
         self.store_weights = store_weights
         self.verbose = verbose
 
+    @whole
     def fit(self, X, y=None):
         """Find the encoder; train it with ``fine_tune``.
 
@@ -227,6 +229,7 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
             fit_encoder(self, texts, y)
         return self
 
+    @whole
     def fit_transform(self, X, y=None):
         """Fit, and transform the same texts; with ``fine_tune`` the scores are out of fold.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
+from sklfusion._whole import whole
 from sklfusion.embedding._archive import plain_files, unpack
 from sklfusion.embedding._backbone import empty_backbone, load, resolve_device
 from sklfusion.embedding._encode import tokenize
@@ -54,6 +55,7 @@ class EncoderTrainer(BaseEstimator):
         self.revision = revision
         self.settings = settings
 
+    @whole
     def fit(self, texts, target, rows=None, *, codes=None, answered=None, weights=None, seed=0):
         """Train on the texts at `rows` (all by default).
 
@@ -141,7 +143,8 @@ class EncoderTrainer(BaseEstimator):
     def _rebuild(self, weights, files):
         """Module and tokenizer from what a pickle carries."""
         digest = hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()
-        backbone = empty_backbone(unpack(files, digest), self.inputs_, self.pad_id_)
+        n_weights = sum(np.size(value) for value in weights.values())
+        backbone = empty_backbone(unpack(files, digest), self.inputs_, self.pad_id_, n_weights)
         module = self._module(backbone, 0)
         tensors = {name: torch.tensor(value) for name, value in weights.items()}
         module.load_state_dict(tensors)

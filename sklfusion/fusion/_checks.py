@@ -4,13 +4,15 @@ import numbers
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._validation import (
+    check_cells,
     check_class_target,
     check_indicator,
+    check_layers,
+    class_weight_rows,
     is_multilabel,
     plain_labels,
 )
@@ -23,6 +25,15 @@ _OPTIONS = {
 }
 
 
+#: Parameter -> what it must be, in words and as a test.
+_RANGES = {
+    "lr": ("positive and finite", lambda v: 0 < v < np.inf),
+    "weight_decay": ("at least 0 and finite", lambda v: 0 <= v < np.inf),
+    "validation_fraction": ("positive and below 1", lambda v: 0 < v < 1),
+    "dropout": ("at least 0 and below 1", lambda v: 0 <= v < 1),
+}
+
+
 def check_options(est):
     """Check the parameters that only take certain values."""
     name = type(est).__name__
@@ -31,18 +42,28 @@ def check_options(est):
             raise ValueError(
                 f"{name} got {option}={getattr(est, option)!r}; it must be one of {allowed}."
             )
+    check_layers(est.hidden_layer_sizes, caller=name)
     for option, low in (("max_epochs", 1), ("n_iter_no_change", 1)):
+        _check_integer(est, option, low)
+    if est.batch_size != "auto":
+        _check_integer(est, "batch_size", 1)
+    for option, (wanted, holds) in _RANGES.items():
         value = getattr(est, option)
-        if not isinstance(value, numbers.Integral) or value < low:
-            raise ValueError(f"{name} got {option}={value!r}; it needs an integer >= {low}.")
-    for option in ("lr", "validation_fraction"):
-        if not getattr(est, option) > 0:
-            raise ValueError(f"{name} got {option}={getattr(est, option)!r}; it must be positive.")
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not holds(value):
+            raise ValueError(f"{name} got {option}={value!r}; it must be {wanted}.")
     if est.threshold != "auto" and not (
         isinstance(est.threshold, numbers.Real) and 0 <= est.threshold <= 1
     ):
         raise ValueError(
             f"{name} got threshold={est.threshold!r}; it needs 'auto' or a number in [0, 1]."
+        )
+
+
+def _check_integer(est, option, low):
+    value = getattr(est, option)
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
+        raise ValueError(
+            f"{type(est).__name__} got {option}={value!r}; it needs an integer >= {low}."
         )
 
 
@@ -69,7 +90,7 @@ def check_fit_data(est, X, y, classes=None, reset=True):
         dtype=[np.float64, np.float32],
         multi_output=multilabel,
     )
-    X = X.toarray() if sparse.issparse(X) else X
+    X = check_cells(X.toarray() if sparse.issparse(X) else X, caller=type(est).__name__)
     if multilabel:
         if est.loss == "cross_entropy":
             raise ValueError(
@@ -102,7 +123,7 @@ def row_weights(est, X, Y, sample_weight):
         raise ValueError("Sample weights must contain at least one non-zero number.")
     if est.class_weight is not None:
         y = Y if est.multilabel_ else est.classes_[Y.argmax(axis=1)]
-        weights = weights * compute_sample_weight(est.class_weight, y)
+        weights = weights * class_weight_rows(est.class_weight, y, caller=type(est).__name__)
     return weights
 
 

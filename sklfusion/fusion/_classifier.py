@@ -1,5 +1,7 @@
 """`FusionClassifier`: fuse encoder features and LLM scores, multi-class and multi-label."""
 
+import copy
+
 import numpy as np
 from scipy import sparse
 from scipy.special import expit, log_expit, softmax
@@ -8,7 +10,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklfusion._threads import one_thread
-from sklfusion._validation import is_multilabel
+from sklfusion._validation import check_cells, check_layers, is_multilabel
+from sklfusion._whole import whole
 from sklfusion.fusion._checks import check_fit_data, check_options, check_two_classes, row_weights
 from sklfusion.fusion._columns import find_columns
 from sklfusion.fusion._cut import apply_cut, choose_cut
@@ -191,6 +194,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
 
     # -- fitting ---------------------------------------------------------------------------
 
+    @whole
     def fit(self, X, y, sample_weight=None):
         """Fit on features and targets.
 
@@ -282,7 +286,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         fields = {
             name: getattr(self, name) for name in Settings.__dataclass_fields__ if name != "device"
         }
-        fields["hidden_layer_sizes"] = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
+        fields["hidden_layer_sizes"] = check_layers(self.hidden_layer_sizes)
         return Settings(device=device, **fields)
 
     def _fit_cut(self, Y, weights):
@@ -297,6 +301,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         else:
             self.threshold_, self.fill_empty_ = choose_cut(expit(logits), Y, weights)
 
+    @whole
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Fit on a first batch, then train on each further one.
 
@@ -335,8 +340,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             self._fit_cut(Y, weights)
             return self
         inputs = self.inputs_.transform(X)
+        # a copy, so that a broken-off epoch leaves the net of before
+        net = copy.deepcopy(self.net_)
         with one_thread(X):
-            continue_training(self.net_, inputs, Y, weights, self._settings(), rng)
+            self.net_ = continue_training(net, inputs, Y, weights, self._settings(), rng)
         self.n_iter_ = len(self.net_.history)
         return self
 
@@ -352,7 +359,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             dtype=[np.float64, np.float32],
             ensure_min_samples=0,
         )
-        return self.inputs_.transform(X.toarray() if sparse.issparse(X) else X)
+        X = X.toarray() if sparse.issparse(X) else X
+        return self.inputs_.transform(check_cells(X, caller=type(self).__name__))
 
     def _logits(self, X):
         from sklfusion.fusion._net import forward

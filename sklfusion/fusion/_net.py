@@ -1,6 +1,7 @@
 """The skorch net around `FusionMLP`: in-memory batches, weighted losses, early stopping."""
 
 import contextlib
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -193,8 +194,20 @@ def net_state(net):
 
 
 def net_from_state(state):
-    """Rebuild a net from :func:`net_state`; it predicts the same to the last bit."""
+    """Rebuild a net from :func:`net_state`; it predicts the same to 1e-12.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not have the shapes that the module's parameters ask for. Nothing has
+        been allocated then.
+    """
     weights = {name: torch.as_tensor(value) for name, value in state["weights"].items()}
+    wanted = _weight_shapes(**state["module"])
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if found != wanted:
+        wrong = sorted(set(found.items()) ^ set(wanted.items()))[0]
+        raise ValueError(f"the weights of the net do not fit its parameters, first at {wrong}")
     net = make_net(
         state["module"],
         family=state["family"],
@@ -212,3 +225,36 @@ def net_from_state(state):
     net.module_.load_state_dict(weights)
     net.module_.eval()
     return net
+
+
+def _weight_shapes(
+    n_encoder,
+    block_sizes=(),
+    n_classes=2,
+    *,
+    hidden_layer_sizes=(64, 32),
+    anchor=False,
+    mlp=True,
+    mix=False,
+    input_scale=None,
+    **others,
+):
+    """Shapes of all weights of a `FusionMLP` with these parameters, by name."""
+    k, total = n_classes, sum(block_sizes)
+    shapes = {"input_scale": (1,) if input_scale is None else np.shape(input_scale)}
+    if mlp:
+        widths = [n_encoder + total + len(block_sizes), *hidden_layer_sizes, k]
+        for number, (wide, narrow) in enumerate(pairwise(widths)):
+            place = 3 * number  # a layer, its activation, its dropout
+            shapes |= {f"mlp.{place}.weight": (narrow, wide), f"mlp.{place}.bias": (narrow,)}
+    if not anchor:
+        return shapes
+    shapes |= {"anchor.bias": (k,), "anchor.trust_llm": (len(block_sizes),)}
+    if n_encoder:
+        shapes |= {"anchor.trust_encoder": (1,), "anchor.probe_bias": (k,)}
+        shapes["anchor.probe"] = (n_encoder, k)
+    for m, size in enumerate(block_sizes):
+        shapes |= {f"anchor.table_{m}": (size, k), f"anchor.table_bias_{m}": (k,)}
+    if mix:
+        shapes["anchor.mix"] = ((k if n_encoder else 0) + total, k)
+    return shapes

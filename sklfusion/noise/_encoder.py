@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from sklfusion._threads import one_thread
+from sklfusion._whole import whole
 from sklfusion.exceptions import TrainingDivergedError
 
 
@@ -97,6 +98,7 @@ class MLPTrajectoryEncoder(BaseEstimator):
         self.legacy = legacy
         self.random_state = random_state
 
+    @whole
     def fit(self, X, codes, *, n_classes, X_val=None, codes_val=None):
         """Train on rows with a label.
 

@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from sklfusion._validation import check_texts
+from sklfusion._whole import whole
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.noise._encoder import agreement_penalty
 
@@ -85,6 +86,7 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
     def __getstate__(self):
         return {k: v for k, v in super().__getstate__().items() if k != _MODULE_CACHE}
 
+    @whole
     def fit(self, X, codes, *, n_classes, X_val=None, codes_val=None):
         """Fine-tune on texts with a label; see :meth:`MLPTrajectoryEncoder.fit`."""
         texts = check_texts(X, caller=type(self).__name__)

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from sklfusion._threads import one_thread
+from sklfusion._whole import whole
 from sklfusion.noise._labels import noisy_target
 from sklfusion.noise.prior import KNNLabelPrior, cut_candidates
 
@@ -112,6 +113,7 @@ missing_label, legacy
         self.legacy = legacy
         self.random_state = random_state
 
+    @whole
     def fit(self, X, y=None, *, noisy=None, prior=None):
         """Train.
 

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklfusion._whole import whole
 from sklfusion.noise._labels import noisy_target
 
 
@@ -80,6 +81,7 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
         self.missing_label = missing_label
         self.random_state = random_state
 
+    @whole
     def fit(self, X, y=None, *, noisy=None):
         """Train the encoder on the noisy labels and score every row.
 

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from sklfusion._threads import one_thread
+from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise._labels import noisy_target
 from sklfusion.noise._transition import (
@@ -123,6 +124,7 @@ class KNNLabelPrior(BaseEstimator):
         self.dominant_threshold = dominant_threshold
         self.missing_label = missing_label
 
+    @whole
     def fit(self, X, y=None, *, noisy=None, suspicious=None):
         """Look at the neighbours of every row.
 
@@ -346,6 +348,7 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
         self.detector = detector
         self.missing_label = missing_label
 
+    @whole
     def fit(self, X, y=None, *, noisy=None):
         """Find the candidates and train on them.
 

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._threads import one_thread
+from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise import _selectors
 from sklfusion.noise._gold import Asker, soften, weight_kwargs
@@ -141,6 +142,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.missing_label = missing_label
         self.random_state = random_state
 
+    @whole
     def fit(self, X, y=None, *, noisy=None, gold=None, llm_proba=None, llm_repeats=None):
         """Select, repair, train.
 

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from sklfusion._validation import check_texts
+from sklfusion._whole import whole
 from sklfusion.noise._labels import noisy_target, validation_split
 from sklfusion.noise._metrics import agrees_better
 from sklfusion.noise._transition import explains_better
@@ -233,6 +234,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.legacy = legacy
         self.random_state = random_state
 
+    @whole
     def fit(self, X, y=None, *, noisy=None):
         """Run the stages.
 

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
 from sklfusion._validation import check_unit_interval, plain_label
+from sklfusion._whole import whole
 from sklfusion.exceptions import ScoringFailedError
 from sklfusion.scoring._base import BaseLLMEstimator
 
@@ -136,6 +137,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         tags.target_tags.required = self.classes is None or bool(self.n_shots)
         return tags
 
+    @whole(keep=("usage_",))
     def fit(self, X, y=None):
         """Learn the classes, the examples to choose from, and the score calibration.
 

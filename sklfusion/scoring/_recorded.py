@@ -15,6 +15,7 @@ from sklfusion._validation import (
     plain_label,
     plain_labels,
 )
+from sklfusion._whole import whole
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
 from sklfusion.scoring._scorer import score_columns, score_names
@@ -89,6 +90,7 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
         )
         return tags
 
+    @whole
     def fit(self, X, y=None):
         """Check the table and learn the classes.
 

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._whole import whole
 from sklfusion.scoring._base import BaseLLMEstimator
 
 # Probabilities of exactly 0 have no logarithm; this is below anything a vote of many can show.
@@ -218,6 +219,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         self.texts_per_request = texts_per_request
         self.service = service
 
+    @whole(keep=("usage_",))
     def fit(self, X, y=None):
         """Learn the classes, the examples to choose from, and the score calibration.
 

@@ -32,7 +32,7 @@ from sklfusion import (
 
 HERE = Path(__file__).parent
 NAMES = np.array(["ham", "spam", "zeta"])
-ROWS = 90
+ROWS = 60
 
 
 def make_rows():
