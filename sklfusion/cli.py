@@ -1,4 +1,4 @@
-"""The command line: estimate, fit, predict, demo, and the models and cache groups."""
+"""The command line: estimate, fit, predict, info, demo, and the models and cache groups."""
 
 import os
 import sys
@@ -128,6 +128,13 @@ if typer is not None:
             Path | None, typer.Option("--output", "-o", help="CSV to write; else the terminal.")
         ] = None,
         text: _Text = "text",
+        memory: Annotated[
+            Path | None, typer.Option(help="Store to use in place of the model's own.")
+        ] = None,
+        endpoint: Annotated[
+            list[str] | None,
+            typer.Option(help="Address that the model may send to; can be given again."),
+        ] = None,
     ):
         """Predict labels and probabilities for a table of texts."""
         from sklfusion.persistence import load
@@ -135,7 +142,7 @@ if typer is not None:
         check_source(model, "sklfusion fit")
         if output is not None:
             check_target(output)
-        classifier = load(model)
+        classifier = load(model, memory=memory, endpoints=endpoint or ())
         frame = read_table(table, [text])
         proba = classifier.predict_proba(frame[text].tolist())
         result = frame[[text]].assign(label=classifier.classes_[proba.argmax(axis=1)])
@@ -148,6 +155,25 @@ if typer is not None:
             result[text] = result[text].map(lambda t: "'" + t if t[:1] in "=+-@" else t)
             result.to_csv(output, index=False)
             console.print(f"written: {output}", soft_wrap=True)
+
+    @app.command()
+    def info(model: Annotated[Path, typer.Argument(help="A file that fit wrote.")]):
+        """Show what a saved model holds and where it would send, without loading it."""
+        from sklfusion import persistence
+
+        check_source(model, "sklfusion fit")
+        told = persistence.info(model)
+        _print_pairs({"format": told["format"], "bytes": told["bytes"]})
+        _print_pairs(told["versions"])
+        for kind in told["types"]:
+            _print_pairs({"unknown type" if kind in told["unknown_types"] else "type": kind})
+        for place in told["endpoints"]:
+            word = "" if place["allowed"] else " (refused unless named with --endpoint)"
+            _print_pairs({"sends to": f"{place['address']}{word}"})
+            for name in place["variables"]:
+                _print_pairs({"with variable": name})
+        for folder in told["memory"]:
+            _print_pairs({"memory": folder})
 
     @models_app.command("install")
     def models_install():

@@ -200,3 +200,52 @@ def test_estimate_takes_prices_and_a_table_without_labels(table):
     assert float(cost.split(":")[1]) > 0
     wrong = run("estimate", str(table), *args[:-1], "cheap")
     assert "prices=" in wrong.stderr
+
+
+@pytest.fixture
+def recorded_model(tmp_path):
+    """A saved classifier of two texts, whose scorer names an address and a store."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+
+    from sklfusion import LLMScorer, RecordedScorer, persistence
+
+    table = {"one": "ham", "two": "spam"}
+    model = Pipeline(
+        [("llm", RecordedScorer(table, classes=["ham", "spam"])), ("head", LogisticRegression())]
+    ).fit(list(table), list(table.values()))
+    other = LLMScorer("m", base_url="https://llm.example/v1", api_key_env="OUR_KEY", memory="s")
+    model.named_steps["head"].warm_start = other  # ignored by predict, seen by the look first
+    path = tmp_path / "model.sklf"
+    persistence.save(model, path)
+    (tmp_path / "in.csv").write_text("text\none\ntwo\n", encoding="utf-8")
+    return path
+
+
+def test_info_says_where_a_model_would_send(recorded_model):
+    """Types, address, variable and store, without loading."""
+    done = run("info", str(recorded_model))
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "format: 2",
+        "type: LLMScorer",
+        "sends to: https://llm.example/v1 (refused",
+        "with variable: OUR_KEY",
+        "memory: /",
+    ):
+        assert part in done.stdout
+    done = run("info", str(recorded_model.with_name("none.sklf")))
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+
+
+def test_predict_sends_only_where_it_is_told(recorded_model, tmp_path):
+    """The address has to be named; another store can be."""
+    args = ("predict", str(recorded_model), str(tmp_path / "in.csv"))
+    done = run(*args)
+    assert done.returncode == 1
+    assert "https://llm.example/v1" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run(*args, "--endpoint", "https://llm.example/v1", "--memory", str(tmp_path / "new"))
+    assert done.returncode == 0, done.stderr
+    assert "one,ham" in done.stdout

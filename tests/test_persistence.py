@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _bundles import STORED, tree_of
-from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from _bundles import STORED, make_auto, tree_of, with_tree
+from sklearn.base import BaseEstimator, clone
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,7 +20,6 @@ from sklearn.preprocessing import StandardScaler
 import sklfusion
 from sklfusion import (
     Annotations,
-    AutoFusionClassifier,
     FusionClassifier,
     MultiLabelCalibrator,
     PersistenceError,
@@ -174,13 +172,6 @@ def test_calibration_comes_back(tmp_path, method):
     np.testing.assert_allclose(again.predict_proba(p), clf.predict_proba(p), rtol=0, atol=CLOSE)
 
 
-def make_auto(texts, labels, **params):
-    """Recorded answers, a small embedder, a fusion; fitted."""
-    embedder = Pipeline([("tfidf", TfidfVectorizer()), ("svd", TruncatedSVD(3, random_state=0))])
-    scorer = RecordedScorer(dict(zip(texts, labels, strict=True)), classes=["ham", "spam"])
-    return AutoFusionClassifier(scorer, embedder, random_state=0, **params).fit(texts, labels)
-
-
 def test_a_whole_pipeline_of_texts_comes_back(tmp_path):
     """Recorded answers, embedder and fusion in one file; what was one object is one again."""
     texts = [f"text {i}" for i in range(40)]
@@ -219,6 +210,17 @@ def test_a_stored_scorer_loads(number):
     assert told["format"] == number
     assert told["endpoints"][0]["address"] == "http://127.0.0.1:9/v1"
     assert told["memory"] == ["~/.cache/never-made"]
+
+
+def test_a_parameter_that_came_later_has_its_default(tmp_path):
+    """A file written before a parameter was there loads, and can be shown and cloned."""
+    path = tmp_path / "m.sklf"
+    persistence.save(RecordedScorer({"a": "x", "b": "y"}), path)
+    tree = tree_of(path)
+    del tree["state"]["output"]
+    with_tree(path, tree)
+    again = persistence.load(path)
+    assert clone(again).get_params() == RecordedScorer({"a": "x", "b": "y"}).get_params()
 
 
 def test_every_public_estimator_has_a_name_in_files():

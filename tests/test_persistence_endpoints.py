@@ -5,19 +5,15 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from _bundles import with_tree
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from _bundles import make_auto, with_tree
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklfusion import (
-    AutoFusionClassifier,
     LLMClassifier,
     LLMScorer,
     PersistenceError,
-    RecordedScorer,
     persistence,
 )
 
@@ -27,13 +23,6 @@ def saved(tmp_path):
     path = tmp_path / "model.sklf"
     persistence.save(LogisticRegression().fit([[0.0], [1.0]], ["a", "b"]), path)
     return path
-
-
-def make_auto(texts, labels, **params):
-    """Recorded answers, a small embedder, a fusion; fitted."""
-    embedder = Pipeline([("tfidf", TfidfVectorizer()), ("svd", TruncatedSVD(3, random_state=0))])
-    scorer = RecordedScorer(dict(zip(texts, labels, strict=True)), classes=["ham", "spam"])
-    return AutoFusionClassifier(scorer, embedder, random_state=0, **params).fit(texts, labels)
 
 
 def scorer(**params):

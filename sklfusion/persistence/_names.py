@@ -7,6 +7,7 @@ ever written stays for good.
 
 import dataclasses
 import importlib
+import inspect
 import re
 
 from sklearn.base import BaseEstimator
@@ -176,7 +177,16 @@ def build(cls, state):
         return cls(**state)
     instance = cls.__new__(cls)
     if issubclass(cls, BaseEstimator):
-        instance.__setstate__(state)
+        # a parameter that came after the file was written has its default
+        instance.__setstate__({**_defaults(cls), **state})
     else:
         instance.__dict__.update(state)
     return instance
+
+
+def _defaults(cls):
+    """Defaults of the parameters of an estimator of ours; scikit-learn looks after its own."""
+    if cls.__name__ not in ESTIMATORS:
+        return {}
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}

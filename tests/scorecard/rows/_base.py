@@ -29,6 +29,7 @@ FAMILIES = {
     "S": 14,  # secrets and hostile content
     "E": 9,  # the contract of an estimator
     "D": 6,  # damaged stores, unreadable answers, budgets, what lies on the disk
+    "B": 8,  # saved models, and fits that are broken off
 }
 #: Rows for the night or for a release, not for every run.
 NIGHTLY = {"N32", "N33", "C19", "C20", "P08", "E07", "E08", "E09"}
