@@ -225,6 +225,33 @@ if typer is not None:
         with _open_existing(location) as store:
             console.print(f"{store.export(file)} replies written to {file}")
 
+    @cache_app.command("forget")
+    def cache_forget(
+        location: _Location,
+        model: Annotated[str | None, typer.Option(help="Replies of this model.")] = None,
+        status: Annotated[
+            str | None,
+            typer.Option(help="Unusable for this cause, as info lists them, or: unreadable."),
+        ] = None,
+        older_than: Annotated[
+            float | None, typer.Option(min=0, help="Replies that arrived so many days ago.")
+        ] = None,
+        yes: Annotated[bool, typer.Option("--yes", help="Delete; else only count.")] = False,
+    ):
+        """Delete replies to which all options apply. Without --yes nothing is deleted."""
+        from sklfusion.replies import open_store
+
+        with _open_existing(location) as store:  # which makes none
+            found = store.forget(model=model, status=status, older_than=older_than)
+        if yes:
+            with open_store(location) as store:
+                found = store.forget(
+                    model=model, status=status, older_than=older_than, dry_run=False
+                )
+        _print_pairs(found)
+        if not yes:
+            console.print("Nothing was deleted; add --yes.")
+
     @cache_app.command("import")
     def cache_import(
         location: _Location, file: Annotated[Path, typer.Argument(help="JSON lines to read.")]

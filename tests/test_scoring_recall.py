@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklfusion import LLMScorer
+from sklfusion import CacheWarning, LLMScorer
 from sklfusion.exceptions import ScoringWarning
 from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.prompts import DEFAULT_TEMPLATE, ReplyError, Task
@@ -125,7 +125,8 @@ def test_get_as_leaves_out_what_is_none_or_not_a_reply(tmp_path):
         connection.executemany("INSERT INTO replies VALUES (?, ?, ?)", rows)
     connection.close()
     wanted = [*keys.values(), "f" * 64, "no key"]
-    found = store.get_as(wanted, lambda one: None if one.contents == ("other",) else one.model)
+    with pytest.warns(CacheWarning, match="damaged replies: 5"):
+        found = store.get_as(wanted, lambda one: None if one.contents == ("other",) else one.model)
     assert found == {keys["good"]: "m", keys["also good"]: "m"}
     assert set(store.get_many(wanted[:-1])) == {*found, keys["other"]}
 

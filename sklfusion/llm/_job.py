@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sklfusion.llm._faults import Fault
-from sklfusion.llm._retry import Attempts
+from sklfusion.llm._retry import OLD_ANSWER_SECONDS, Attempts
 from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.replies import request_key
+
+# Why a reply ended, where nothing is missing of it.
+_WHOLE = (None, "stop", "stop_sequence", "end_turn", "eos_token", "tool_calls", "function_call")
+
+
+class Memo(dict[str, Any]):
+    """Answers of one object by key, and since when it asks.
+
+    Attributes
+    ----------
+    since : float
+        Seconds since the epoch. Unusable answers that are older are of an earlier run.
+    """
+
+    def __init__(self, answers: Mapping[str, Any] | None = None, since: float | None = None):
+        super().__init__(answers or {})
+        self.since = time.time() if since is None else since
+
+    def age(self, reply: Reply) -> float | None:
+        """Return the seconds since a reply of an earlier run arrived; None for one of this run."""
+        age = time.time() - reply.created
+        return age if reply.created < self.since or age > OLD_ANSWER_SECONDS else None
 
 
 @dataclass(eq=False)
@@ -37,6 +60,7 @@ class Job:
     fault: Fault | None = None
     model: str | None = None
     attempts: Attempts = field(default_factory=Attempts)
+    roomier: bool = False
 
     def __post_init__(self) -> None:
         self.key = self.first_key = request_key(self.request, self.sample)
@@ -47,12 +71,24 @@ class Job:
         return self.fault is None
 
     def ask_again(self, cause: str) -> None:
-        """Become the request that follows an unusable answer."""
-        if cause == "truncated":
+        """Become the request that follows an unusable answer.
+
+        What follows depends on nothing but the answers before, so that another run finds them
+        all. More room is given once; a model that fills it too would fill any.
+        """
+        if cause == "truncated" and not self.roomier:
+            self.roomier = True
             self.request = with_more_tokens(self.request)
         else:
             self.sample += 1000  # far from the draws of repeated votes
         self.key = request_key(self.request, self.sample)
+
+
+def is_whole(reply: Reply) -> bool:
+    """Tell whether a reply is all that the model had to say: content, and an end of its own."""
+    reason = reply.finish_reasons[0] if reply.finish_reasons else None
+    said = reply.contents[0] if reply.contents else None
+    return bool(said and said.strip()) and reason in _WHOLE
 
 
 def with_more_tokens(request: ChatRequest) -> ChatRequest:

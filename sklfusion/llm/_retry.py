@@ -8,6 +8,13 @@ from dataclasses import dataclass
 
 from sklfusion.llm._faults import UNEXPLAINED, Fault
 
+# An answer that did not come whole (no content, cut, an error inside) is asked for again by every
+# later run, but after so many at most once an hour: a grid search makes a run of every fit.
+OLD_ANSWERS = 6
+OLD_ANSWER_SECONDS = 3600.0
+# One that came whole and cannot be read is what the model says; it may say something else later.
+WHOLE_ANSWER_SECONDS = 86400.0
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
@@ -101,13 +108,31 @@ class Attempts:
     bad: int = 0
     started: float | None = None
     cause: str = ""
+    old: int = 0
 
-    def may_read_on(self, fault: Fault, policy: RetryPolicy) -> bool:
-        """Tell whether a stored answer that is unusable may be followed by another."""
+    def may_read_on(
+        self, fault: Fault, policy: RetryPolicy, age: float | None = None, *, whole: bool = False
+    ) -> bool:
+        """Tell whether a stored answer that is unusable may be followed by another.
+
+        Parameters
+        ----------
+        fault : Fault
+            What is wrong with it.
+        policy : RetryPolicy
+            Its ``max_reparse`` holds for the answers of this run.
+        age : float, optional
+            Seconds since the answer arrived, if that was in an earlier run.
+        whole : bool
+            Whether it is all that the model had to say.
+        """
         if fault.kind == "text":
             return False
-        self.bad += 1
-        return self.bad <= policy.max_reparse
+        if age is None or not policy.max_reparse or (whole and age < WHOLE_ANSWER_SECONDS):
+            self.bad += 1
+            return self.bad <= policy.max_reparse
+        self.old += 1
+        return self.old < OLD_ANSWERS or age > OLD_ANSWER_SECONDS
 
     def may_retry(self, fault: Fault, policy: RetryPolicy, budget: RetryBudget) -> bool:
         """Tell whether the policy allows another attempt after ``fault``, and count it."""

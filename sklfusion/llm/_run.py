@@ -23,7 +23,7 @@ from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import Attempter
 from sklfusion.llm._backend import Backend
 from sklfusion.llm._faults import CallError, Fault, error_from_fault, without_text
-from sklfusion.llm._job import Job
+from sklfusion.llm._job import Job, Memo, is_whole
 from sklfusion.llm._limits import Gate, Stopped
 from sklfusion.llm._reply import only_thought
 from sklfusion.llm._retry import RetryPolicy
@@ -49,7 +49,7 @@ class Run:
         Who answers.
     store : ReplyStore or None
         Where replies are kept.
-    memo : dict
+    memo : Memo
         Answers that this object has already had, by key.
     meter : Meter
         Counts and budget.
@@ -79,7 +79,7 @@ class Run:
         self,
         backend: Backend,
         store: Any,
-        memo: dict[str, Any],
+        memo: Memo,
         meter: Meter,
         gate: Gate,
         policy: RetryPolicy,
@@ -127,7 +127,7 @@ class Run:
         distinct: dict[str, list[Job]] = {}
         for job in jobs:
             distinct.setdefault(job.first_key, []).append(job)
-        pending = self._from_stores([group[0] for group in distinct.values()])
+        pending = self.unanswered([group[0] for group in distinct.values()])
         if pending and self._cache_only:
             raise CacheMissError(
                 f"{len(pending)} of {len(distinct) + self._known} replies are not in the reply "
@@ -154,7 +154,8 @@ class Run:
 
     # ------------------------------------------------------------------- what is known already
 
-    def _from_stores(self, jobs: list[Job]) -> list[Job]:
+    def unanswered(self, jobs: list[Job]) -> list[Job]:
+        """Return the jobs that have to be asked, as they are to be; answer the others."""
         pending = []
         for job in jobs:
             if job.first_key in self._memo:
@@ -166,7 +167,7 @@ class Run:
         if self._cache_only:
             # An unusable answer that was never followed by another is what this text has.
             for job in missing:
-                if job.attempts.bad:
+                if job.attempts.bad or job.attempts.old:
                     job.fault = Fault("bad_reply", job.attempts.cause)
             missing = [job for job in missing if job.ok]
         return missing
@@ -192,10 +193,13 @@ class Run:
         except ReplyError as error:
             fault = self._unusable(job, reply, error.cause)
             job.attempts.cause = error.cause
+            if fresh and self._store is not None:
+                self._store.note(job.key, error.cause)
             if fresh:
                 again = self._attempter.may_retry(fault, job.attempts)
             else:
-                again = job.attempts.may_read_on(fault, self._policy)
+                age, whole = self._memo.age(reply), is_whole(reply)
+                again = job.attempts.may_read_on(fault, self._policy, age, whole=whole)
             if again:
                 if fresh and error.cause == "truncated" and only_thought(reply):
                     self._attempter.adapted.make_room()

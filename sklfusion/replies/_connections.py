@@ -187,6 +187,8 @@ class ConnectionPool:
             migrate(connection, self.path)
             check_tables(connection)
             connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+            # What is deleted is gone: a salvage reads bytes, not the tree.
+            connection.execute("PRAGMA secure_delete = ON")
         except BaseException:
             _close(connection)
             raise

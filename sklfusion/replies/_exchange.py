@@ -6,12 +6,14 @@ import gzip
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklfusion.exceptions import CacheError
 from sklfusion.llm._types import Reply
+from sklfusion.replies import _forget
 from sklfusion.replies._codec import encode_reply, reply_from_value
 from sklfusion.replies._connections import ConnectionPool
 from sklfusion.replies._damage import DamagedStore
@@ -27,11 +29,13 @@ _MAX_LINE = 9_000_000
 
 
 def describe(connection: Any, path: Path) -> dict[str, Any]:
-    """Return the counts of an open store as plain JSON values."""
+    """Return the counts of an open store as plain JSON values; tokens of forgotten replies too."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (leases,) = connection.execute("SELECT count(*) FROM leases").fetchone()
     models: dict[str, int] = {}
-    prompt = completion = replies = unusable = 0
+    forgotten, used = _forget.tally(connection)
+    prompt, completion = used.prompt_tokens or 0, used.completion_tokens or 0
+    replies = unusable = 0
     times: list[float] = []
     for row in connection.execute("SELECT key, checksum, value FROM replies"):
         reply = sound(*row)
@@ -53,6 +57,8 @@ def describe(connection: Any, path: Path) -> dict[str, Any]:
         "replies": replies,
         "unusable": unusable,
         "models": models,
+        "unreadable": dict(Counter(_forget.causes(connection).values())),
+        "forgotten": forgotten,
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "leases": leases,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sklfusion.exceptions import CacheError
 from sklfusion.llm._types import Reply
-from sklfusion.replies import _exchange, _leases, _rows
+from sklfusion.replies import _exchange, _forget, _leases, _rows
 from sklfusion.replies._codec import decode_reply, encode_reply
 from sklfusion.replies._file import StoreFile
 from sklfusion.replies._keys import check_key
@@ -291,7 +291,51 @@ class ReplyStore(StoreFile):
                 return replies, free
             time.sleep(min(interval, left))
 
+    def note(self, key: str, cause: str) -> None:
+        """Write down why a reply could not be used, for :meth:`info` and :meth:`forget`."""
+        if not self.read_only:
+            self._transact(partial(_forget.note, key=check_key(key), cause=cause))
+
     # -------------------------------------------------------------------------- whole stores
+
+    def forget(
+        self,
+        *,
+        model: str | None = None,
+        status: str | None = None,
+        older_than: float | None = None,
+        dry_run: bool = True,
+    ) -> dict[str, int]:
+        """Delete replies to which all of the conditions apply; what they cost stays counted.
+
+        Parameters
+        ----------
+        model : str, optional
+            The model that answered, as :meth:`info` lists it.
+        status : str, optional
+            Why the reply could not be used ("no_content", "truncated", "unknown_label", ...), as
+            :meth:`info` lists it, or "unreadable" for any cause.
+        older_than : float, optional
+            Days since the reply arrived.
+        dry_run : bool, default=True
+            Only count.
+
+        Returns
+        -------
+        dict of str to int
+            Numbers of ``replies`` chosen, of their ``prompt_tokens`` and ``completion_tokens``,
+            and of replies ``deleted``.
+
+        Raises
+        ------
+        ValueError
+            If there is no condition.
+
+        Notes
+        -----
+        Cost: the whole store is read (about 10 seconds for a million replies).
+        """
+        return _forget.forget(self, _forget.Wanted(model, status, older_than), dry_run=dry_run)
 
     def info(self) -> dict[str, Any]:
         """Return counts: replies by model, tokens, leases, bytes, times (plain JSON values)."""

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklfusion._validation import check_texts, plain_label, replace_surrogates
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._backend import LOCAL_PREFIX, is_local
+from sklfusion.llm._job import Memo
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._prices import estimate_tokens, find_price
 from sklfusion.llm._retry import RetryPolicy
@@ -96,7 +97,7 @@ class BaseLLMEstimator(BaseEstimator):
             self.classes_ = np.array(checked)
         self._declared = tuple(self.classes_.tolist())  # plain values, in the declared order
         self._task = self._make_task(checked)
-        self._memo = {}
+        self._memo = Memo()
         self.usage_ = UsageReport()
         self.bias_ = None
         self._modes = None
@@ -267,7 +268,7 @@ class BaseLLMEstimator(BaseEstimator):
     def _session(self, progress=None):
         local = self._is_local()
         if not hasattr(self, "_memo"):
-            self._memo = {}
+            self._memo = Memo()
         return Session(
             self._plans(),
             self._backend(),

@@ -9,12 +9,12 @@ from typing import Any
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import guess_usage
 from sklfusion.llm._backend import Backend
-from sklfusion.llm._job import Job
+from sklfusion.llm._job import Job, Memo
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._run import Run
 from sklfusion.llm._types import ChatRequest, Reply, Usage
-from sklfusion.llm._usage import Meter
+from sklfusion.llm._usage import Meter, UsageReport
 from sklfusion.llm._verdict import Verdict
 from sklfusion.replies import request_key
 from sklfusion.scoring._ask import Ask, Texts, recall
@@ -24,6 +24,8 @@ from sklfusion.scoring._result import TRANSPORT
 
 # Failures that say something about the text or the line, not about what the endpoint can do.
 _OWN_CAUSES = ("content_filter", "refusal", "too_long", *TRANSPORT)
+# Stored replies from which the guess of tokens is corrected.
+_LEARN_FROM = 500
 # Texts tried before an endpoint is taken to be unable to do something.
 _PROBES = 3
 # Attempts at each of them that may end in 500, which some servers say to what they do not know.
@@ -42,7 +44,7 @@ class Session:
         Who answers.
     store : ReplyStore or None
         Where replies are kept.
-    memo : dict
+    memo : Memo
         Answers of this object so far.
     meter : Meter
         Counts.
@@ -59,7 +61,7 @@ class Session:
         plans: Sequence[Plan],
         backend: Backend,
         store: Any,
-        memo: dict[str, Any],
+        memo: Memo,
         meter: Meter,
         *,
         policy: RetryPolicy,
@@ -228,6 +230,13 @@ class Session:
 
     # --------------------------------------------------------------------------- what it will cost
 
+    def _unanswered(self, jobs: list[Job]) -> list[Job]:
+        """Return what a run would send, without a trace in what this object knows or counts."""
+        memo = Memo(self._memo, self._memo.since)
+        meter = Meter(UsageReport(), None)
+        run = Run(self._backend, self._store, memo, meter, self._gate(), self._policy, workers=1)
+        return run.unanswered(jobs)
+
     def forecast(self, texts: Texts) -> dict[str, Any]:
         """Return how many requests are missing and the tokens they will take; sends nothing."""
         plan = self._recorded_mode() if len(self._plans) > 1 else None
@@ -237,11 +246,10 @@ class Session:
         for ask in texts.asks(places):
             for job in plan.jobs(ask.text, ask.examples):
                 jobs.setdefault(job.key, job)
-        known = set(self._memo) & set(jobs)
+        missing = self._unanswered(list(jobs.values()))
         stored: dict[str, Reply] = {}
         if self._store is not None:
-            stored = self._store.get_many(list(jobs))
-        missing = [job for key, job in jobs.items() if key not in known and key not in stored]
+            stored = self._store.get_many(list(jobs)[:_LEARN_FROM])
         cached = len(jobs) - len(missing)
         if self._pack_size > 1:
             packer = Packer(plan, self._pack_size)
@@ -270,7 +278,7 @@ class Session:
 def _learn(jobs: dict[str, Job], stored: dict[str, Reply]) -> tuple[float, float | None]:
     """Learn from stored replies how far the guess of tokens is off, and how long answers are."""
     guessed = counted = answers = n = 0
-    for key in list(stored)[:500]:
+    for key in stored:
         usage = stored[key].usage
         if usage.prompt_tokens is not None and usage.completion_tokens is not None:
             guessed += guess_usage(jobs[key].request, 0).prompt_tokens or 0

@@ -28,7 +28,7 @@ FAMILIES = {
     "P": 10,  # processes and signals
     "S": 14,  # secrets and hostile content
     "E": 9,  # the contract of an estimator
-    "D": 6,  # damaged stores, unreadable answers, budgets, what lies on the disk
+    "D": 8,  # damaged stores, unreadable answers, budgets, what lies on the disk
     "B": 8,  # saved models, and fits that are broken off
 }
 #: Rows for the night or for a release, not for every run.

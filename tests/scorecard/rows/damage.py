@@ -181,3 +181,51 @@ def _(c):
             look()
         assert any("chmod o-w" in str(w.message) for w in caught)
     return "replies and embeddings alike"
+
+
+@row(
+    "D07",
+    "an outage with status 200: no content, cut, aborted",
+    "a later run asks again, once it is over; a refusal and cache_only ask nothing",
+)
+def _(c):
+    X = texts(5)
+    for n, (content, reason) in enumerate([(None, "stop"), ("sp", "length"), ("x", "abort")]):
+        memory = str(c.folder / str(n))
+        choice = {"index": 0, "message": {"content": content}, "finish_reason": reason}
+        c.server.reset()
+        c.answers(X, fields={"choices": [choice]}, memory=memory)
+        c.server.reset()
+        c.run(X, memory=memory, cache_only=True)
+        assert c.server.ledger().received == 0
+        for asked in (5, 0):
+            c.server.reset()
+            _, a, _ = c.run(X, memory=memory)
+            assert (c.right(a, X), c.server.ledger().received) == (5, asked)
+        assert open_store(memory).info()["replies"] == 15
+    c.server.reset()
+    c.answers(X, content="I'm sorry, I can't help with that.")
+    c.server.reset()
+    _, a, _ = c.run(X)
+    assert c.server.ledger().received == 0
+    assert set(a.status) == {"refused"}
+    return "3 of 3 asked again once, 10 unreadable replies each kept and counted"
+
+
+@row("D08", "cache forget by model, cause and age", "that much goes, and stays counted")
+def _(c):
+    choice = {"index": 0, "message": {"content": None}, "finish_reason": "stop"}
+    c.answers(texts(4), fields={"choices": [choice]})
+    c.server.reset()
+    c.run(texts(6, start=10))
+    with open_store(c.folder / "memory") as store:
+        before = store.info()
+        assert store.forget(status="no_content")["replies"] == 8
+        assert store.forget(model="none such")["replies"] == 0
+        assert store.forget(older_than=1)["replies"] == 0
+        assert store.info() == before
+        store.forget(status="no_content", dry_run=False)
+        after = store.info()
+    assert (before["replies"], after["replies"], after["forgotten"]) == (14, 6, 8)
+    assert after["prompt_tokens"] == before["prompt_tokens"] > 0
+    return "8 of 14 forgotten, tokens still counted"
