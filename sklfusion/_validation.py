@@ -321,7 +321,8 @@ def check_cells(X, *, caller="this estimator"):
     ValueError
         If a cell is beyond ``LARGEST_CELL``; names the first.
     """
-    if X.size and max(X.max(), -X.min()) > LARGEST_CELL:
+    # as Python numbers: the bound itself does not fit into float32
+    if X.size and max(float(X.max()), -float(X.min())) > LARGEST_CELL:
         row, column = np.argwhere(np.abs(X) > LARGEST_CELL)[0]
         raise ValueError(
             f"X[{row}, {column}] is {X[row, column]:g}; {caller} needs cells within "
