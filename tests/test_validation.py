@@ -12,6 +12,7 @@ from sklfusion import (
     LLMScorer,
     MultiLabelThresholds,
 )
+from sklfusion._validation import check_cells, check_layers, class_weight_rows
 
 SETS = [{"a"}, {"a", "b"}, set(), {"b"}] * 4
 TEXTS = [f"text {i}" for i in range(len(SETS))]
@@ -78,7 +79,7 @@ def test_class_weights_are_checked_before_they_weigh():
     Y = np.array([[0, 1], [1, 1]])
     assert class_weight_rows([{0: 1, 1: 3}, {0: 1, 1: 2}], Y).tolist() == [2, 6]
     for weight in (-1, np.nan, np.inf, "x", None):
-        with pytest.raises(ValueError, match="class_weight=.*for class 'b'"):
+        with pytest.raises(ValueError, match=r"class_weight=.*for class 'b'"):
             class_weight_rows({"b": weight}, y)
     with pytest.raises(ValueError, match="no row"):
         class_weight_rows({"a": 0, "b": 0}, y)
