@@ -11,8 +11,10 @@ import pytest
 
 from sklfusion import LLMClassifier, LLMScorer
 from sklfusion.exceptions import ModelLoadError, ScoringWarning
+from sklfusion.llm import _cores
+from sklfusion.llm._cores import FreeCores, busy_seconds, thread_limit
 from sklfusion.llm._faults import CallError
-from sklfusion.llm._local import LocalBackend, find_local, load_runtime, thread_count
+from sklfusion.llm._local import LocalBackend, find_local, load_runtime
 from sklfusion.llm._types import ChatRequest
 from sklfusion.prompts import Task, render
 
@@ -152,11 +154,72 @@ class TestTransformers:
 def test_workers_share_the_cores(monkeypatch):
     """joblib sets OMP_NUM_THREADS in its workers, and a variable of our own goes before it."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert thread_count() == 1
+    assert thread_limit() == (1, False)
     monkeypatch.setenv("SKLFUSION_LOCAL_THREADS", "nonsense")
-    assert thread_count() == 1
+    assert thread_limit() == (1, False)
     monkeypatch.setenv("SKLFUSION_LOCAL_THREADS", "10000")
-    assert thread_count() == len(os.sched_getaffinity(0))
+    assert thread_limit() == (len(os.sched_getaffinity(0)), True)
+
+
+class Machine:
+    """Four cores, the clock and what others do on them, as Linux would tell it."""
+
+    def __init__(self, tmp_path, monkeypatch):
+        self.seconds, self.busy, self.load = 0.0, 0.0, 0.0
+        self.stat = tmp_path / "stat"
+        monkeypatch.setattr(_cores, "_STAT", self.stat)
+        monkeypatch.setattr(_cores, "usable_cores", lambda: {0, 1, 2, 3})
+        monkeypatch.setattr(_cores.time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(_cores.time, "sleep", self.wait)
+        monkeypatch.setattr(_cores.os, "times", lambda: os.times_result((0, 0, 0, 0, 0)))
+        self.wait(1000.0)
+
+    def wait(self, seconds):
+        self.seconds += seconds
+        self.busy += seconds * self.load * 100
+        counts = f"{int(self.busy)} 0 0 5 5 0 0 0 0 0"
+        self.stat.write_text(f"cpu {counts}\ncpu0 {counts}\ncpu9 {counts}\nintr 5\n")
+
+
+@pytest.mark.parametrize(("load", "threads"), [(0.0, 4), (1.0, 3), (2.0, 2), (4.0, 1), (9.0, 1)])
+def test_a_local_model_leaves_busy_cores_alone(tmp_path, monkeypatch, load, threads):
+    machine = Machine(tmp_path, monkeypatch)
+    machine.load = load
+    assert FreeCores(4, False).threads == threads
+    assert FreeCores(4, True).threads == 4  # the user's wish
+    assert FreeCores(2, False).threads == min(2, threads)
+
+
+def test_a_local_model_follows_the_machine(tmp_path, monkeypatch):
+    """Fewer threads at once when others come, more only after they have been gone a while."""
+    machine = Machine(tmp_path, monkeypatch)
+    cores = FreeCores(4, False)
+    machine.load = 3.0
+    machine.wait(0.5)
+    assert not cores.recheck()
+    machine.wait(1.0)
+    assert cores.recheck()
+    assert cores.threads == 1
+    machine.load = 0.0
+    machine.wait(5.0)
+    assert not cores.recheck()
+    machine.wait(60.0)
+    assert cores.recheck()
+    assert cores.threads == 4
+
+
+def test_without_the_kernels_word_the_limit_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(_cores, "_STAT", tmp_path / "missing")
+    cores = FreeCores(4, False)
+    assert cores.threads == 4
+    assert not cores.recheck()
+
+
+def test_only_our_cores_count():
+    stat = "cpu 900 0 0 0\ncpu0 100 50 50 7 7 100 0 0 0 0\ncpu1 500 0 0 0 0 0 0 0\n"
+    assert busy_seconds(stat, {0}) == 300 / os.sysconf("SC_CLK_TCK")
+    with pytest.raises(ValueError, match="no line"):
+        busy_seconds(stat, {7})
 
 
 @pytest.mark.models

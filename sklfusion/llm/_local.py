@@ -8,7 +8,6 @@ child loads its own.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -17,12 +16,12 @@ from typing import Any, Protocol
 
 from sklfusion._optional import import_optional
 from sklfusion.exceptions import ModelLoadError
+from sklfusion.llm._cores import FreeCores, thread_limit
 from sklfusion.llm._faults import CallError, Fault, fault_from_status
 from sklfusion.llm._reply import reply_from_value
 from sklfusion.llm._types import ChatRequest, Reply
 
 CONTEXT_TOKENS = 4096
-THREADS_ENV = "SKLFUSION_LOCAL_THREADS"
 # Fields of a request that only the transformers back end understands.
 _FORCED = "score_tokens"
 
@@ -162,20 +161,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
 
 
-def thread_count() -> int:
-    """Return how many threads a local model may use.
-
-    ``SKLFUSION_LOCAL_THREADS``, else ``OMP_NUM_THREADS`` (which joblib sets in its workers so
-    that they share the cores), else the cores this process may use. Threads of llama.cpp spin
-    while they wait, so more threads than cores are far slower than fewer.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    for name in (THREADS_ENV, "OMP_NUM_THREADS"):
-        with contextlib.suppress(ValueError):
-            return max(1, min(int(os.environ.get(name, "")), cores or 1))
-    return max(1, min(cores or 1, 8))
-
-
 class LlamaRuntime:
     """A GGUF model in llama.cpp, through xllamacpp.
 
@@ -196,16 +181,25 @@ class LlamaRuntime:
         params.model.path = spec.location
         params.n_ctx = CONTEXT_TOKENS
         params.n_parallel = 1
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = thread_count()
         params.warmup = False
         params.verbosity = -1
         params.port = 0
-        try:
-            self._server = xllamacpp.Server(params)
-        except Exception as error:
-            raise ModelLoadError(f"llama.cpp cannot load {spec.location}: {error}") from None
         self._spec = spec
         self._lock = threading.Lock()
+        self._cores = FreeCores(*thread_limit())
+        self._params, self._make = params, xllamacpp.Server
+        self._start()
+
+    def _start(self) -> None:
+        """Load the file, with as many threads as pay now; llama.cpp cannot change them later."""
+        cpu, batch = self._params.cpuparams, self._params.cpuparams_batch
+        cpu.n_threads = batch.n_threads = self._cores.threads
+        self._server: Any = None  # the old one goes first, so that memory holds one
+        try:
+            self._server = self._make(self._params)
+        except Exception as error:
+            path = self._spec.location
+            raise ModelLoadError(f"llama.cpp cannot load {path}: {error}") from None
 
     def complete(self, request: ChatRequest) -> Reply:
         """Answer one request; requests queue for the one slot."""
@@ -214,6 +208,8 @@ class LlamaRuntime:
         # Without a limit a small model may never stop.
         body.setdefault("max_tokens", 256)
         with self._lock:
+            if self._cores.recheck():
+                self._start()
             try:
                 value = self._server.handle_chat_completions(body)
             except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -11,7 +12,9 @@ from typing import Any
 
 import torch
 
+from sklfusion._threads import one_thread
 from sklfusion.exceptions import ModelLoadError
+from sklfusion.llm._cores import FreeCores, thread_limit
 from sklfusion.llm._faults import unusable_text
 from sklfusion.llm._local import LocalSpec
 from sklfusion.llm._types import ChatRequest, Reply, TokenLogprobs, Usage
@@ -59,6 +62,7 @@ class TransformersRuntime:
         self._model: Any = model.eval().to(self._device)
         self._spec = spec
         self._lock = threading.Lock()
+        self._cores = FreeCores(*thread_limit())
         self._prefixes: OrderedDict[str, tuple[list[int], Any]] = OrderedDict()
         config = model.config
         self._context = getattr(config, "max_position_embeddings", None) or 1 << 20
@@ -74,7 +78,7 @@ class TransformersRuntime:
         ids = self._encode(request.messages)
         if len(ids) + max_tokens > self._context:
             raise unusable_text("too_long", "the text is longer than the model's context")
-        with self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode(), self._threads():
             logits, cache, reused = self._prefill(ids, request.messages)
             choices = []
             for number in range(int(params.get("n", 1))):
@@ -82,6 +86,11 @@ class TransformersRuntime:
                     logits, cache, _ = self._prefill(ids, request.messages)
                 choices.append(self._generate(logits, cache, max_tokens, params, number))
         return self._reply(choices, len(ids), reused, params)
+
+    def _threads(self) -> contextlib.AbstractContextManager[None]:
+        """One thread while others leave no second core: threads of torch wait for one another."""
+        self._cores.recheck()
+        return one_thread() if self._cores.threads == 1 else contextlib.nullcontext()
 
     def _encode(self, messages: tuple[tuple[str, str], ...]) -> list[int]:
         turns = [{"role": role, "content": content} for role, content in messages]
