@@ -2,6 +2,11 @@
 
 from collections import Counter
 
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+
 from sklfusion.datasets import load_newsdesk
 
 
@@ -17,3 +22,11 @@ def test_texts_and_labels_can_be_had_as_a_pair():
     """return_X_y follows scikit-learn."""
     data, target = load_newsdesk(return_X_y=True)
     assert len(data) == len(target) == 300
+
+
+def test_the_news_desk_can_be_learnt_and_is_not_trivial():
+    """By five folds words alone are right twice as often as chance, and wrong on a third."""
+    data, target = load_newsdesk(return_X_y=True)
+    model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=30))
+    score = cross_val_score(model, data, target, cv=5).mean()
+    assert 0.4 < score < 0.67

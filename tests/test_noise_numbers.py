@@ -14,8 +14,10 @@ from sklfusion import (
     StabilityReport,
 )
 from sklfusion.noise import _selectors
+from sklfusion.noise._label_diffusion import DiffusionSettings, LabelDiffusion, _rate
 from sklfusion.noise._labels import validation_split
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope
+from sklfusion.noise._simplex import cosine_schedule, update_weights
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise._transition import (
     choose_prior_power,
@@ -147,6 +149,40 @@ class TestGuard:
         train, val = validation_split(codes, 2, 0.25, 0)
         assert np.array_equal(np.sort(np.r_[train, val]), np.arange(50))
         assert np.bincount(codes[val]).tolist() == [7, 3]
+
+
+class TestDiffusion:
+    def test_labels_are_drawn_by_their_weights(self):
+        """.5, .3, .2 and never; each draw comes with its own weight, branch by branch."""
+        diffusion = LabelDiffusion(DiffusionSettings(), 4, 0)
+        diffusion.prior = np.tile([[[0.5, 0.3, 0.2, 0.0]], [[0.0, 0.0, 0.1, 0.9]]], (1, 4000, 1))
+        diffusion._rng = np.random.default_rng(0)
+        targets, weights = diffusion._draw_targets()
+        for branch in range(2):
+            shares = np.bincount(targets[:, branch], minlength=4) / 4000
+            np.testing.assert_allclose(shares, diffusion.prior[branch, 0], atol=0.03)
+            assert (weights[:, branch] == diffusion.prior[branch, 0][targets[:, branch]]).all()
+
+    def test_the_learning_rate_rises_in_the_warm_up_and_falls_to_nothing(self):
+        """Half way up after one of two epochs, at its peak at the second, half of it midway."""
+        rates = [_rate(epoch, 2, 10) for epoch in (1, 2, 6, 10)]
+        assert rates == pytest.approx([0.5, 1.0, 0.5, 0.0])
+        assert 0 < _rate(0, 2, 10) < 0.02
+
+    def test_the_last_step_of_a_chain_has_no_noise_left(self):
+        """All of the signal is there at first, and less at each step of the schedule."""
+        schedule = cosine_schedule(50)
+        assert schedule[0] == 1
+        assert (np.diff(schedule) < 0).all()
+        assert schedule[-1] < 0.01
+        assert schedule[25] == pytest.approx(0.5, abs=0.01)
+
+    def test_a_hit_moves_the_weights_by_the_formula(self):
+        """.5 of two candidates, six answers a row: (.5 + .5 / 6) / (1 + .5 / 6)."""
+        weights = np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])
+        moved = update_weights(weights, np.array([0, 2]), 6)
+        np.testing.assert_allclose(moved[0], np.array([3.5, 3.0, 0]) / 6.5)
+        np.testing.assert_allclose(moved[1], weights[1])
 
 
 class TestRepair:
