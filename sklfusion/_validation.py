@@ -171,8 +171,7 @@ def check_classes(classes, *, caller="this estimator"):
         )
     seen = {}
     for name in classes:
-        # all punctuation ("*", "!") is a name too, though nothing of it is left once folded
-        folded = normalize_label(str(name)) or "".join(str(name).split())
+        folded = normalize_label(str(name))
         if not folded:
             raise ValueError(f"{caller} got an empty class name in {list(classes)!r}.")
         if folded in seen:
@@ -188,8 +187,9 @@ def normalize_label(label):
     """Fold a label for comparison: NFKC, case, inner white space, outer punctuation."""
     import unicodedata
 
-    label = unicodedata.normalize("NFKC", label).casefold()
-    return " ".join(label.split()).strip(" \t\n'\"`.,;:!*")
+    label = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    # Where there is nothing but punctuation ("*", "!"), it is the label.
+    return label.strip(" \t\n'\"`.,;:!*") or label
 
 
 def check_indicator(y, *, caller="this estimator", soft=False):

@@ -8,6 +8,7 @@ child loads its own.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -18,12 +19,14 @@ from sklfusion._optional import import_optional
 from sklfusion.exceptions import ModelLoadError
 from sklfusion.llm._cores import FreeCores, thread_limit
 from sklfusion.llm._faults import CallError, Fault, fault_from_status
+from sklfusion.llm._label_scores import labels_reply, score_labels
 from sklfusion.llm._reply import reply_from_value
 from sklfusion.llm._types import ChatRequest, Reply
 
 CONTEXT_TOKENS = 4096
-# Fields of a request that only the transformers back end understands.
+# Fields of a request that only models in this process understand.
 _FORCED = "score_tokens"
+_LABELS = "score_labels"
 
 
 @dataclass(frozen=True)
@@ -205,19 +208,25 @@ class LlamaRuntime:
         """Answer one request; requests queue for the one slot."""
         body = request.body()
         body.pop(_FORCED, None)
+        labels = body.pop(_LABELS, None)
         # Without a limit a small model may never stop.
         body.setdefault("max_tokens", 256)
         with self._lock:
             if self._cores.recheck():
                 self._start()
-            try:
-                value = self._server.handle_chat_completions(body)
-            except Exception as error:
-                raise CallError(Fault("text", "local_error", str(error)[:200])) from None
+            if labels:
+                return self._score(body, labels)
+            value = self._ask(body)
+        reply = replace(reply_from_value(value), model=self._spec.name)
+        return _without_prefill(reply, request)
+
+    def _ask(self, body: dict[str, Any]) -> Any:
+        try:
+            value = self._server.handle_chat_completions(body)
+        except Exception as error:
+            raise CallError(Fault("text", "local_error", str(error)[:200])) from None
         refused = value.get("error") if isinstance(value, dict) else None
         if isinstance(refused, dict):
-            import json
-
             raise CallError(
                 fault_from_status(
                     int(refused.get("code", 400)),
@@ -228,8 +237,27 @@ class LlamaRuntime:
                     key_hint="the model",
                 )
             )
-        reply = replace(reply_from_value(value), model=self._spec.name)
-        return _without_prefill(reply, request)
+        return value
+
+    def _score(self, body: dict[str, Any], labels: list[str]) -> Reply:
+        """Score whole labels, in as many short requests as their shared beginnings take."""
+        *before, last = body["messages"]
+        first: list[Reply] = []
+
+        def ask(said: str) -> list[tuple[bytes, float]]:
+            content = f"{last['content']} {said}" if said else last["content"]
+            messages = [*before, {**last, "content": content}]
+            reply = reply_from_value(self._ask({**body, "messages": messages, "max_tokens": 1}))
+            first.append(reply)
+            if not reply.logprobs:
+                raise CallError(Fault("text", "no_logprobs", "llama.cpp gave no probabilities"))
+            listed = reply.logprobs[0].top
+            return [(t.encode("utf-8", "surrogateescape"), logprob) for t, logprob in listed]
+
+        probs, coverage, steps = score_labels(ask, labels)
+        usage = replace(first[0].usage, completion_tokens=steps)
+        reply = labels_reply(probs, coverage, labels, usage, self._spec.name)
+        return replace(reply, created=first[0].created)
 
 
 def _without_prefill(reply: Reply, request: ChatRequest) -> Reply:

@@ -13,6 +13,7 @@ from typing import Any
 from sklfusion.llm._faults import UNEXPLAINED, CallError, Fault, bad_reply, fault_from_said
 from sklfusion.llm._types import Reply, TokenLogprobs, Usage
 from sklfusion.llm._words import Said, error_of
+from sklfusion.prompts._answer import without_thinking
 
 #: From an error inside a reply, and the status that it stands for, to its fault.
 Blame = Callable[[int, Said], Fault]
@@ -32,6 +33,9 @@ _STATUS_OF_WORDS = (
     ),
     (400, r"invalid_request|bad_request"),
 )
+
+# Parts of a message that are its answer; others are thoughts, pictures, calls.
+_TEXT_PARTS = ("text", "output_text")
 
 
 def reply_from_bytes(body: bytes, blame: Blame | None = None) -> Reply:
@@ -77,7 +81,7 @@ def reply_from_value(value: Any, blame: Blame | None = None) -> Reply:
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(message, dict):
             raise bad_reply("no_message", "a choice of the reply has no message")
-        contents.append(_text(message.get("content")))
+        contents.append(_content(message.get("content")))
         reasons.append(_reason(choice.get("finish_reason")))
         if number == 0:
             refusal = _text(message.get("refusal"))
@@ -100,8 +104,8 @@ def is_filtered(reply: Reply) -> bool:
 
 def only_thought(reply: Reply) -> bool:
     """Tell whether an answer was cut before it began, as those of models that think first are."""
-    content = (reply.contents[0] if reply.contents else None) or ""
-    return not content.strip() or content.lstrip().startswith("<think")
+    answer = without_thinking((reply.contents[0] if reply.contents else None) or "")
+    return answer is None or not answer.strip()
 
 
 def _fault_inside(value: Any, blame: Blame) -> Fault | None:
@@ -149,6 +153,16 @@ def _reason(value: Any) -> str | None:
     return "length" if word in _CUT else value
 
 
+def _content(value: Any) -> str | None:
+    """Return the text of a message; of a list of parts, those that are text and no thought."""
+    if not isinstance(value, list):
+        return _text(value)
+    parts = [part if isinstance(part, dict) else {"text": part} for part in value]
+    said = [_text(p.get("text")) for p in parts if p.get("type", "text") in _TEXT_PARTS]
+    texts = [text for text in said if text is not None]
+    return "".join(texts) if texts else None
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -191,5 +205,19 @@ def _pair(entry: Any) -> tuple[str, float] | None:
     token, number = entry.get("token"), entry.get("logprob")
     if not isinstance(token, str) or not isinstance(number, int | float):
         return None
+    token = _token_text(token, entry.get("bytes"))
     # Some servers write a value a rounding error above zero, or -inf as -9999.
     return (token, min(float(number), 0.0)) if number == number and number < 1e-3 else None
+
+
+def _token_text(token: str, served: Any) -> str:
+    """Return a token by its bytes where they are served: its text cannot show half a character.
+
+    Such bytes become lone surrogates (error handler "surrogateescape"), which the store keeps.
+    """
+    if not isinstance(served, list) or not served:
+        return token
+    try:
+        return bytes(served).decode("utf-8", "surrogateescape")
+    except (TypeError, ValueError):
+        return token

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from sklfusion._threads import one_thread
 from sklfusion.exceptions import ModelLoadError
 from sklfusion.llm._cores import FreeCores, thread_limit
 from sklfusion.llm._faults import unusable_text
+from sklfusion.llm._label_scores import labels_reply, score_labels
 from sklfusion.llm._local import LocalSpec
 from sklfusion.llm._types import ChatRequest, Reply, TokenLogprobs, Usage
+from sklfusion.prompts._spelling import entry_bytes
 
 # Key-value states of shared prompt beginnings that are kept; each takes some megabytes.
 _MAX_PREFIXES = 4
@@ -78,8 +81,11 @@ class TransformersRuntime:
         ids = self._encode(request.messages)
         if len(ids) + max_tokens > self._context:
             raise unusable_text("too_long", "the text is longer than the model's context")
+        labels = params.get("score_labels")
         with self._lock, torch.inference_mode(), self._threads():
             logits, cache, reused = self._prefill(ids, request.messages)
+            if labels:
+                return self._score(request, labels, (ids, logits, cache), reused)
             choices = []
             for number in range(int(params.get("n", 1))):
                 if number:
@@ -91,6 +97,56 @@ class TransformersRuntime:
         """One thread while others leave no second core: threads of torch wait for one another."""
         self._cores.recheck()
         return one_thread() if self._cores.threads == 1 else contextlib.nullcontext()
+
+    def _score(
+        self,
+        request: ChatRequest,
+        labels: list[str],
+        prompt: tuple[list[int], torch.Tensor, Any],
+        reused: int,
+    ) -> Reply:
+        """Score whole labels, after the prompt and after what labels have in common."""
+        *before, (role, opening) = request.messages
+        top = int(request.params.get("top_logprobs", 0))
+
+        def ask(said: str) -> list[tuple[bytes, float]]:
+            messages = (*before, (role, f"{opening} {said}" if said else opening))
+            logprobs = torch.log_softmax(self._after(prompt, messages), dim=-1).cpu()
+            rest = [key[len(said) :] for key in labels if key.startswith(said)]
+            best = torch.topk(logprobs, min(top, len(logprobs))).indices.tolist()
+            listed = {*best, *self._first_tokens(rest)}
+            return [(self._bytes(i), float(logprobs[i])) for i in sorted(listed)]
+
+        probs, coverage, steps = score_labels(ask, labels)
+        usage = Usage(len(prompt[0]), steps, reused)
+        reply = labels_reply(probs, coverage, labels, usage, self._spec.name)
+        return replace(reply, created=time.time())
+
+    def _after(
+        self, prompt: tuple[list[int], torch.Tensor, Any], messages: tuple[tuple[str, str], ...]
+    ) -> torch.Tensor:
+        """Return the logits after messages that go on where a prompt ends."""
+        import copy
+
+        known, logits, cache = prompt
+        ids = self._encode(messages)
+        if ids == known:
+            return logits
+        going_on = ids[: len(known)] == known
+        out = self._forward(
+            ids[len(known) :] if going_on else ids, copy.deepcopy(cache) if going_on else None
+        )
+        return out.logits[0, -1].float()
+
+    def _bytes(self, token: int) -> bytes:
+        """Return the bytes of a token: its text, or its vocabulary entry for half a character."""
+        entry = str(self._tokenizer.convert_ids_to_tokens(token))
+        text = self._tokenizer.decode([token])
+        if "\ufffd" in text:
+            return entry_bytes(entry)
+        # Decoded alone, a token may lose the space before it.
+        space = " " if entry[:1] in ("\u0120", "\u2581") and not text.startswith(" ") else ""
+        return f"{space}{text}".encode("utf-8", "replace")
 
     def _encode(self, messages: tuple[tuple[str, str], ...]) -> list[int]:
         turns = [{"role": role, "content": content} for role, content in messages]

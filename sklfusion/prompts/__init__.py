@@ -1,7 +1,7 @@
 """Prompts as pure functions: labels, examples and a text in, messages out; answers in, scores out.
 
 Nothing here talks to a model. ``_templates`` holds the words, ``_render`` puts them together,
-``_parse`` reads answers, ``_tokens`` reads log-probabilities.
+``_parse`` and ``_scores`` read answers, ``_tokens`` reads log-probabilities.
 """
 
 from sklfusion.prompts._packs import pack_ids, parse_pack, render_pack
@@ -11,9 +11,9 @@ from sklfusion.prompts._parse import (
     check_finish,
     parse_label,
     parse_label_set,
-    parse_scores,
 )
 from sklfusion.prompts._render import Task, render, schema
+from sklfusion.prompts._scores import parse_scores
 from sklfusion.prompts._templates import DEFAULT_TEMPLATE, PromptTemplate
 from sklfusion.prompts._tokens import label_logprobs, step_probabilities, yes_no_logits
 

@@ -11,13 +11,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sklfusion._validation import normalize_label
-from sklfusion.prompts._parse import ReplyError, label_index
+from sklfusion.prompts._parse import ReplyError
+from sklfusion.prompts._read_label import Names, names_of
 from sklfusion.prompts._render import Messages, Task, label_lines
 from sklfusion.prompts._templates import DEFAULT_TEMPLATE, PromptTemplate
 
 _ID_LENGTH = 8
-_MAX_LABEL = 2000
 
 
 def pack_ids(texts: Sequence[str]) -> list[str]:
@@ -59,7 +58,12 @@ def render_pack(
 
 
 def parse_pack(
-    content: str, ids: Sequence[str], keys: Sequence[str], *, multilabel: bool = False
+    content: str,
+    ids: Sequence[str],
+    keys: Sequence[str],
+    *,
+    multilabel: bool = False,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the label position (multi-label: set of positions) of every id that has a good one.
 
@@ -80,7 +84,7 @@ def parse_pack(
         pairs, _ = _DECODER.raw_decode(content, start)
     except (ValueError, RecursionError):
         raise ReplyError("bad_json") from None
-    known = label_index(keys)
+    known = names_of(tuple(keys), tuple(names))
     said: dict[str, list[Any]] = {}
     for key, value in pairs:
         said.setdefault(key, []).append(value)
@@ -95,19 +99,14 @@ def parse_pack(
     return found
 
 
-def _read(value: Any, known: Mapping[str, int], multilabel: bool) -> Any:
+def _read(value: Any, known: Names, multilabel: bool) -> Any:
     """Return the position(s) that a value names, None if it names anything else."""
-    names = value if multilabel else [value]
-    if not isinstance(names, list):
+    if not multilabel:
+        return known.value(value)
+    if not isinstance(value, list):
         return None
-    positions = []
-    for name in names:
-        if not isinstance(name, str) or len(name) > _MAX_LABEL:
-            return None
-        positions.append(known.get(normalize_label(name)))
-    if None in positions:
-        return None
-    return frozenset(positions) if multilabel else positions[0]
+    positions = [known.value(name) for name in value]
+    return None if None in positions else frozenset(positions)
 
 
 # Objects become lists of pairs, so that a doubled id shows.

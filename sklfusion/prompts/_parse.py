@@ -10,20 +10,28 @@ import functools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sklfusion._validation import normalize_label
 from sklfusion.llm._types import Reply
+from sklfusion.prompts._answer import after_field, without_marks, without_thinking
+from sklfusion.prompts._read_label import (
+    MAX_EXPLAINED,
+    MAX_LABEL_ANSWER,
+    Names,
+    answer_field,
+    explained_label,
+    names_of,
+    pieces_of,
+    plain_label,
+)
 
 #: Raised when the same stored reply would be read differently.
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 
-# No label answer is longer; normalising more would only cost time.
-_MAX_LABEL_ANSWER = 2000
-_TOLERANCE = 0.02
-_PLAIN_DECIMAL = re.compile(r"(?:0|1|0?\.\d{1,17}|0\.\d{1,17}|1\.0{1,17})").fullmatch
-_FIELD = re.compile(r"^(?:label|category|class|answer)\s*[:=]\s*", re.IGNORECASE)
+# How models write the empty list of labels in words.
+_NONE = frozenset({"none", "no label", "no labels", "none of the labels", "none of them"})
 _REFUSALS = (
     "i'm sorry",
     "i am sorry",
@@ -66,41 +74,52 @@ def check_finish(reply: Reply, *, allow_length: bool = False) -> None:
     Raises
     ------
     ReplyError
-        "refusal", "content_filter", or "truncated" (unless ``allow_length``).
+        "refusal", "content_filter", or "truncated" (with ``allow_length`` only in mid-thought).
     """
     if reply.refusal:
         raise ReplyError("refusal")
     reason = reply.finish_reasons[0] if reply.finish_reasons else None
     if reason == "content_filter":
         raise ReplyError("content_filter")
-    if reason == "length" and not allow_length:
-        raise ReplyError("truncated")
+    if reason == "length":
+        content = reply.contents[0] if reply.contents else None
+        if not allow_length or without_thinking(content or "") is None:
+            raise ReplyError("truncated")
 
 
 def content_of(reply: Reply, choice: int = 0) -> str:
-    """Return the text of a choice, or raise ReplyError("no_content")."""
+    """Return the answer of a choice without the thoughts before it.
+
+    Raises
+    ------
+    ReplyError
+        "no_content", or "unclosed_thinking" where a thought has no end.
+    """
     content = reply.contents[choice] if choice < len(reply.contents) else None
-    if content is None or not content.strip():
+    answer = without_thinking(content) if content is not None else ""
+    if answer is None:
+        raise ReplyError("unclosed_thinking")
+    if not answer.strip():
         raise ReplyError("no_content")
-    return content
+    return answer
 
 
-def label_index(keys: Sequence[str]) -> dict[str, int]:
-    """Return the normalised form of every key and its position."""
-    return _label_index(tuple(keys))
-
-
-@functools.lru_cache(maxsize=256)
-def _label_index(keys: tuple[str, ...]) -> dict[str, int]:
-    return {normalize_label(key): position for position, key in enumerate(keys)}
-
-
-def parse_label(content: str, keys: Sequence[str]) -> int:
+def parse_label(content: str, keys: Sequence[str], names: Sequence[str] = ()) -> int:
     """Return the position of the one label that an answer names.
 
-    Accepted are the label, a field before it (``Label: spam``), the label as a JSON string, and
-    one JSON object ``{"label": "spam"}``; compared after NFKC, case folding and removal of outer
-    punctuation.
+    Read where there is exactly one reading: the label after Unicode normalisation, case folding
+    and removal of outer punctuation, brackets, a fence, end marks or a field (``Label: spam``);
+    the label as a JSON value, a number or boolean of equal value, or the answer field of one JSON
+    object; the label with an explanation that names no other label.
+
+    Parameters
+    ----------
+    content : str
+        The answer.
+    keys : sequence of str
+        What the labels are called in the answer.
+    names : sequence of str, optional
+        What else the model was told that they are called, in the same order.
 
     Raises
     ------
@@ -111,44 +130,55 @@ def parse_label(content: str, keys: Sequence[str]) -> int:
     --------
     >>> parse_label(" Spam. ", ["ham", "spam"])
     1
+    >>> parse_label('{"label": 1.0, "reason": "many"}', ["0", "1"])
+    1
     """
-    known = label_index(keys)
-    short = len(content) <= _MAX_LABEL_ANSWER
-    if short:
-        position = _plain_label(content, tuple(keys))
+    known = names_of(tuple(keys), tuple(names))
+    if len(content) <= MAX_LABEL_ANSWER:
+        position = _plain_label(content, known)
         if position is not None:
             return position
-    if "{" in content:
-        value = find_object(content)
-        if len(value) == 1:
-            said = next(iter(value.values()))
-            if isinstance(said, str) and len(said) <= _MAX_LABEL_ANSWER:
-                return _position(said, known)
-        raise ReplyError("unknown_label")
+    failed = None
+    try:
+        position = _json_label(content, known)
+        if position is not None:
+            return position
+    except ReplyError as error:
+        failed = error
     _refuse_prose(content)
-    if short:
-        pieces = [normalize_label(piece) for piece in re.split(r"[,;|/\n]| and | or ", content)]
-        if sum(piece in known for piece in pieces) > 1:
+    if len(content) <= MAX_EXPLAINED and content.lstrip()[:1] not in ("{", "["):
+        position = explained_label(content, known)
+        if position is not None:
+            return position
+    if failed is not None:
+        raise failed
+    if len(content) <= MAX_LABEL_ANSWER:
+        pieces = [known.find(piece) for piece in re.split(r"[,;|/\n]| and | or ", content)]
+        if sum(piece is not None for piece in pieces) > 1:
             raise ReplyError("two_labels")
     raise ReplyError("unknown_label")
 
 
-@functools.lru_cache(maxsize=4096)
-def _plain_label(content: str, keys: tuple[str, ...]) -> int | None:
-    # A hundred thousand answers are a handful of different ones.
-    known = label_index(keys)
-    for candidate in (content, _FIELD.sub("", content.strip())):
-        position = known.get(normalize_label(candidate))
-        if position is not None:
-            return position
-    return None
+# A hundred thousand answers are a handful of different ones.
+_plain_label = functools.lru_cache(maxsize=4096)(plain_label)
 
 
-def _position(label: str, known: Mapping[str, int]) -> int:
-    position = known.get(normalize_label(label))
+def _json_label(content: str, known: Names) -> int | None:
+    """Return the label of an answer in JSON, None if there is no JSON object in it."""
+    start = content.find("{")
+    if start < 0:
+        return None
+    if content[:start].rstrip().endswith("["):
+        start = content.rindex("[", 0, start)
+    position = known.value(decode_from(content, start))
     if position is None:
         raise ReplyError("unknown_label")
     return position
+
+
+def _first(content: str, brackets: str) -> int | None:
+    starts = [at for at in map(content.find, brackets) if at >= 0]
+    return min(starts, default=None)
 
 
 def _refuse_prose(content: str) -> None:
@@ -157,108 +187,73 @@ def _refuse_prose(content: str) -> None:
         raise ReplyError("refusal")
 
 
-def parse_label_set(content: str, keys: Sequence[str]) -> frozenset[int]:
+def parse_label_set(
+    content: str, keys: Sequence[str], names: Sequence[str] = ()
+) -> frozenset[int]:
     """Return the positions of all labels that an answer names; the empty set is an answer.
 
-    Accepted are a JSON list, a JSON object with one list, with or without a code fence or prose
-    around it.
+    Accepted are a JSON list, a JSON object with one list or with a boolean for each label, with
+    or without a code fence or prose around it, labels alone with commas between them, and "none"
+    where no label is called so. Numbers count for labels of equal value.
+
+    Parameters
+    ----------
+    content : str
+        The answer.
+    keys : sequence of str
+        What the labels are called in the answer.
+    names : sequence of str, optional
+        What else the model was told that they are called, in the same order.
 
     Raises
     ------
     ReplyError
-        If there is not exactly one list or object, or it holds anything but labels.
+        If the answer is anything else.
 
     Examples
     --------
     >>> sorted(parse_label_set('["b", "a"]', ["a", "b", "c"]))
     [0, 1]
+    >>> sorted(parse_label_set("[1, 3]", ["1", "2", "3"]))
+    [0, 2]
     """
-    starts = [i for i in (content.find("["), content.find("{")) if i >= 0]
-    if not starts:
-        _refuse_prose(content)
-        raise ReplyError("bad_json")
-    value = _decode_from(content, min(starts))
-    if isinstance(value, dict):
-        if len(value) != 1:
+    known = names_of(tuple(keys), tuple(names))
+    start = _first(content, "[{")
+    listed = _bare_set(content, known) if start is None or content[start] == "[" else None
+    if listed is None:
+        if start is None:
+            _refuse_prose(content)
             raise ReplyError("bad_json")
-        value = next(iter(value.values()))
+        listed = _json_set(decode_from(content, start), known)
+    if len(set(listed)) != len(listed):
+        raise ReplyError("duplicate_label")
+    return frozenset(listed)
+
+
+def _bare_set(content: str, known: Names) -> Sequence[int] | None:
+    if len(content) > MAX_LABEL_ANSWER:
+        return None
+    position = _plain_label(content, known)
+    if position is not None:
+        return [position]
+    plain = without_marks(content)
+    if normalize_label(plain) in _NONE:
+        return []
+    return pieces_of(after_field(plain), known.find)
+
+
+def _json_set(value: Any, known: Names) -> Sequence[int]:
+    if isinstance(value, dict):
+        ticked = known.ticked(value)
+        if ticked is not None:
+            return sorted(ticked)
+        value = answer_field(value)
     if not isinstance(value, list):
         raise ReplyError("bad_json")
-    known = label_index(keys)
-    found = []
-    for item in value:
-        if not isinstance(item, str) or len(item) > _MAX_LABEL_ANSWER:
-            raise ReplyError("unknown_label")
-        found.append(_position(item, known))
-    if len(set(found)) != len(found):
-        raise ReplyError("duplicate_label")
-    return frozenset(found)
-
-
-def parse_scores(
-    content: str,
-    keys: Sequence[str],
-    *,
-    multilabel: bool = False,
-    missing: str = "error",
-    extra: str = "error",
-) -> tuple[list[float], bool]:
-    """Return one number in [0, 1] per label, and whether they had to be normalised.
-
-    Parameters
-    ----------
-    content : str
-        The answer: one JSON object, a code fence or prose around it is tolerated.
-    keys : sequence of str
-        What the labels are called in the answer.
-    multilabel : bool
-        Whether the numbers are independent; else they are made to sum to 1.
-    missing : {"error", "zero"}
-        What a label that is not there means.
-    extra : {"error", "ignore"}
-        What to do with keys that are no label (once all labels are there).
-
-    Raises
-    ------
-    ReplyError
-        If the object is not that.
-
-    Examples
-    --------
-    >>> parse_scores('{"a": 0.25, "b": 0.75}', ["a", "b"])
-    ([0.25, 0.75], False)
-    """
-    value = find_object(content)
-    known = label_index(keys)
-    scores: dict[int, float] = {}
-    unknown = 0
-    for key, number in value.items():
-        position = known.get(normalize_label(key[:_MAX_LABEL_ANSWER]))
-        if position is None:
-            unknown += 1
-            continue
-        if position in scores:
-            raise ReplyError("duplicate_label")
-        scores[position] = _unit_number(number)
-    if len(scores) < len(keys) and (missing != "zero" or not scores):
-        raise ReplyError("missing_label")
-    if unknown and extra != "ignore":
+    found = [known.value(item) for item in value]
+    if None in found:
         raise ReplyError("unknown_label")
-    row = [scores.get(position, 0.0) for position in range(len(keys))]
-    if multilabel:
-        return row, False
-    total = math.fsum(row)
-    if total <= 0:
-        raise ReplyError("zero_sum")
-    return [number / total for number in row], abs(total - 1) > _TOLERANCE
-
-
-def _unit_number(value: Any) -> float:
-    if isinstance(value, str) and _PLAIN_DECIMAL(value):
-        return float(value)
-    if type(value) not in (int, float) or not 0 <= value <= 1:
-        raise ReplyError("bad_number")
-    return float(value)
+    return [position for position in found if position is not None]
 
 
 def find_object(content: str) -> dict[str, Any]:
@@ -267,13 +262,13 @@ def find_object(content: str) -> dict[str, Any]:
     if start < 0:
         _refuse_prose(content)
         raise ReplyError("bad_json")
-    value = _decode_from(content, start)
+    value = decode_from(content, start)
     if not isinstance(value, dict):
         raise ReplyError("bad_json")
     return value
 
 
-def _decode_from(content: str, start: int) -> Any:
+def decode_from(content: str, start: int) -> Any:
     # Only the first bracket is tried, and nothing that looks like a second value may follow:
     # linear time whatever arrives.
     try:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Any
 
-from sklfusion._validation import normalize_label
 from sklfusion.prompts._templates import DEFAULT_TEMPLATE, PromptTemplate
 
 Messages = tuple[tuple[str, str], ...]
 
-# Ids that are one token in every vocabulary we know of.
-_SHORT_IDS = string.ascii_uppercase + string.ascii_lowercase
+#: Letter and digit make 260 ids of two characters, of which no two begin alike.
+MAX_IDS = 255
 _MAX_WORD = 40
 _MAX_DESCRIPTION = 2000
 ANSWERS = ("label", "set", "scores", "yes_no")
@@ -38,7 +37,7 @@ class Task:
         Whether several labels can fit.
     label_form : {"auto", "words", "ids"}
         Whether the model answers with the names or with short opaque ids. ``"auto"`` takes names
-        unless they are long, hold line breaks or quotes, or begin alike.
+        unless one of them is long or holds line breaks, quotes or brackets.
     order : tuple of int or None
         Order in which the labels are shown.
     """
@@ -56,6 +55,11 @@ class Task:
         return _keys(self.labels, self.label_form)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What else a model may answer with: the names beside the ids, if it was shown ids."""
+        return () if self.keys == self.labels else self.labels
+
+    @property
     def shown(self) -> tuple[int, ...]:
         """Indices of the labels in the order shown."""
         return self.order if self.order is not None else tuple(range(len(self.labels)))
@@ -66,18 +70,31 @@ def _keys(labels: tuple[str, ...], label_form: str) -> tuple[str, ...]:
     use_ids = label_form == "ids" or (label_form == "auto" and not _can_be_answers(labels))
     if not use_ids:
         return labels
-    if len(labels) <= len(_SHORT_IDS):
-        return tuple(_SHORT_IDS[: len(labels)])
-    width = len(str(len(labels)))
-    return tuple(f"L{number:0{width}d}" for number in range(1, len(labels) + 1))
+    return _ids(len(labels))
+
+
+def _ids(k: int) -> tuple[str, ...]:
+    """Return ``k`` ids that differ in more than case.
+
+    One letter each while there are enough, which every vocabulary has as a token; else a letter
+    and a digit, so that any vocabulary tells them apart within two tokens.
+    """
+    letters = string.ascii_uppercase
+    if k <= len(letters):
+        return tuple(letters[:k])
+    if k > MAX_IDS:
+        raise ValueError(
+            f"Got {k} classes to be answered by id; there are ids for up to {MAX_IDS}. Use "
+            "label_form='words' with short plain names (up to 40 characters, no quotes, brackets, "
+            "colons or line breaks), or label in two stages: groups of classes first, then the "
+            "classes of a group."
+        )
+    return tuple(f"{letters[n // 10]}{n % 10}" for n in range(k))
 
 
 def _can_be_answers(labels: Sequence[str]) -> bool:
-    """Tell whether names can be told apart by their beginnings and cannot break the prompt."""
-    folded = [normalize_label(label) for label in labels]
-    if len(labels) > 100 or any(not is_plain(label) for label in labels) or not all(folded):
-        return False
-    return not any(a != b and b.startswith(a) for a in folded for b in folded)
+    """Tell whether names cannot break the prompt. That they begin alike does no harm."""
+    return all(is_plain(label) for label in labels)
 
 
 def is_plain(label: str) -> bool:

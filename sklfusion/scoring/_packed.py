@@ -99,7 +99,13 @@ class _PackReader:
     def __call__(self, reply: Reply) -> list[Row | None]:
         check_finish(reply)
         task = self.plan.task
-        found = parse_pack(content_of(reply), self.ids, task.keys, multilabel=task.multilabel)
+        found = parse_pack(
+            content_of(reply),
+            self.ids,
+            task.keys,
+            multilabel=task.multilabel,
+            names=task.names,
+        )
         rows: list[Row | None] = []
         for one in self.ids:
             if one not in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sklfusion.llm._job import Job
-from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion.llm._types import ChatRequest, Reply, TokenLogprobs
 from sklfusion.prompts import (
     DEFAULT_TEMPLATE,
     PromptTemplate,
@@ -27,8 +28,9 @@ from sklfusion.prompts import (
     step_probabilities,
     yes_no_logits,
 )
+from sklfusion.prompts._labels import label_index
 from sklfusion.prompts._parse import content_of
-from sklfusion.prompts._tokens import token_index
+from sklfusion.prompts._tokens import scores_whole_labels
 
 #: mode -> form of the answer it asks for, for (multi-class, multi-label)
 _ANSWERS = {
@@ -45,6 +47,8 @@ _LOCAL_TOP = 200
 _HTTP_TOP = 20
 _REASONING = re.compile(r"^(gpt-5|o[1-9])")
 _THINKING_TOKENS = 2048
+# By how much a written label leads another that its tokens make more probable.
+_LEAD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ class Plan:
     def params(self) -> dict[str, Any]:
         """Fields of the request beside model and messages."""
         k = len(self.task.labels)
-        length = 4 + max(len(key) for key in self.task.keys) // 2
+        length = 4 + max(map(_most_tokens, self.task.keys))
         sizes = {
             "label": length,
             "set": 8 + k * length,
@@ -213,10 +217,10 @@ class Plan:
         if self.mode in ("logprobs", "unary"):
             params |= {"logprobs": True, "top_logprobs": _LOCAL_TOP if self.local else _HTTP_TOP}
             if self.local:
-                params["score_tokens"] = ["yes", "no"] if label_free(self) else [*self.task.keys]
+                params |= _forced(("yes", "no") if label_free(self) else self.task.keys)
                 limit = limit if self.answer == "set" else 1
             elif self.answer != "set":
-                limit = 8
+                limit = max(limit, 8)  # room for a quotation mark or "Label:"
         elif self.mode == "votes":
             params |= {"temperature": self.temperature, "n": self.n_votes}
         elif self.mode == "probabilities":
@@ -277,6 +281,22 @@ class Plan:
         )
 
 
+def _most_tokens(key: str) -> int:
+    """Return how many tokens a label takes at most: one for two letters, one for a byte else."""
+    plain = sum(map(str.isascii, key))
+    return plain // 2 + len(key.encode("utf-8", "replace")) - plain
+
+
+def _forced(keys: Sequence[str]) -> dict[str, list[str]]:
+    """Return what a model in this process is to score.
+
+    First tokens are enough where no two labels begin with the same byte; else whole labels.
+    """
+    folded = [key.strip().casefold().encode("utf-8", "replace")[:1] for key in keys]
+    name = "score_tokens" if len(set(folded)) == len(keys) else "score_labels"
+    return {name: [*keys]}
+
+
 def label_free(plan: Plan) -> bool:
     """Tell whether the answers of a plan are yes and no, whatever the labels."""
     return plan.mode == "unary"
@@ -323,18 +343,71 @@ def _read_logprobs(reply: Reply, task: Task) -> Row:
     if reply.logprobs is None:
         # The endpoint dropped them without an error. The label itself is still an answer.
         return replace(_read_label(reply, task), flags=frozenset({"no_logprobs"}))
-    logprobs, coverage = label_logprobs(reply.logprobs, token_index(task.keys))
+    written = _written(reply, task)
+    index = label_index(task.keys)
+    content = reply.contents[0] if reply.contents else None
+    try:
+        scores, coverage = label_logprobs(reply.logprobs, index, content=content, written=written)
+    except ReplyError:
+        if written is None:
+            raise
+        scores, coverage = _only_written(reply.logprobs, written, len(index))
     # A local model lists so many tokens that little mass on the labels is still all there is.
-    few = len(reply.logprobs[0].top) <= _HTTP_TOP
-    flags = frozenset({"low_coverage"}) if few and coverage < 0.5 else frozenset()
-    return Row(np.exp(logprobs), coverage=coverage, flags=flags)
+    few = len(reply.logprobs[0].top) <= _HTTP_TOP and not scores_whole_labels(
+        reply.logprobs, index
+    )
+    flags = {"low_coverage"} if few and coverage < 0.5 else set()
+    probs = np.exp(scores)
+    if written is not None and int(probs.argmax()) != written:
+        probs = _put_first(probs, written)
+        flags.add("written_label")
+    return Row(probs, coverage=coverage, flags=frozenset(flags))
+
+
+def _written(reply: Reply, task: Task) -> int | None:
+    """Return the label that the content gives, None where it gives none or may have been cut.
+
+    Raises
+    ------
+    ReplyError
+        "refusal".
+    """
+    try:
+        content = content_of(reply)
+        written = parse_label(content, task.keys, task.names)
+    except ReplyError as error:
+        if error.cause in ("refusal", "unclosed_thinking"):
+            raise
+        return None
+    if reply.finish_reasons[:1] == ("length",):
+        said = content.strip().encode("utf-8", "replace")
+        if label_index(task.keys).possible(said) not in ((), (written,)):
+            return None
+    return written
+
+
+def _only_written(
+    tokens: Sequence[TokenLogprobs], written: int, k: int
+) -> tuple[np.ndarray, float]:
+    """Return the scores of a label whose tokens cannot be found: its answer as a whole."""
+    p = min(max(math.exp(math.fsum(token.logprob for token in tokens)), 1e-12), 1.0)
+    probs = np.full(k, max((1.0 - p) / (k - 1), 1e-12))
+    probs[written] = p
+    return np.log(probs / probs.sum()), p
+
+
+def _put_first(probs: np.ndarray, written: int) -> np.ndarray:
+    """Return probabilities in which the label that the model wrote is the largest by a little."""
+    probs = probs.copy()
+    probs[written] = probs.max() * (1.0 + _LEAD)
+    return probs / probs.sum()
 
 
 def _read_label(reply: Reply, task: Task) -> Row:
     if task.multilabel:
         return _read_set(reply, task)
     content = _answered(reply)
-    return said_row(frozenset({parse_label(content, task.keys)}), len(task.labels))
+    return said_row(frozenset({parse_label(content, task.keys, task.names)}), len(task.labels))
 
 
 def _answered(reply: Reply) -> str:
@@ -345,7 +418,7 @@ def _answered(reply: Reply) -> str:
 
 def _read_set(reply: Reply, task: Task) -> Row:
     check_finish(reply)
-    return said_row(parse_label_set(content_of(reply), task.keys), len(task.labels))
+    return said_row(parse_label_set(content_of(reply), task.keys, task.names), len(task.labels))
 
 
 def _read_set_logprobs(reply: Reply, task: Task) -> Row:
@@ -353,7 +426,7 @@ def _read_set_logprobs(reply: Reply, task: Task) -> Row:
     row = _read_set(reply, task)
     if reply.logprobs is None:
         return replace(row, flags=frozenset({"no_logprobs"}))
-    steps = step_probabilities(reply.logprobs, task.keys)
+    steps = step_probabilities(reply.logprobs, task.keys, reply.contents[0])
     if not len(steps):
         return replace(row, flags=frozenset({"no_label_step"}))
     probs = np.maximum(steps[:, :-1].max(axis=0), 1e-8)
@@ -363,14 +436,16 @@ def _read_set_logprobs(reply: Reply, task: Task) -> Row:
 def _read_yes_no(reply: Reply, task: Task) -> tuple[float, float, float]:
     check_finish(reply, allow_length=True)
     if reply.logprobs is None:
-        said = parse_label(content_of(reply), ("yes", "no"))
+        said = parse_label(content_of(reply), ("yes", "no"), ("true", "false"))
         return (-0.05, -3.0, 0.0) if said == 0 else (-3.0, -0.05, 0.0)
     return yes_no_logits(reply.logprobs)
 
 
 def _read_scores(reply: Reply, task: Task) -> Row:
     check_finish(reply)
-    scores, changed = parse_scores(content_of(reply), task.keys, multilabel=task.multilabel)
+    scores, changed = parse_scores(
+        content_of(reply), task.keys, multilabel=task.multilabel, names=task.names
+    )
     flags = frozenset({"normalised"}) if changed else frozenset()
     return Row(np.array(scores), flags=flags)
 
@@ -382,9 +457,9 @@ def _read_votes(reply: Reply, task: Task) -> Votes:
         try:
             content = content_of(reply, number)
             if task.multilabel:
-                said = parse_label_set(content, task.keys)
+                said = parse_label_set(content, task.keys, task.names)
             else:
-                said = frozenset({parse_label(content, task.keys)})
+                said = frozenset({parse_label(content, task.keys, task.names)})
             votes.append(said_row(said, len(task.labels)).probs)
         except ReplyError as failed:
             error = failed
