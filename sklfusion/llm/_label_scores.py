@@ -96,8 +96,8 @@ class _Tree:
                 found = self._ended(said, labels, token)
             else:
                 found = self._going_on(said, token, labels)
-            # A token after which all is still open (a quotation mark) says nothing.
-            if found and (prefix or len(found) < len(self.keys)):
+            # A token such as a quotation mark says nothing.
+            if found and not self.index.undecided(said + token):
                 branches[found] = branches.get(found, 0.0) + p
         return branches, least, listed
 

@@ -136,7 +136,8 @@ class TransformersRuntime:
         out = self._forward(
             ids[len(known) :] if going_on else ids, copy.deepcopy(cache) if going_on else None
         )
-        return out.logits[0, -1].float()
+        after: torch.Tensor = out.logits[0, -1].float()
+        return after
 
     def _bytes(self, token: int) -> bytes:
         """Return the bytes of a token: its text, or its vocabulary entry for half a character."""

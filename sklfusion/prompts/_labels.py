@@ -53,6 +53,12 @@ class LabelIndex:
             self._seen[said] = tuple(self._find(said))
         return self._seen[said]
 
+    def undecided(self, said: bytes) -> bool:
+        """Tell whether ``said`` leaves all labels open because it is nothing but decoration."""
+        text, half = split_half(said)
+        bare = not half and not text.strip(DECORATION)
+        return bare and len(self.possible(said)) == len(self)
+
     def finished(self, said: bytes) -> int | None:
         """Return the position of the label that ``said`` is, if it is one."""
         text, half = split_half(said)

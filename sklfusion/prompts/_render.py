@@ -40,6 +40,11 @@ class Task:
         unless one of them is long or holds line breaks, quotes or brackets.
     order : tuple of int or None
         Order in which the labels are shown.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 255 labels to be answered by id.
     """
 
     labels: tuple[str, ...]
@@ -48,6 +53,9 @@ class Task:
     multilabel: bool = False
     label_form: str = "auto"
     order: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.keys  # refuses too many ids before anything is asked
 
     @property
     def keys(self) -> tuple[str, ...]:

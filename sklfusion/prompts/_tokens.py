@@ -76,10 +76,9 @@ def _start(k: int) -> _Path:
 def _follow(path: _Path, step: TokenLogprobs, index: LabelIndex, skip: int = 0) -> None:
     """Take one token; its first ``skip`` bytes stand before the label."""
     chosen = step.token.encode("utf-8", "surrogateescape")
-    said = path.said
-    listed, least = _side_tokens(path, step, index)
-    path.said = said + chosen[skip:]
-    going = index.possible(path.said)
+    going = index.possible(path.said + chosen[skip:])
+    listed, least = _side_tokens(path, step, index, going)
+    path.said += chosen[skip:]
     gone = [k for k in path.alive if k not in going]
     path.floor[gone] = path.so_far * max(min(least, 1.0 - listed), _LEAST)
     path.so_far *= math.exp(step.logprob)
@@ -87,8 +86,22 @@ def _follow(path: _Path, step: TokenLogprobs, index: LabelIndex, skip: int = 0) 
     path.used += 1
 
 
-def _side_tokens(path: _Path, step: TokenLogprobs, index: LabelIndex) -> tuple[float, float]:
-    """Count the tokens that were not chosen; return the mass of all listed, and the least."""
+def _side_tokens(
+    path: _Path, step: TokenLogprobs, index: LabelIndex, going: tuple[int, ...] = ()
+) -> tuple[float, float]:
+    """Count the tokens that were not chosen; return the mass of all listed, and the least.
+
+    Parameters
+    ----------
+    path : _Path
+        Changed in place.
+    step : TokenLogprobs
+        The token that was chosen, and the others.
+    index : LabelIndex
+        Of the labels.
+    going : tuple of int
+        Labels that the chosen token leaves.
+    """
     chosen = math.exp(step.logprob)
     listed, least, met = 0.0, 1.0, False
     for token, logprob in step.top:
@@ -98,15 +111,24 @@ def _side_tokens(path: _Path, step: TokenLogprobs, index: LabelIndex) -> tuple[f
         if token == step.token and not met:
             met = True
             continue
-        labels = index.possible(path.said + token.encode("utf-8", "surrogateescape"))
-        ended = index.finished(path.said) if path.said and not token.strip() else None
-        if ended is not None and ended in path.alive:
-            labels = (ended,)
-        if len(labels) < len(index):
-            path.give(labels, path.so_far * p)
+        if not index.undecided(path.said + token.encode("utf-8", "surrogateescape")):
+            path.give(_side_labels(path.said, token, index, going), path.so_far * p)
     if not met:
         listed, least = listed + chosen, min(least, chosen)
     return listed, least
+
+
+def _side_labels(
+    said: bytes, token: str, index: LabelIndex, going: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the labels of which another token would have gone on."""
+    whole = said + token.encode("utf-8", "surrogateescape")
+    labels = index.possible(whole)
+    ended = index.finished(said if said and not token.strip() else whole)
+    # Longer labels would have gone on with the chosen token, so this one ends here.
+    if ended in labels and all(k == ended or k in going for k in labels):
+        return (ended,) if ended is not None else ()
+    return labels
 
 
 def _walk(
@@ -149,7 +171,7 @@ def _settle(path: _Path, index: LabelIndex, written: int | None) -> None:
         if label is not None and label in path.alive:
             path.alive = (label,)
             break
-    if len(path.alive) < len(index) or path.said.strip():
+    if len(path.alive) == 1 or not index.undecided(path.said):
         path.give(path.alive, path.so_far)
     path.share()
 

@@ -346,17 +346,20 @@ def _read_logprobs(reply: Reply, task: Task) -> Row:
     written = _written(reply, task)
     index = label_index(task.keys)
     content = reply.contents[0] if reply.contents else None
+    flags = set()
     try:
         scores, coverage = label_logprobs(reply.logprobs, index, content=content, written=written)
     except ReplyError:
         if written is None:
             raise
         scores, coverage = _only_written(reply.logprobs, written, len(index))
+        flags.add("written_label")
     # A local model lists so many tokens that little mass on the labels is still all there is.
     few = len(reply.logprobs[0].top) <= _HTTP_TOP and not scores_whole_labels(
         reply.logprobs, index
     )
-    flags = {"low_coverage"} if few and coverage < 0.5 else set()
+    if few and coverage < 0.5:
+        flags.add("low_coverage")
     probs = np.exp(scores)
     if written is not None and int(probs.argmax()) != written:
         probs = _put_first(probs, written)

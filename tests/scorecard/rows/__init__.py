@@ -1,6 +1,7 @@
 """The rows of the reliability scorecard: one function per fault or bad input."""
 
 from scorecard.rows import (  # noqa: F401 - importing a module registers its rows
+    answers,
     bundles,
     cache,
     damage,

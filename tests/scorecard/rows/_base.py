@@ -30,6 +30,7 @@ FAMILIES = {
     "E": 9,  # the contract of an estimator
     "D": 8,  # damaged stores, unreadable answers, budgets, what lies on the disk
     "B": 8,  # saved models, and fits that are broken off
+    "A": 11,  # answers that are right and look odd
 }
 #: Rows for the night or for a release, not for every run.
 NIGHTLY = {"N32", "N33", "C19", "C20", "P08", "E07", "E08", "E09"}
