@@ -13,7 +13,8 @@ from sklfusion.llm._types import Reply
 from sklfusion.prompts import ReplyError
 from sklfusion.prompts._render import quote
 from sklfusion.replies import request_keys
-from sklfusion.scoring._plan import Plan, Row
+from sklfusion.scoring._plan import Plan
+from sklfusion.scoring._read import Row
 
 Examples = Sequence[tuple[str, Any]]
 

@@ -21,7 +21,8 @@ from sklfusion.prompts import (
 from sklfusion.prompts._parse import content_of
 from sklfusion.replies import encode_reply
 from sklfusion.scoring._ask import Texts, keys_of
-from sklfusion.scoring._plan import Plan, Row, said_row
+from sklfusion.scoring._plan import Plan
+from sklfusion.scoring._read import Row, said_row
 
 # Marks the entry of one text; never sent.
 _MARK = "sklfusion_packed"

@@ -17,7 +17,8 @@ from sklfusion.llm._faults import UNEXPLAINED
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
 from sklfusion.scoring._ask import Texts
-from sklfusion.scoring._plan import Plan, Row
+from sklfusion.scoring._plan import Plan
+from sklfusion.scoring._read import Row
 
 _STATUS = {
     "refusal": "refused",
