@@ -1,162 +1,215 @@
-"""Budgets, prices and counts, in numbers that can be checked by hand."""
+"""Budgets hold over threads, calls and processes; a report tells a call from an object."""
 
-import math
+import json
+import subprocess
+import sys
+import threading
+import time
+import warnings
 
-import numpy as np
 import pytest
 
-from sklfusion import _budget
-from sklfusion.llm._prices import Price, estimate_tokens, find_price
+from sklfusion import BudgetExceededError, LLMScorer
+from sklfusion.llm._prices import Price
 from sklfusion.llm._types import Usage
 from sklfusion.llm._usage import Meter, UsageReport
+from sklfusion.replies import _leases, _spending, open_store
 
 
-class Priced:
-    """A scorer that prices each text by its length and knows some texts already."""
-
-    def __init__(self, stored=(), price=1.0):
-        self.stored, self.price = set(stored), price
-
-    def estimate(self, texts):
-        new = [text for text in texts if text not in self.stored]
-        cost = None if self.price is None else self.price * sum(map(len, new))
-        return {"cost": cost, "requests": len(new)}
+def texts(n, name):
+    return [f"note {name} {number} about sport" for number in range(n)]
 
 
-# ------------------------------------------------------------------------------ of a cascade
+@pytest.fixture
+def make(fault_server):
+    def scorer(**params):
+        params = {"strategy": "label", "max_concurrency": 8, **params}
+        made = LLMScorer(
+            "loopback", classes=["sport", "food"], base_url=fault_server.base_url, **params
+        )
+        return made.fit(["any"])
+
+    return scorer
+
+
+def spend_all(made, n, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            made.annotate(texts(n, name))
+        except BudgetExceededError as error:
+            return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_threads_on_one_object_share_its_budget(fault_server, make, tmp_path, kept):
+    """Eight calls at once pay for what one may pay for."""
+    fault_server.reset(latency_ms=20)
+    made = make(budget={"requests": 30}, memory=tmp_path if kept else None)
+    said = []
+    threads = [
+        threading.Thread(target=lambda n=n: said.append(spend_all(made, 20, n))) for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fault_server.ledger().billed == made.usage_.requests == 30
+    assert all("raise budget=" in one for one in said)
+
+
+def test_calls_of_one_object_share_its_budget(fault_server, make):
+    """A second call has what the first left; a new fit begins anew."""
+    made = make(budget={"requests": 10}, max_concurrency=1)
+    assert not spend_all(made, 6, "a")
+    assert spend_all(made, 6, "b")
+    assert fault_server.ledger().billed == 10
+    made.fit(["any"])
+    assert not spend_all(made, 6, "c")
+
+
+SPEND = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from sklfusion import BudgetExceededError, LLMScorer
+params, n, name = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+scorer = LLMScorer(**params).fit(["any"])
+scorer.annotate(["warm up " + name])
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        scorer.annotate([f"note {name} {line.strip()} {i} about sport" for i in range(n)])
+        print("whole", flush=True)
+    except BudgetExceededError as error:
+        print("stopped", flush=True)
+"""
+
+
+def start(server, folder, budget, n, name):
+    params = {
+        "model": "loopback",
+        "classes": ["sport", "food"],
+        "base_url": server.base_url,
+        "strategy": "label",
+        "memory": str(folder),
+        "budget": {"requests": budget},
+        "max_concurrency": 4,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", SPEND, json.dumps(params), str(n), name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_that_share_a_store_share_the_budget(fault_server, tmp_path):
+    """Two at once pay for what one may pay for; after both have ended the next begins anew."""
+    fault_server.reset(latency_ms=20)
+    children = [start(fault_server, tmp_path, 30, 40, name) for name in ("a", "b")]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    assert [child.stdout.readline() for child in children] == ["stopped\n"] * 2
+    assert fault_server.ledger().billed == 30
+    children[0].communicate(timeout=60)
+    children[1].stdin.write("again\n")  # what the ended one spent still counts
+    children[1].stdin.flush()
+    assert children[1].stdout.readline() == "stopped\n"
+    assert fault_server.ledger().billed == 30
+    children[1].communicate(timeout=60)
+    child = start(fault_server, tmp_path, 30, 20, "c")
+    assert child.communicate("go\n", timeout=60)[0] == "ready\nwhole\n"
+    assert fault_server.ledger().billed == 30 + 21
+
+
+def test_a_larger_budget_goes_on_where_the_job_stopped(fault_server, make, tmp_path):
+    """With memory= the budget is the job's: what earlier objects of the process spent counts."""
+    assert spend_all(make(budget={"requests": 10}, memory=tmp_path), 20, "a")
+    assert spend_all(make(budget={"requests": 10}, memory=tmp_path), 20, "a")
+    assert fault_server.ledger().billed == 10
+    assert spend_all(make(budget={"requests": 15}, memory=tmp_path), 20, "a")
+    assert fault_server.ledger().billed == 15
+    other = make(budget={"requests": 10}, memory=tmp_path).set_params(classes=["a", "b"])
+    assert not spend_all(other.fit(["any"]), 5, "a")  # other classes are another job
+
+
+def test_what_may_have_been_paid_counts(fault_server, make):
+    """A connection that breaks after the request was billed uses the budget up as well."""
+    fault_server.script({"fault": {"kind": "reset_body"}})
+    made = make(budget={"requests": 10}, deadline=5)
+    spend_all(made, 40, "a")
+    assert 0 < fault_server.ledger().billed <= 10
+
+
+def test_the_budget_counts_guesses_until_the_reply_is_counted(tmp_path):
+    """Tokens are set aside as guessed and settled as told, here and for other processes."""
+    with open_store(tmp_path) as store:
+        root = Meter(UsageReport(), Price(1.0, 1.0), {"tokens": 100})
+        mine = root.for_call(_spending.purse_for(store, root.limits, "job"))
+        theirs = Meter(UsageReport(), None, {"tokens": 100}).for_call(
+            _spending.purse_for(store, {"tokens": 100}, "job")
+        )
+        guess = Usage(50, 10)
+        assert mine.reserve(guess) is None
+        assert "share" in theirs.reserve(guess)
+        mine.paid(Usage(20, 10), guess)
+        mine.give_back(guess)
+        mine.close()
+        assert theirs.reserve(guess) is None
+        assert "tokens: 30 of 100" in mine.reserve(Usage(100, 0))
+        assert "share" in mine.reserve(guess)
+        assert mine.report.cost == pytest.approx(30e-6)
+        assert root.report.requests == mine.report.requests == 1
 
 
 @pytest.mark.parametrize(
-    ("budget", "price", "share"),
+    ("holder", "boot", "idle", "counts"),
     [
-        (None, 0.01, 1.0),
-        (0.3, None, 0.3),
-        (0, 0.01, 0.0),
-        ({"money": 5}, 0.01, 0.5),  # 5 for 1,000 texts of .01: 500 of them
-        ({"money": 20}, 0.01, 1.0),
-        ({"money": 0}, 0.01, 0.0),
-        ({"money": 5}, 0.0, 1.0),
+        ("gone", None, 0.0, False),
+        ("gone", "another boot", 0.0, True),
+        ("here", None, 0.0, True),
+        ("here", None, _spending.IDLE_SECONDS + 1, False),
+        ("gone", "another boot", _spending.IDLE_SECONDS + 1, False),
     ],
 )
-def test_a_budget_is_a_largest_share(budget, price, share):
-    """Money per 1,000 texts over the price of as many; never more than all."""
-    assert _budget.largest_share(budget, price) == pytest.approx(share)
+def test_a_job_ends_with_its_processes_or_after_an_hour(tmp_path, holder, boot, idle, counts):
+    """Last month's spending is no part of today's budget."""
+    here = _leases.this_holder()
+    gone = f"{here.partition('/')[0]}/{2**22 + 1}/1"
+    row = ("job", gone if holder == "gone" else here, boot or _leases.boot_id())
+    amounts = {"requests": 1.0, "tokens": 0.0, "money": 0.0}
+    with open_store(tmp_path) as store:
+
+        def earlier(connection):
+            connection.execute(_spending.TABLE)
+            spent = (*row, time.time() - idle, 10.0, 0.0, 0.0)
+            connection.execute("INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?)", spent)
+
+        store._transact(earlier)
+        lacking = store._transact(lambda c: _spending.spend(c, "job", amounts, {"requests": 10.0}))
+    assert (lacking is not None) == counts
 
 
-@pytest.mark.parametrize(
-    "budget", [1.1, -0.1, True, math.nan, {"money": -1}, {"money": 1, "a": 2}]
-)
-def test_what_is_no_budget_is_refused(budget):
-    """With what it needs."""
-    with pytest.raises(ValueError, match=r"share of the texts in \[0, 1\], or \{'money': x\}"):
-        _budget.read_budget(budget)
+def test_the_summary_tells_the_spend_of_its_call(make, capsys):
+    """usage_ is the sum over the object's life; the line after a call is about the call."""
+    made = make(verbose=1, prices=(1.0, 1.0))
+    made.annotate(texts(6, "a"))
+    capsys.readouterr()
+    made.annotate([*texts(6, "a"), *texts(2, "b")])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "8 texts, 2 paid requests, 6 cached" in said
+    assert made.usage_.requests == 8
+    assert made.usage_.texts == 14
 
 
-@pytest.mark.parametrize(("share", "n", "asked"), [(0.29, 100, 29), (0.7, 10, 7), (0.33, 10, 3)])
-def test_a_share_is_rounded_down_but_not_by_its_last_bit(share, n, asked):
-    """.29 * 100 is 28.999999999999996 in floating point and 29 texts all the same."""
-    order = np.arange(n)[::-1]
-    found = _budget.affordable(share, None, order, ["t"] * n)
-    assert found.tolist() == order[:asked].tolist()
-
-
-@pytest.mark.parametrize(("money", "asked"), [(1500, 3), (1499, 2), (250, 1), (249, 0), (9e9, 4)])
-def test_money_buys_the_first_rows_whose_prices_fit(money, asked):
-    """Four texts of price 1, 2, 3, 4 in this order; 1,500 per 1,000 are 6 for four."""
-    texts = ["dddd", "a", "ccc", "bb"]
-    order = np.array([1, 3, 2, 0])
-    found = _budget.affordable({"money": money}, Priced(), order, texts)
-    assert found.tolist() == order[:asked].tolist()
-
-
-def test_stored_texts_cost_nothing():
-    """So that more rows fit: the dearest is known, the other three cost 6."""
-    texts = ["dddd", "a", "ccc", "bb"]
-    order = np.array([0, 1, 2, 3])
-    found = _budget.affordable({"money": 1500}, Priced(stored=["dddd"]), order, texts)
-    assert found.tolist() == [0, 1, 2, 3]
-
-
-def test_the_mean_price_is_that_of_new_distinct_texts():
-    """Also where all of them are stored; blank texts are asked about by nobody."""
-    texts = ["aaa", "aaaaa", "aaa", "  "]
-    price = _budget.mean_price(Priced(stored=texts), texts)
-    assert price == pytest.approx((4 + 6) / 2)  # with the line break that makes them new
-    assert _budget.mean_price(Priced(price=None), texts) is None
-    assert _budget.mean_price(object(), texts) is None
-
-
-# ------------------------------------------------------------------------------ of an endpoint
-
-
-def test_the_price_of_a_reply_is_per_million_tokens():
-    """1,000 tokens in at 2, 400 of them cached at .5, 300 out at 10: .0044."""
-    price = Price(2.0, 10.0, 0.5)
-    assert price.cost(Usage(1000, 300, 400)) == pytest.approx((600 * 2 + 400 * 0.5 + 3000) / 1e6)
-    assert price.halved().cost(Usage(1000, 300, 400)) == pytest.approx(0.0022)
-    assert Price(2.0, 10.0).cost(Usage(1000, 300, 400)) == pytest.approx(0.005)
-    assert price.cost(Usage(10, 1, 400)) == pytest.approx((10 * 0.5 + 10) / 1e6)
-    assert price.cost(Usage(None, 300)) is None
-
-
-def test_a_local_model_is_free_and_the_price_of_others_unknown():
-    """No price is guessed."""
-    assert find_price(None, local=True).cost(Usage(10, 10)) == 0
-    assert find_price(None, local=False) is None
-    assert find_price((1, 2, 0.5), local=False).cached == 0.5
-
-
-def test_tokens_are_guessed_from_bytes():
-    """Four ASCII letters a token, three bytes of other scripts; rounded up each."""
-    assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde")] == [0, 1, 1, 2]
-    assert estimate_tokens("日本語") == 3
-    assert estimate_tokens("abé") == 2
-
-
-def test_the_meter_adds_up_what_was_paid():
-    """Two replies of 1,000 and 500 tokens at 1 and 2, one uncounted that the guess stands for."""
-    report = UsageReport()
-    meter = Meter(report, Price(1.0, 2.0))
-    guess = Usage(100, 10)
-    for _ in range(2):
-        meter.paid(Usage(1000, 500), guess)
-    meter.paid(Usage(), guess)
-    assert (report.requests, report.uncounted) == (3, 1)
-    assert (report.prompt_tokens, report.completion_tokens) == (2100, 1010)
-    assert report.cost == pytest.approx((2100 + 2 * 1010) / 1e6)
-
-
-@pytest.mark.parametrize(
-    ("budget", "fit"),
-    [({"requests": 3}, 3), ({"tokens": 330}, 3), ({"tokens": 329}, 2), ({"money": 0.00026}, 2)],
-)
-def test_no_more_is_set_aside_than_the_budget_holds(budget, fit):
-    """Each request is expected to take 110 tokens, .00012 in money; the limit is allowed."""
-    meter = Meter(UsageReport(), Price(1.0, 2.0), budget)
-    guess = Usage(100, 10)
-    refused = [meter.reserve(guess) is not None for _ in range(5)]
-    assert refused == [False] * fit + [True] * (5 - fit)
-
-
-def test_what_is_given_back_may_be_set_aside_again_and_what_was_paid_may_not():
-    """Two of two under way; one comes back unpaid, the other paid."""
-    meter = Meter(UsageReport(), None, {"requests": 2})
-    guess = Usage(100, 10)
-    assert [meter.reserve(guess) for _ in range(2)] == [None, None]
-    assert meter.reserve(guess) is not None
-    meter.give_back(guess)
-    assert meter.reserve(guess) is None
-    for _ in range(2):
-        meter.give_back(guess)
-        meter.paid(Usage(90, 3), guess)
-    assert meter.reserve(guess) is not None
-
-
-def test_dearer_replies_than_expected_use_up_the_budget():
-    """Tokens count as they came, not as they were guessed."""
-    meter = Meter(UsageReport(), None, {"tokens": 1000})
-    guess = Usage(100, 10)
-    assert meter.reserve(guess) is None
-    meter.give_back(guess)
-    meter.paid(Usage(800, 95), guess)
-    assert meter.reserve(guess) is not None
+def test_a_batch_gives_back_what_it_set_aside(fault_server, make, tmp_path):
+    """The budget is used by what was paid, not by guesses of batches that are over."""
+    made = make(service="batch", memory=tmp_path, budget={"requests": 12})
+    assert not spend_all(made, 5, "a")
+    assert not spend_all(made, 7, "b")
+    assert spend_all(made, 1, "c")
+    assert fault_server.ledger().billed == 12

@@ -141,18 +141,20 @@ class Attempter:
         self._meter.add(attempts=1)
         try:
             reply = self._backend.complete(request, deadline=self._end(attempts))
+            if not is_filtered(reply):
+                self._meter.paid(reply.usage, guess)
         except CallError as error:
             self._reached = self._reached or error.fault.kind not in ("not_sent", "unknown")
             self._gate.report(error.fault)
             if error.fault.kind == "bad_reply":
                 self._meter.paid(Usage(), guess)  # it arrived, so it was charged for
+            elif error.fault.kind == "unknown":
+                self._meter.perhaps_paid(guess)
             return without_text(error.fault, request), None
         finally:
             self._meter.give_back(guess)
         self._reached = True
         self._gate.report(None)
-        if not is_filtered(reply):
-            self._meter.paid(reply.usage, guess)
         return None, reply
 
     def _pause_or_give_up(self, fault: Fault, attempts: Attempts) -> None:

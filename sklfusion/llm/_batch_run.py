@@ -22,7 +22,7 @@ from sklfusion.llm._faults import CallError, Fault, error_from_fault, fault_from
 from sklfusion.llm._job import Job
 from sklfusion.llm._reply import reply_from_value
 from sklfusion.llm._retry import RetryPolicy
-from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
 from sklfusion.llm._words import clean
 from sklfusion.prompts._parse import ReplyError
@@ -61,6 +61,7 @@ class BatchRun:
         self._owner = uuid.uuid4().hex
         self._policy = RetryPolicy()
         self._random = random.Random()
+        self._reserved: list[tuple[Usage, int]] = []
 
     def execute(self, jobs: Sequence[Job]) -> None:
         """Answer jobs that the store cannot answer, in place.
@@ -82,6 +83,8 @@ class BatchRun:
             for part, batch_id in open_batches:
                 self._collect(part, self._wait(batch_id, [job.key for job in part]))
         finally:
+            for guess, requests in self._reserved:
+                self._meter.give_back(guess, requests)
             self._store.release(list(won), self._owner)
         self._wait_for_others({key: job for key, job in by_key.items() if key not in won})
 
@@ -94,10 +97,11 @@ class BatchRun:
             if self._may_still_answer(known):
                 return known
             attempt += 1
-        for job in part:
-            lacking = self._meter.reserve(guess_usage(job.request, job.answer_tokens))
-            if lacking is not None:
-                raise BudgetExceededError(f"The budget does not cover the batch ({lacking}).")
+        guess = _guess(part)
+        lacking = self._meter.reserve(guess, len(part))
+        if lacking is not None:
+            raise BudgetExceededError(f"The budget does not cover the batch ({lacking}).")
+        self._reserved.append((guess, len(part)))
         lines = "".join(_line(job) for job in part).encode()
         file_id = self._call(lambda: self._backend.upload(lines))
         # A second try after an unknown outcome could start, and pay, a second batch.
@@ -214,6 +218,15 @@ class BatchRun:
             job.answer, job.model = job.read(reply), reply.model
         except ReplyError as error:
             job.fault = Fault("bad_reply", error.cause)
+
+
+def _guess(part: Sequence[Job]) -> Usage:
+    """Return the tokens that a batch will probably take."""
+    guesses = [guess_usage(job.request, job.answer_tokens) for job in part]
+    return Usage(
+        sum(guess.prompt_tokens or 0 for guess in guesses),
+        sum(guess.completion_tokens or 0 for guess in guesses),
+    )
 
 
 def _line(job: Job) -> str:

@@ -4,7 +4,7 @@ The order of events for one request is the heart of the package::
 
     memory of this object -> reply store -> lease -> gate -> endpoint -> reply store -> parser
 
-so that nothing is paid for twice and a reply is on disk before anything can trip over it.
+so no answer that arrived is paid for twice, and a reply is on disk before anything trips over it.
 """
 
 from __future__ import annotations

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sklfusion.llm._prices import Price
 from sklfusion.llm._types import Usage
+from sklfusion.replies._spending import Purse
+
+_LOCK = threading.Lock()
+
+
+def _new_lock() -> None:
+    global _LOCK
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 @dataclass
@@ -63,6 +77,23 @@ class UsageReport:
         return asdict(self)
 
 
+def meter_of(estimator: Any, make: Callable[[UsageReport], Meter]) -> Meter:
+    """Return what counts for an estimator over all of its calls and threads.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``usage_`` is what the meter counts up; a new fit begins a new one.
+    make : callable
+        Makes the meter around a report.
+    """
+    with _LOCK:
+        meter: Meter | None = estimator.__dict__.get("_meter")
+        if meter is None or meter.report is not estimator.usage_:
+            meter = estimator._meter = make(estimator.usage_)
+        return meter
+
+
 class Meter:
     """Counts for a :class:`UsageReport` from many threads, and holds the budget.
 
@@ -74,39 +105,74 @@ class Meter:
         Of the model.
     budget : mapping or None
         Largest "money", "tokens" or "requests" that this object may use.
+    shared : Meter, optional
+        What counts along, and whose budget holds, where several calls or objects share one.
+    purse : Purse, optional
+        What other processes spend on the same job; its sum is held to the budget too.
     """
 
     def __init__(
-        self, report: UsageReport, price: Price | None, budget: dict[str, float] | None = None
+        self,
+        report: UsageReport,
+        price: Price | None,
+        budget: dict[str, float] | None = None,
+        shared: Meter | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self.report = report
+        self._shared = shared
+        self._purse = purse
         self._price = price
         self._budget = budget or {}
         self._lock = threading.Lock()
         self._reserved: Counter[str] = Counter()
+        # Attempts that may have been charged for though no answer came.
+        self._perhaps: Counter[str] = Counter()
         if price is None:
             report.cost = None
 
+    def set_terms(self, price: Price | None, budget: dict[str, float] | None) -> None:
+        """Go on counting at another price, within another budget."""
+        with self._lock:
+            self._price, self._budget = price, budget or {}
+            if price is None:
+                self.report.cost = None
+
     def add(self, **counts: int) -> None:
         """Count events."""
+        if self._shared is not None:
+            self._shared.add(**counts)
         with self._lock:
             for name, number in counts.items():
                 setattr(self.report, name, getattr(self.report, name) + number)
 
     def failure(self, cause: str, rows: int = 1) -> None:
         """Count rows without an answer."""
+        if self._shared is not None:
+            self._shared.failure(cause, rows)
         with self._lock:
             self.report.failures[cause] = self.report.failures.get(cause, 0) + rows
 
     def flag(self, name: str, rows: int = 1) -> None:
         """Count answers used with a reservation."""
+        if self._shared is not None:
+            self._shared.flag(name, rows)
         with self._lock:
             self.report.flags[name] = self.report.flags.get(name, 0) + rows
 
-    def _expected(self, guess: Usage) -> dict[str, float]:
-        tokens = (guess.prompt_tokens or 0) + (guess.completion_tokens or 0)
-        money = (self._price.cost(guess) or 0.0) if self._price else 0.0
-        return {"requests": 1.0, "tokens": float(tokens), "money": money}
+    @property
+    def limits(self) -> dict[str, float]:
+        """The budget that holds."""
+        return self._budget if self._shared is None else self._shared.limits
+
+    def for_call(self, purse: Purse | None = None) -> Meter:
+        """Return a meter with a report of its own that counts into this one."""
+        return Meter(UsageReport(), self._price, shared=self, purse=purse)
+
+    def _amounts(self, usage: Usage, requests: int) -> dict[str, float]:
+        tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        money = (self._price.cost(usage) or 0.0) if self._price else 0.0
+        return {"requests": float(requests), "tokens": float(tokens), "money": money}
 
     def _spent(self) -> dict[str, float]:
         report = self.report
@@ -116,35 +182,67 @@ class Meter:
             "money": report.cost or 0.0,
         }
 
-    def reserve(self, guess: Usage) -> str | None:
-        """Set the expected cost of a request aside; return what the budget lacks, if anything."""
-        expected = self._expected(guess)
+    def reserve(self, guess: Usage, requests: int = 1) -> str | None:
+        """Set the expected cost of requests aside; return what the budget lacks, if anything."""
+        if self._shared is None:
+            return self._reserve_here(self._amounts(guess, requests))
+        lacking = self._shared.reserve(guess, requests)
+        if lacking is None and self._purse is not None:
+            lacking = self._purse.reserve(self._amounts(guess, requests), self.limits)
+            if lacking is not None:
+                self._shared.give_back(guess, requests)
+        return lacking
+
+    def _reserve_here(self, expected: dict[str, float]) -> str | None:
         with self._lock:
             spent = self._spent()
             for name, limit in self._budget.items():
-                if spent[name] + self._reserved[name] + expected[name] > limit:
-                    under_way = self._reserved[name]
-                    return (
-                        f"{name}: {spent[name]:.6g} of {limit:.6g} used, {under_way:.6g} under way"
-                    )
-            for name, amount in expected.items():
-                self._reserved[name] += amount  # type: ignore[assignment]
+                used = spent[name] + self._perhaps[name]
+                under_way = self._reserved[name]
+                if used + under_way + expected[name] > limit:
+                    return f"{name}: {used:.6g} of {limit:.6g} used, {under_way:.6g} under way"
+            self._reserved.update(expected)
         return None
 
-    def give_back(self, guess: Usage) -> None:
-        """End the reservation of a request, whatever came of it."""
+    def give_back(self, guess: Usage, requests: int = 1) -> None:
+        """End the reservation of requests; what they cost is counted before."""
+        amounts = self._amounts(guess, requests)
+        if self._purse is not None:
+            self._purse.change(amounts, -1)
+        if self._shared is not None:
+            self._shared.give_back(guess, requests)
+            return
         with self._lock:
-            for name, amount in self._expected(guess).items():
-                self._reserved[name] -= amount  # type: ignore[assignment]
+            self._reserved.subtract(amounts)
+
+    def perhaps_paid(self, guess: Usage) -> None:
+        """Let an attempt that may have been charged for count towards the budget."""
+        amounts = self._amounts(guess, 1)
+        if self._purse is not None:
+            self._purse.change(amounts, 1)
+        if self._shared is not None:
+            self._shared.perhaps_paid(guess)
+            return
+        with self._lock:
+            self._perhaps.update(amounts)
+
+    def close(self) -> None:
+        """Write down what the other processes are to know."""
+        if self._purse is not None:
+            self._purse.close()
 
     def paid(self, usage: Usage, guess: Usage) -> None:
         """Count a reply; where the endpoint did not count its tokens the guess stands in."""
+        known = usage.prompt_tokens is not None and usage.completion_tokens is not None
+        counted = usage if known else guess
+        if self._purse is not None:
+            self._purse.change(self._amounts(counted, 1), 1)
+        if self._shared is not None:
+            self._shared.paid(usage, guess)
         with self._lock:
             report = self.report
             report.requests += 1
-            known = usage.prompt_tokens is not None and usage.completion_tokens is not None
             report.uncounted += not known
-            counted = usage if known else guess
             report.prompt_tokens += counted.prompt_tokens or 0
             report.completion_tokens += counted.completion_tokens or 0
             report.cached_tokens += usage.cached_tokens or 0

@@ -1,4 +1,4 @@
-"""The reply store: what a model answered, kept so that nothing is paid for twice.
+"""The reply store: what a model answered, kept so that no answer is paid for twice.
 
 ::
 
@@ -8,9 +8,11 @@
     request_keys(request, contents)    the digests of requests that differ in their text only
     encode_reply, decode_reply    Reply <-> JSON text
 
-Layers, from the inside out: ``_keys`` and ``_codec`` are pure; ``_leases`` decides who may pay;
-``_connections`` opens the file; ``_repair`` salvages a damaged one; ``_store`` puts them together;
-``_exchange`` moves replies between stores; ``_locate`` finds the file.
+Layers, from the inside out: ``_keys`` and ``_codec`` are pure; ``_leases`` decides who may pay,
+and ``_spending`` how much; ``_schema`` says what a sound file has, ``_damage`` what SQLite's words
+mean; ``_connections`` opens the file; ``_repair`` salvages a damaged one, with ``_pages``, and
+``_place`` puts it in its place; ``_file`` is the file in use; ``_store`` puts them together;
+``_exchange`` moves replies between stores, ``_forget`` deletes some; ``_locate`` finds the file.
 """
 
 from sklfusion.replies._codec import decode_reply, encode_reply

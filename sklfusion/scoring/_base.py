@@ -16,11 +16,12 @@ from sklfusion.llm._job import Memo
 from sklfusion.llm._limits import Gate
 from sklfusion.llm._prices import estimate_tokens, find_price
 from sklfusion.llm._retry import RetryPolicy
-from sklfusion.llm._usage import Meter, UsageReport
+from sklfusion.llm._usage import Meter, UsageReport, meter_of
 from sklfusion.llm.endpoints import resolve_endpoint
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.replies import open_store
 from sklfusion.replies._fork import GATE
+from sklfusion.replies._spending import purse_for
 from sklfusion.scoring import _calibration
 from sklfusion.scoring._ask import Texts
 from sklfusion.scoring._checks import check_params, read_classes
@@ -70,7 +71,8 @@ class BaseLLMEstimator(BaseEstimator):
     def __getstate__(self):
         # Answers in memory stay behind: they belong to this process, and the store has them.
         state = super().__getstate__().copy()
-        state.pop("_memo", None)
+        for name in ("_memo", "_meter"):
+            state.pop(name, None)
         state.pop("_adapted", None)
         return state
 
@@ -233,10 +235,13 @@ class BaseLLMEstimator(BaseEstimator):
 
     def _annotate(self, X):
         texts = self._texts(X)
-        progress = Progress(self.verbose, type(self).__name__, lambda: self.usage_)
+        progress = Progress(self.verbose, type(self).__name__, lambda: session.meter.report)
         session = self._session(progress)
-        with progress:
-            session.ask(texts)
+        try:
+            with progress:
+                session.ask(texts)
+        finally:
+            session.meter.close()
         annotations = annotate(session.plan, texts, self._declared, session.meter)
         annotations.meta["adapted"] = session.adapted.told()
         self._modes = [session.plan.mode]
@@ -269,12 +274,13 @@ class BaseLLMEstimator(BaseEstimator):
         local = self._is_local()
         if not hasattr(self, "_memo"):
             self._memo = Memo()
+        plans, store = self._plans(), open_store(self.memory)
         return Session(
-            self._plans(),
+            plans,
             self._backend(),
-            open_store(self.memory),
+            store,
             self._memo,
-            Meter(self.usage_, self._price(), self._budget()),
+            self._meter_for_call(plans[0], store),
             # A local model would only repeat itself.
             policy=RetryPolicy(deadline=self.deadline, max_reparse=0 if local else 1),
             gate=lambda: Gate(
@@ -294,6 +300,13 @@ class BaseLLMEstimator(BaseEstimator):
         if getattr(self, "_adapted", (None, None))[0] != where:
             self._adapted = (where, Adaptations())
         return self._adapted[1]
+
+    def _meter_for_call(self, plan, store):
+        """Return what counts one call, within the budget that all calls and threads share."""
+        meter = meter_of(self, lambda report: Meter(report, self._price()))
+        meter.set_terms(self._price(), self._budget())
+        labels = sorted(plan.task.labels)
+        return meter.for_call(purse_for(store, meter.limits, plan.origin, plan.model, labels))
 
     def _budget(self):
         if self.budget is None or isinstance(self.budget, dict):

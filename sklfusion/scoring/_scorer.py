@@ -15,7 +15,8 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
     """Score texts with an LLM: one column per class.
 
     Each distinct text is asked about once. Replies are saved in the reply store (``memory``)
-    before they are read, so a crash, a grid search or a second process does not pay twice. A text
+    before they are read, so a crash, a grid search or a second process does not pay for an answer
+    that has arrived; a reply lost on its way is asked for again. A text
     without a usable answer gets the uniform prior, never an invented label.
 
     Parameters
@@ -76,8 +77,10 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
     cache_only : bool, default=False
         Never send anything; a reply that is not stored is an error.
     budget : float or dict, optional
-        Largest amount of money that this object may spend, or a dict with "money", "tokens" or
-        "requests". Needs a known price for money.
+        Largest amount of money that this object may spend, over all calls and threads, or a dict
+        with "money", "tokens" or "requests". With ``memory`` it holds for all objects and
+        processes that ask the same model about the same classes meanwhile. Money needs
+        ``prices``.
     prices : dict or pair, optional
         ``{"input": ..., "output": ..., "cached": ...}`` per million tokens.
     random_state : int, RandomState or None

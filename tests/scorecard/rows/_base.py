@@ -28,7 +28,7 @@ FAMILIES = {
     "P": 10,  # processes and signals
     "S": 14,  # secrets and hostile content
     "E": 9,  # the contract of an estimator
-    "D": 8,  # damaged stores, unreadable answers, budgets, what lies on the disk
+    "D": 10,  # damaged stores, unreadable answers, budgets, what lies on the disk
     "B": 8,  # saved models, and fits that are broken off
     "A": 11,  # answers that are right and look odd
 }

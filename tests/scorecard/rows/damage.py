@@ -1,9 +1,11 @@
 """D: damaged stores, answers that cannot be read, budgets, and what lies on the disk."""
 
+import json
 import os
 import random
 import shutil
 import sqlite3
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from scorecard.rows._base import quiet, raises, row, texts
-from sklfusion import CacheError
+from sklfusion import BudgetExceededError, CacheError
 from sklfusion.replies import open_store
 from sklfusion.replies._place import whole_path
 from sklfusion.replies._repair import salvage
@@ -229,3 +231,59 @@ def _(c):
     assert (before["replies"], after["replies"], after["forgotten"]) == (14, 6, 8)
     assert after["prompt_tokens"] == before["prompt_tokens"] > 0
     return "8 of 14 forgotten, tokens still counted"
+
+
+@row("D09", "eight threads on one object, budget of 50 requests", "50 billed at most, both ways")
+def _(c):
+    seen = []
+    for memory in (None, str(c.folder / "memory")):
+        c.server.reset(latency_ms=20)
+        scorer = c.scorer(budget={"requests": 50}, memory=memory)
+
+        def work(n, scorer=scorer):
+            raises(BudgetExceededError, lambda: scorer.annotate(texts(30, start=100 * n)))
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seen.append(c.server.ledger().billed)
+    assert seen == [50, 50], seen
+    return "50 and 50 of 240 wanted"
+
+
+SPEND = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from sklfusion import BudgetExceededError, LLMScorer
+scorer = LLMScorer(**json.loads(sys.argv[1])).fit(["any"])
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    scorer.annotate([f"note {sys.argv[2]} {n} about sport" for n in range(40)])
+    print("whole")
+except BudgetExceededError:
+    print("stopped")
+"""
+
+
+@row("D10", "two processes, one store, budget of 50; later another", "50 together; then 40 anew")
+def _(c):
+    c.server.reset(latency_ms=20)
+    params = json.dumps(c.params(budget={"requests": 50}))
+    two = [c.popen(SPEND, params, name) for name in ("a", "b")]
+    for child in two:
+        child.stdout.readline()
+    said = []
+    for child in two:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in two:
+        said.append(child.communicate(timeout=100)[0].strip())
+    together = c.server.ledger().billed
+    assert together == 50, together
+    assert "stopped" in said, said
+    later = c.popen(SPEND, params, "c").communicate("go\n", timeout=100)[0].split()
+    assert later == ["ready", "whole"], later
+    return f"50 of 80 by two at once; {c.server.ledger().billed - 50} by the next run"
