@@ -125,7 +125,7 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
     >>> from sklfusion import JointFusionClassifier
     >>> texts = ["the cup final", "a late goal", "the share price", "rates rise"] * 3
     >>> labels = ["sport", "sport", "money", "money"] * 3
-    >>> clf = JointFusionClassifier(max_epochs=3, random_state=0).fit(texts, labels)
+    >>> clf = JointFusionClassifier(max_epochs=1, random_state=0).fit(texts, labels)
     >>> clf.predict_proba(["the goal of the final"]).shape
     (1, 2)
     """

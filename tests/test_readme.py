@@ -1,9 +1,14 @@
 """The README keeps its promises: its commands, its figures, its links."""
 
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from sklfusion.exceptions import ModelLoadError
+from sklfusion.llm import endpoints
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,3 +34,69 @@ def test_local_links_and_pictures_exist():
             if "://" in target or target.startswith("mailto:"):
                 continue
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+CLASSES = ["money", "sport"]
+TEXTS = [
+    f"{text} {n}"
+    for n in range(12)
+    for text in ("the bank cuts its rate", "a late goal wins the cup for the team")
+]
+
+
+@pytest.fixture
+def newcomer(fault_server, tiny_roberta, tmp_path, monkeypatch):
+    """What the snippets take as given: texts, labels, an endpoint, an encoder, a home.
+
+    The endpoint of OpenAI is the loopback server, and a small folder stands where the hub's
+    encoder would be.
+    """
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback")
+    monkeypatch.setitem(
+        endpoints.ENDPOINTS,
+        "openai",
+        endpoints.Endpoint(
+            fault_server.base_url, "OPENAI_API_KEY", endpoints.ENDPOINTS["openai"].max_tokens_field
+        ),
+    )
+    shutil.copytree(tiny_roberta, tmp_path / "roberta-base")
+    monkeypatch.chdir(tmp_path)
+    labels = CLASSES * 12
+    return {"texts": TEXTS, "labels": labels, "new_texts": TEXTS[:4], "CLASSES": CLASSES}
+
+
+def run(snippet, names):
+    """Run a snippet word for word."""
+    try:
+        exec(compile(snippet, "README.md", "exec"), names)
+    except ModelLoadError as error:
+        if "not installed" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+def test_the_snippets_are_found():
+    """One for the first look, one to compose."""
+    assert len(SNIPPETS) >= 2
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_snippets_run_as_they_stand(number, newcomer, fault_server):
+    """Each by itself, and each text is paid for once."""
+    run(SNIPPETS[number], newcomer)
+    ledger = fault_server.ledger()
+    assert ledger.received > 0
+    assert ledger.avoidable == 0
+
+
+def test_the_first_snippet_predicts(newcomer):
+    """Probabilities of the classes in the labels, for each new text."""
+    run(SNIPPETS[0], newcomer)
+    clf = newcomer["clf"]
+    assert clf.classes_.tolist() == CLASSES
+    proba = clf.predict_proba(newcomer["new_texts"])
+    assert proba.shape == (4, 2)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
