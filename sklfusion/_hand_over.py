@@ -1,5 +1,6 @@
 """Settings of a whole, handed to the parts that a user built: used, or refused, never dropped."""
 
+import inspect
 import os
 import warnings
 
@@ -126,28 +127,24 @@ def warn_without_effect(caller, names, why):
     """
     verb = "has" if len(names) == 1 else "have"
     warnings.warn(
-        f"{caller}: {', '.join(names)} {verb} no effect: {why}.", DataWarning, stacklevel=3
+        f"{caller}: {', '.join(names)} {verb} no effect: {why}.", DataWarning, stacklevel=5
     )
 
 
-def not_default(estimator, names):
-    """Return those of the named parameters that differ from the default of their class."""
-    default = {
-        name: parameter.default
-        for name, parameter in _signature(type(estimator)).items()
-        if name in names
-    }
-    return [name for name in names if not _equal(getattr(estimator, name), default[name])]
+def warn_if_set(estimator, names, why):
+    """Warn of those of the named parameters that differ from the default of their class."""
+    signature = inspect.signature(type(estimator).__init__).parameters
+    idle = [
+        name for name in names if not _equal(getattr(estimator, name), signature[name].default)
+    ]
+    if idle:
+        warn_without_effect(type(estimator).__name__, idle, why)
 
 
-def _signature(kind):
-    import inspect
-
-    return inspect.signature(kind.__init__).parameters
-
-
-def _equal(a, b):
+def _equal(value, default):
+    if value is default or type(value) is type(default) is str:
+        return value == default
     try:
-        return bool(a is b or np.array_equal(np.atleast_1d(a), np.atleast_1d(b)))
+        return bool(np.array_equal(np.atleast_1d(value), np.atleast_1d(default)))
     except (TypeError, ValueError):
         return False

@@ -168,6 +168,8 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
     >>> clf.fit(texts, labels).predict(new_texts)  # doctest: +SKIP
     """
 
+    _coded = False  # whether y held codes of the named classes
+
     def __init__(
         self,
         llm=DEFAULT_LLM,

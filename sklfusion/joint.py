@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklfusion._class_labels import in_names, read_labels
-from sklfusion._hand_over import declared_classes
+from sklfusion._hand_over import declared_classes, warn_if_set
 from sklfusion._validation import check_layers, check_texts, class_weight_rows, replace_surrogates
 from sklfusion._whole import whole
 from sklfusion.embedding._scores import as_matrix, code_scores
@@ -228,6 +228,7 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
         self.n_scores_ = None  # not that of an earlier fit
         columns = self._score_columns(texts, scores)
         self.n_scores_ = 0 if columns is None else columns.shape[1]
+        self._warn_of_idle_parameters()
         codes, answered = self._code(columns)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.trainer_ = EncoderTrainer(self.model, self.revision, self._settings()).fit(
@@ -320,6 +321,13 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
             if not isinstance(value, numbers.Real) or not 0 <= value < 1:
                 raise ValueError(f"{option}={value!r}; it must be a number in [0, 1).")
 
+    def _warn_of_idle_parameters(self):
+        if not self.n_scores_:
+            idle = ("hidden_layer_sizes", "dropout", "fusion")
+            warn_if_set(self, idle, "without LLM scores the head is linear")
+        if self.validation_fraction == 0:
+            warn_if_set(self, ("patience",), "validation_fraction=0 watches no loss")
+
     def _check_loss(self, target):
         wanted = "binary_cross_entropy" if target.multilabel else "cross_entropy"
         if self.loss not in ("auto", wanted):
@@ -381,7 +389,8 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
         if known is None:
             return columns
         place = {str(name): i for i, name in enumerate(known)}
-        ours = [str(self._names.get(label, label)) for label in self.classes_.tolist()]
+        names = getattr(self, "_names", {})  # models saved by earlier versions have none
+        ours = [str(names.get(label, label)) for label in self.classes_.tolist()]
         missing = [name for name in ours if name not in place]
         if missing and not self.multilabel_:
             raise ValueError(

@@ -24,3 +24,8 @@ def make_labels(n=200, seed=0, d=20, k=5, accuracy=0.9, signal=1.0):
     centers = np.random.default_rng(99).normal(size=(k, d))
     votes = np.where(rng.random(Y.shape) < accuracy, Y, 1 - Y)
     return np.hstack([rng.normal(size=(n, d)) + signal * Y @ centers, votes]), Y
+
+
+def short(fusion, **params):
+    """Parameters of a short training, where there is an MLP to train."""
+    return {"fusion": fusion, "random_state": 0} | (params if fusion == "concat" else {})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from _fusion_data import make_labels, make_rows
+from _fusion_data import make_labels, make_rows, short
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import log_loss
@@ -28,7 +28,7 @@ def rows():
 def test_labels_of_any_kind_come_back(rows, labels, fusion):
     """String, integer and float labels round-trip, with classes_ sorted."""
     X, y = rows
-    clf = FusionClassifier(fusion=fusion, max_epochs=20, random_state=0).fit(X, labels[y])
+    clf = FusionClassifier(**short(fusion, max_epochs=20)).fit(X, labels[y])
     assert clf.classes_.tolist() == sorted(labels.tolist())
     assert set(clf.predict(X)) <= set(labels)
     assert clf.predict_proba(X).shape == (len(X), 3)
@@ -70,7 +70,9 @@ def test_same_seed_same_model_and_torch_generator_untouched(rows, fusion):
     X, y = rows
     state = torch.random.get_rng_state()
     fits = [
-        FusionClassifier(fusion=fusion, random_state=3, max_epochs=5, residual=True).fit(X, y)
+        FusionClassifier(
+            fusion=fusion, random_state=3, max_epochs=5, residual=fusion == "anchored"
+        ).fit(X, y)
         for _ in range(2)
     ]
     np.testing.assert_array_equal(fits[0].predict_proba(X), fits[1].predict_proba(X))
@@ -81,7 +83,7 @@ def test_same_seed_same_model_and_torch_generator_untouched(rows, fusion):
 def test_pickle_is_small_and_exact(rows, fusion):
     """A pickle predicts the same and holds no training rows."""
     X, y = make_rows(2000)
-    clf = FusionClassifier(fusion=fusion, max_epochs=3, residual=False, random_state=0).fit(X, y)
+    clf = FusionClassifier(**short(fusion, max_epochs=3)).fit(X, y)
     data = pickle.dumps(clf)
     assert len(data) < 200_000
     np.testing.assert_array_equal(pickle.loads(data).predict_proba(X), clf.predict_proba(X))
@@ -90,8 +92,11 @@ def test_pickle_is_small_and_exact(rows, fusion):
 def test_grid_search_and_cross_validation_in_processes(rows):
     """Parameters are reachable by grid search, also in worker processes."""
     X, y = rows
-    grid = {"fusion": ["anchored", "concat"], "dropout": [0.0, 0.2]}
-    clf = FusionClassifier(max_epochs=5, random_state=0)
+    grid = [
+        {"fusion": ["anchored"]},
+        {"fusion": ["concat"], "dropout": [0.0, 0.2], "max_epochs": [5]},
+    ]
+    clf = FusionClassifier(random_state=0)
     search = GridSearchCV(clf, grid, cv=3, n_jobs=2).fit(X, CLASSES[y])
     assert search.best_score_ > 0.7
     assert cross_val_score(clone(clf), X, y, cv=3).mean() > 0.7
@@ -135,7 +140,7 @@ def test_binary_cross_entropy_on_classes_is_one_vs_rest(rows, fusion):
     """BCE takes one class per row too; probabilities have K columns and sum to 1."""
     X, y = rows
     clf = FusionClassifier(
-        loss="binary_cross_entropy", fusion=fusion, random_state=0, max_epochs=60, lr=1e-2
+        loss="binary_cross_entropy", **short(fusion, max_epochs=60, lr=1e-2)
     ).fit(X, CLASSES[y])
     np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
     assert clf.score(X, CLASSES[y]) > 0.8
@@ -243,5 +248,5 @@ def test_votes_alone_are_enough_however_many_rows_there_are(fusion):
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=1200)
     votes = np.eye(2)[np.where(rng.random(1200) < 0.9, y, 1 - y)]
-    clf = FusionClassifier(fusion=fusion, score_columns=slice(0, 2), max_epochs=5, random_state=0)
+    clf = FusionClassifier(score_columns=slice(0, 2), **short(fusion, max_epochs=5))
     assert clf.fit(votes, y).score(votes, y) > 0.88

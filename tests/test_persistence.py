@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _bundles import STORED, make_auto, tree_of, with_tree
+from _fusion_data import short
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -154,7 +155,7 @@ def test_a_fusion_comes_back_with_equal_predictions(tmp_path, fusion, multilabel
     y = rng.integers(3, size=80)
     X = np.hstack([rng.normal(size=(80, 4)) + y[:, None], np.eye(3)[y]])
     target = np.eye(3, dtype=int)[y] if multilabel else y
-    clf = FusionClassifier(fusion=fusion, max_epochs=3, random_state=0).fit(X, target)
+    clf = FusionClassifier(**short(fusion, max_epochs=3)).fit(X, target)
     persistence.save(clf, tmp_path / "m.sklf")
     again = persistence.load(tmp_path / "m.sklf")
     np.testing.assert_allclose(again.predict_proba(X), clf.predict_proba(X), rtol=0, atol=CLOSE)

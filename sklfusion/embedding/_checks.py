@@ -3,6 +3,7 @@
 import json
 import numbers
 
+from sklfusion._hand_over import warn_if_set
 from sklfusion.embedding._cache import open_cache
 
 _CHOICES = {
@@ -12,6 +13,25 @@ _CHOICES = {
     "store_weights": ("auto", True, False),
 }
 _COUNTS = ("batch_size", "train_batch_size", "max_epochs", "contrastive_steps", "max_length")
+# Parameters of the training, and which of them each way of training does not use.
+_OF_TRAINING = (
+    "cv",
+    "lr",
+    "head_lr",
+    "max_epochs",
+    "contrastive_steps",
+    "train_batch_size",
+    "freeze_layers",
+    "lora",
+    "validation_fraction",
+    "patience",
+    "amp",
+)
+_IDLE = {
+    False: _OF_TRAINING,
+    True: ("contrastive_steps",),
+    "contrastive": ("head_lr", "max_epochs", "validation_fraction", "patience"),
+}
 _KEY_VERSION = 1  # raise when the same settings give other vectors
 
 
@@ -32,6 +52,8 @@ def check_parameters(embedder):
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r}; it must be an integer of at least 1.")
     _check_training(embedder)
+    how = embedder.fine_tune
+    warn_if_set(embedder, _IDLE[how], f"fine_tune={how!r} does not use it")
     resolve_dtype(embedder.dtype, resolve_device(embedder.device))
     open_cache(embedder.memory)
 

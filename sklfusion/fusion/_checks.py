@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from sklfusion._class_labels import in_names, read_labels
+from sklfusion._hand_over import warn_if_set
 from sklfusion._validation import (
     check_cells,
     check_class_target,
@@ -23,6 +24,20 @@ _OPTIONS = {
     "features": ("auto", "embedding", "proba", "both"),
     "activation": ("relu", "gelu", "tanh", "silu"),
 }
+# Parameters of a net that may not be trained; not what a net of anybody's has (device, verbose).
+_OF_STOPPING = ("validation_fraction", "n_iter_no_change")
+_OF_THE_MLP = (
+    "hidden_layer_sizes",
+    "activation",
+    "dropout",
+    "lr",
+    "weight_decay",
+    "max_epochs",
+    "batch_size",
+    "early_stopping",
+    *_OF_STOPPING,
+    "net_params",
+)
 
 
 #: Parameter -> what it must be, in words and as a test.
@@ -114,6 +129,23 @@ def check_fit_data(est, X, y, classes=None, reset=True):
         est.multilabel_ = False
         labels = named if codes is None else y
     return X, np.eye(len(est.classes_))[np.searchsorted(est.classes_, labels)]
+
+
+def warn_of_idle_parameters(est):
+    """Warn of parameters of a fitted fusion that were set and changed nothing."""
+    has_scores = bool(est.inputs_.blocks)
+    if est.chosen_ != "concat" and not est.residual:
+        why = "no MLP is trained beside LLM scores unless residual=True or fusion='concat'"
+        warn_if_set(est, _OF_THE_MLP, why)
+    elif not est.early_stopping:
+        warn_if_set(est, _OF_STOPPING, "early_stopping=False trains all epochs")
+    if est.fusion == "concat" or not has_scores:
+        why = "there are no LLM scores" if not has_scores else "fusion='concat' is one MLP"
+        warn_if_set(est, ("residual",), why)
+    if not has_scores:
+        warn_if_set(est, ("features", "score_classes"), "no columns were found to be LLM scores")
+    if not est.multilabel_:
+        warn_if_set(est, ("threshold",), "it cuts multi-label predictions, and y has one class")
 
 
 def row_weights(est, X, Y, sample_weight):

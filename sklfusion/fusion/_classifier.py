@@ -12,7 +12,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_cells, check_layers, is_multilabel
 from sklfusion._whole import whole
-from sklfusion.fusion._checks import check_fit_data, check_options, check_two_classes, row_weights
+from sklfusion.fusion._checks import (
+    check_fit_data,
+    check_options,
+    check_two_classes,
+    row_weights,
+    warn_of_idle_parameters,
+)
 from sklfusion.fusion._columns import find_columns
 from sklfusion.fusion._cut import apply_cut, choose_cut
 from sklfusion.fusion._inputs import Inputs, split_encoder
@@ -43,12 +49,16 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         of ``classes_``. May name classes that y never shows.
     classes : list, optional
         All classes, where y may show only some: a class without a labelled row can then still be
-        predicted, on the word of the LLM. By default the classes in y.
+        predicted, on the word of the LLM. By default the classes in y. Numbers 0..K-1 in y that
+        are none of them are codes of the sorted classes, as meta-estimators hand them.
     features : {"auto", "embedding", "proba", "both"}, default="auto"
         Which of the other columns to use. Class probabilities are looked for in the first and the
         last K of them.
     hidden_layer_sizes : tuple of int, default=(64, 32)
-        Hidden layers of the MLP (the residual, when anchored).
+        Hidden layers of the MLP. There is one where there are no LLM scores, with
+        ``fusion="concat"``, and as the residual of anchored fusion with ``residual=True``;
+        elsewhere this and what follows on training (``activation`` to ``n_iter_no_change``,
+        ``net_params``) has no effect, and setting it warns.
     activation : {"relu", "gelu", "tanh", "silu"}, default="relu"
         Its non-linearity.
     dropout : float, default=0.1
@@ -218,7 +228,19 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             score columns that do not match the classes.
         TrainingDivergedError
             If the loss of the MLP is not finite.
+
+        Warns
+        -----
+        DataWarning
+            If parameters are set that change nothing here, such as those of an MLP where none is
+            trained; if numbers in ``y`` can be read in two ways as codes of ``classes``; or if
+            columns look like scores and are not taken as such.
         """
+        self._fit(X, y, sample_weight)
+        warn_of_idle_parameters(self)
+        return self
+
+    def _fit(self, X, y, sample_weight):
         check_options(self)
         X, Y = check_fit_data(self, X, y)
         weights = row_weights(self, X, Y, sample_weight)
@@ -327,7 +349,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
 
         first = not hasattr(self, "net_")
         if first and (classes is None or is_multilabel(y)):
-            return self.fit(X, y, sample_weight)
+            return self._fit(X, y, sample_weight)
         check_options(self)
         X, Y = check_fit_data(self, X, y, classes, reset=first)
         weights = row_weights(self, X, Y, sample_weight)

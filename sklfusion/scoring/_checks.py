@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
+from sklfusion._hand_over import warn_if_set
 from sklfusion._validation import check_classes, is_multilabel, refuse_label_sets
 from sklfusion.llm._prices import find_price
 from sklfusion.scoring._plan import STRATEGIES
@@ -44,6 +45,26 @@ def check_params(estimator, caller):
     _check_service(estimator, caller)
     _check_budget(estimator, caller)
     find_price(estimator.prices, local=estimator._is_local())
+    _warn_of_idle_parameters(estimator)
+
+
+def _warn_of_idle_parameters(estimator):
+    """Warn of parameters that were set and that this way of asking does not use."""
+    if estimator.strategy != "votes":
+        why = f"strategy={estimator.strategy!r} samples no votes"
+        warn_if_set(estimator, ("n_votes", "temperature"), why)
+    if not estimator.n_shots:
+        idle = ("shot_selection", "shot_embedder")
+        warn_if_set(estimator, idle, "n_shots=0 chooses no examples")
+    if estimator.strategy == "unary":
+        warn_if_set(estimator, ("order_swap",), "strategy='unary' shows no list of classes")
+    if not hasattr(estimator, "predict"):
+        return
+    if estimator.multilabel:
+        idle = ("abstain_below", "abstain_label")
+        warn_if_set(estimator, idle, "with several labels per text nobody abstains")
+    else:
+        warn_if_set(estimator, ("threshold",), "it cuts multi-label predictions")
 
 
 def _check_service(estimator, caller):
