@@ -85,7 +85,7 @@ if typer is not None:
         from sklfusion.scoring import LLMScorer
 
         frame = read_table(table, [text] if classes else [text, label])
-        names = split_list(classes) if classes else sorted(frame[label].unique().tolist())
+        names = split_list(classes) if classes else class_names(frame[label])
         numbers = None if prices is None else split_list(prices)
         # uncalibrated: calibration would have to score the texts first
         scorer = LLMScorer(llm, classes=names, memory=memory, prices=numbers, calibrate=False)
@@ -103,6 +103,10 @@ if typer is not None:
         text: _Text = "text",
         label: _Label = "label",
         memory: _Memory = None,
+        classes: Annotated[
+            str | None,
+            typer.Option(help="Class names, by commas, where the labels are numbers 0, 1, 2."),
+        ] = None,
         seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     ):
         """Fit encoder, LLM scores and fusion on a table; write a model without pickle."""
@@ -112,7 +116,13 @@ if typer is not None:
         check_target(output)
         frame = read_table(table, [text, label])
         model = AutoFusionClassifier(
-            llm, embedder, fine_tune=False, memory=memory, random_state=seed, verbose=1
+            llm,
+            embedder,
+            classes=split_list(classes) if classes else None,
+            fine_tune=False,
+            memory=memory,
+            random_state=seed,
+            verbose=1,
         )
         model.fit(frame[text].tolist(), frame[label].to_numpy())
         save(model, output)
@@ -269,6 +279,11 @@ if typer is not None:
 
 
 _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
+# "None", "NA" and "null" are texts and class names like others; an empty cell is missing.
+_OPTIONS = {
+    ".csv": {"keep_default_na": False, "na_values": [""]},
+    ".jsonl": {"lines": True, "dtype": False},
+}
 
 
 def split_list(said):
@@ -291,14 +306,22 @@ def check_target(path):
         raise SklFusionError(f"The folder {path.parent} does not exist; make it first.")
 
 
+def class_names(column):
+    """Return the sorted labels of a column of a table."""
+    import numpy as np
+
+    from sklfusion._class_labels import read_labels
+
+    return np.unique(read_labels(column, caller="sklfusion estimate")).tolist()
+
+
 def read_table(path, columns):
     """Read a table and check that the columns are there; returns a DataFrame."""
     pandas = import_optional("pandas", extra="cli", purpose="Reading tables")
     if path.suffix not in _READERS:
         raise SklFusionError(f"{path} is not one of {', '.join(_READERS)}; rename or convert it.")
     check_source(path)
-    options = {"lines": True} if path.suffix == ".jsonl" else {}
-    frame = getattr(pandas, _READERS[path.suffix])(path, **options)
+    frame = getattr(pandas, _READERS[path.suffix])(path, **_OPTIONS.get(path.suffix, {}))
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise SklFusionError(

@@ -148,6 +148,36 @@ def test_a_missing_place_is_told_before_any_work(table, args, says):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_classes_called_none_and_null_survive_a_table(tmp_path, kind):
+    """Words that pandas takes for missing are names and texts; an empty cell is missing."""
+    import pandas as pd
+
+    from sklfusion.cli import class_names, read_table
+
+    frame = pd.DataFrame(
+        {"text": ["NA", "null", "a", "b", "c"], "label": ["None", "NA", "null", "nan", "None"]}
+    )
+    path = tmp_path / f"t.{kind}"
+    options = {"orient": "records", "lines": True} if kind == "jsonl" else {"index": False}
+    writer = "json" if kind == "jsonl" else kind
+    getattr(frame, f"to_{writer}")(path, **options)
+    read = read_table(path, ["text", "label"])
+    assert read["text"].tolist() == frame["text"].tolist()
+    assert class_names(read["label"]) == ["NA", "None", "nan", "null"]
+
+
+def test_a_row_without_a_label_is_named(tmp_path):
+    """In the words of scikit-learn, before anything is fitted."""
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\none,None\ntwo,\nthree,NA\n", encoding="utf-8")
+    for command in (["estimate", str(path)], ["fit", str(path), "-o", str(tmp_path / "m.sklf")]):
+        done = run(*command)
+        assert done.returncode == 1
+        assert "Input y contains NaN" in done.stderr
+        assert "row(s) 1 have none" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.models
 def test_fit_and_predict_from_the_shell(table, tmp_path):
