@@ -11,6 +11,7 @@ from scorecard.rows import (  # noqa: F401 - importing a module registers its ro
     processes,
     replies,
     secrets,
+    settings,
     texts,
 )
 from scorecard.rows._base import FAMILIES, NIGHTLY, ROWS, Context, Row, all_ids

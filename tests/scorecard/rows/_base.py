@@ -31,6 +31,7 @@ FAMILIES = {
     "D": 10,  # damaged stores, unreadable answers, budgets, what lies on the disk
     "B": 8,  # saved models, and fits that are broken off
     "A": 11,  # answers that are right and look odd
+    "M": 14,  # what labels mean, what the user set, rows without an answer
 }
 #: Rows for the night or for a release, not for every run.
 NIGHTLY = {"N32", "N33", "C19", "C20", "P08", "E07", "E08", "E09"}
