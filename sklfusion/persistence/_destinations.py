@@ -8,6 +8,8 @@ from sklfusion.exceptions import PersistenceError
 
 #: Parameters that say where to send, or whose value to send along, wherever they stand.
 NAMING_FIELDS = frozenset({"base_url", "api_key_env", "headers_env"})
+#: Stands for what is no name of a variable: somebody may have pasted the key itself.
+_HIDDEN = "(not a variable name)"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -41,42 +43,51 @@ class Destination:
         )
 
     def address(self):
-        """Return (address or None if nothing is sent, the variable that is usual there)."""
-        from sklfusion.llm.endpoints import ENDPOINTS, check_origin
+        """Where it is, or None if nothing can be sent (a local model, no known provider)."""
+        endpoint = self._endpoint()
+        return None if endpoint is None else endpoint.origin
 
-        if self.base_url is not None:
-            try:
-                address = check_origin(self.base_url)
-            except ValueError as error:
-                raise PersistenceError(f"The model cannot be used: {error}") from None
-            usual = {e.api_key_env for e in ENDPOINTS.values() if e.origin == address}
-            return address, usual
-        known = ENDPOINTS.get((self.model or "").partition("/")[0])
-        return (None, set()) if known is None else (known.origin, {known.api_key_env})
+    def sent_along(self):
+        """Variables whose values go there, those that a provider implies included."""
+        endpoint = self._endpoint()
+        implied = () if endpoint is None or self.variables else (endpoint.api_key_env,)
+        return (*self.variables, *(name for name in implied if name))
 
     def is_allowed(self, endpoints):
         """Tell whether a model may use this place without having been asked about."""
         from sklfusion.llm.endpoints import ENDPOINTS, is_loopback
 
-        address, usual = self.address()
-        if address is None:
-            return not self.variables or (self.model or "").startswith("local/")
-        if any(_covers(given, address) for given in endpoints):
-            return True
-        # on this machine, too, whoever listens need not be the one that a key is meant for
-        known = is_loopback(address) or any(e.origin == address for e in ENDPOINTS.values())
-        return known and set(self.variables) <= usual
+        address, sent = self.address(), set(self.sent_along())
+        provider = (self.model or "").partition("/")[0]
+        if self.base_url is None:
+            # the provider's own address; without a provider a variable has nowhere to go
+            usual = {ENDPOINTS[provider].api_key_env} if provider in ENDPOINTS else set()
+            known = sent <= usual or provider == "local"
+        else:
+            # on this machine, too, whoever listens need not be the one that a key is meant for
+            usual = {e.api_key_env for e in ENDPOINTS.values() if e.origin == address}
+            known = (bool(usual) or is_loopback(address)) and sent <= usual
+        return known or (address and any(_covers(given, address) for given in endpoints))
 
     def to_dict(self, endpoints=()):
         """Plain values for the eye."""
-        address, usual = self.address()
-        shown = [v if _VARIABLE.fullmatch(v) else "(not a variable name)" for v in self.variables]
+        shown = [v if _VARIABLE.fullmatch(v) else _HIDDEN for v in self.sent_along()]
         return {
             "model": self.model,
-            "address": address,
-            "variables": shown or sorted(v for v in usual if v and self.base_url is None),
-            "allowed": self.is_allowed(endpoints),
+            "address": self.address(),
+            "variables": shown,
+            "allowed": bool(self.is_allowed(endpoints)),
         }
+
+    def _endpoint(self):
+        from sklfusion.llm.endpoints import resolve_endpoint
+
+        try:
+            return resolve_endpoint(self.model or "", self.base_url)[0]
+        except ValueError as error:
+            if self.base_url is None:
+                return None
+            raise PersistenceError(f"The model cannot be used: {error}") from None
 
 
 def check_destinations(destinations, endpoints, path):

@@ -26,6 +26,7 @@ ESTIMATORS = frozenset(
         "JointFusionClassifier",
         "KNNLabelPrior",
         "LLMClassifier",
+        "LLMEndpoint",
         "LLMScorer",
         "LabelDistributionCollector",
         "LabelDistributionEstimator",

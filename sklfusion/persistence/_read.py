@@ -126,7 +126,7 @@ def info(path):
         "bytes": bundle.size,
         "types": sorted(found.types),
         "unknown_types": found.unknown,
-        "endpoints": [p.to_dict() for p in places if p.address()[0] or p.variables],
+        "endpoints": [p.to_dict() for p in places if p.address() or p.variables],
         "memory": sorted(set(found.memories)),
     }
 
