@@ -10,6 +10,7 @@ from skorch.helper import predefined_split
 from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from sklfusion._whole import WholeTraining
 from sklfusion.embedding._contrastive import PairBatches, PairLoss, Vectors, fit_head
 from sklfusion.embedding._encode import forward, pad, pad_states
 from sklfusion.exceptions import TrainingDivergedError
@@ -171,7 +172,7 @@ class BestWeights(Callback):
         self.weights_ = None
 
 
-class EncoderNet(NeuralNet):
+class EncoderNet(WholeTraining, NeuralNet):
     """A skorch net with weighted rows and, on an accelerator, mixed precision.
 
     Parameters

@@ -12,6 +12,7 @@ from skorch.helper import predefined_split
 from skorch.utils import to_tensor
 
 from sklfusion._threads import one_thread
+from sklfusion._whole import WholeTraining
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.fusion._module import FusionMLP, SeededDropout
 
@@ -38,7 +39,7 @@ class MemoryBatches:
             yield {name: value[rows] for name, value in self.X.items()}, self.y[rows]
 
 
-class FusionNet(NeuralNet):
+class FusionNet(WholeTraining, NeuralNet):
     """A skorch net whose targets carry the row weight in their last column."""
 
     def get_loss(self, y_pred, y_true, X=None, training=False):

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 from _bundles import STORED, rewrite
+from _interrupt import interrupted
 from sklearn.preprocessing import StandardScaler
 
 from scorecard.rows._base import ROOT, quiet, raises, row
@@ -99,28 +100,6 @@ def _(c):
             model.fit(X, y)
     assert stopped > 5
     return f"{stopped} fits broken off, all left the model of before"
-
-
-def interrupted(call, point):
-    """Raise KeyboardInterrupt at the point-th call of a function of sklfusion; tell whether."""
-    seen = 0
-
-    def watch(frame, event, argument):
-        nonlocal seen
-        if event == "call" and "sklfusion" in frame.f_code.co_filename:
-            seen += 1
-            if seen == point:
-                raise KeyboardInterrupt
-
-    sys.setprofile(watch)
-    try:
-        with quiet():
-            call()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
 
 
 @row("B05", "models that earlier versions wrote, formats 1 and 2", "predictions equal to 1e-6")
