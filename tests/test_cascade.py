@@ -26,7 +26,6 @@ from sklfusion.testing.text_checks import LABELS, TEXTS
 
 CLASSES = ["food", "sport"]
 CLUES = {"food": ["bread", "soup", "cook"], "sport": ["goal", "team", "race"]}
-pytestmark = pytest.mark.timeout(120)
 
 
 def corpus(n=120, seed=0, clear=0.6):

@@ -14,7 +14,7 @@ def run(*args):
         [sys.executable, "-m", "sklfusion.cli", *args],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
     )
 

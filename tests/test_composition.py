@@ -132,7 +132,7 @@ def _predict_elsewhere(path, X, cwd):
         input=json.dumps(X),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         env={**clean, "HOME": str(cwd)},
         cwd=cwd,
         check=False,

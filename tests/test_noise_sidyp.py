@@ -337,15 +337,16 @@ class TestSimplexDiffusion:
 
 @pytest.mark.slow
 def test_two_thousand_texts_in_time_and_memory():
-    """2,000 rows of 384 columns: under two minutes and 2 GiB."""
+    """2,000 rows of 384 columns: under two minutes of processor time, and 2 GiB more."""
     import resource
 
     X, gold = make_blobs(2000, centers=6, n_features=384, cluster_std=8.0, random_state=0)
     noisy = add_label_noise(gold, "symmetric", 0.3, random_state=0)
-    start = time.perf_counter()
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     SiDyPClassifier(random_state=0).fit(X, noisy).predict_proba(X)
-    assert time.perf_counter() - start < 120
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 1024**2  # KiB
+    assert time.process_time() - start < 120
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 2 * 1024**2  # KiB
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ from benchmarks.load._peer_libraries import LIBRARIES
 from benchmarks.load._peer_rows import QUICK, ROWS
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

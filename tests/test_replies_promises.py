@@ -68,7 +68,6 @@ def test_a_file_is_salvaged_once_though_two_have_seen_the_damage(damaged):
     assert len(open_store(damaged.parents[1]).get_many([key(1), key("new")])) == 2
 
 
-@pytest.mark.timeout(60)
 def test_the_lease_of_a_slow_answer_is_renewed(fault_server, tmp_path, monkeypatch):
     """While an answer takes longer than a lease lasts, its end moves on."""
     monkeypatch.setattr(_run, "LEASE_SECONDS", 1.5)

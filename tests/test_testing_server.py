@@ -246,10 +246,10 @@ def test_a_second_payment_after_a_delivered_reply_is_avoidable(fault_server):
 
 def test_a_late_answer_nobody_waits_for_is_paid_and_not_delivered(fault_server):
     """Held past the patience of the client: billed, not delivered, so the next is unavoidable."""
-    fault_server.script({"fault": {"kind": "late", "seconds": 0.3}, "attempts": [1]})
+    fault_server.script({"fault": {"kind": "late", "seconds": 5}, "attempts": [1]})
     with pytest.raises(TimeoutError):
-        post(fault_server, request(), timeout=0.1)
-    end = time.monotonic() + 10
+        post(fault_server, request(), timeout=2)
+    end = time.monotonic() + 60
     while fault_server.ledger().in_flight and time.monotonic() < end:
         time.sleep(0.02)
     post(fault_server, request())
@@ -260,9 +260,9 @@ def test_a_late_answer_nobody_waits_for_is_paid_and_not_delivered(fault_server):
 
 def test_an_outage_refuses_and_ends(fault_server):
     """Connections are refused for the time asked, then served on the same port."""
-    fault_server.outage(0.3)
+    fault_server.outage(3)
     refused = 0
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             post(fault_server, request())

@@ -16,7 +16,6 @@ from sklfusion.testing.text_checks import LABELS, TEXTS
 
 CLASSES = ["sport", "food"]
 INDICATOR = np.array([[label == name for name in CLASSES] for label in LABELS], dtype=int)
-pytestmark = pytest.mark.timeout(120)
 
 
 def scorer(server, folder, **params):

@@ -17,7 +17,7 @@ def _parameters():
         if id == "I15":
             marks.append(pytest.mark.models)
         # E08 makes an environment and runs a part of the suite twice.
-        marks.append(pytest.mark.timeout(1800 if id == "E08" else 200))
+        marks.append(pytest.mark.timeout(3600 if id == "E08" else 900))
         yield pytest.param(id, id=id, marks=marks)
 
 
