@@ -38,6 +38,7 @@ _EXPORTS = {
     "noise.sidyp": ["SiDyPClassifier"],
     "noise.stability": ["StabilityReport"],
     "semisupervised": ["VoteStudent"],
+    "llm.endpoint": ["LLMEndpoint"],
     "scoring": ["LLMScorer", "LLMClassifier", "RecordedScorer"],
     "exceptions": [
         "SklFusionError",

@@ -9,6 +9,7 @@ from sklearn.base import clone
 
 from sklfusion._validation import plain_label, plain_labels
 from sklfusion.exceptions import DataWarning
+from sklfusion.llm.endpoint import names_a_model
 
 # What a setting that nobody set looks like; None elsewhere.
 _UNSET = {"verbose": 0, "multilabel": False}
@@ -102,8 +103,8 @@ def declared_classes(scorer):
 
 
 def asks_unnamed(llm):
-    """Whether an LLM, by name or as an estimator, takes its class names from y alone."""
-    if isinstance(llm, str):
+    """Whether an LLM, by name, endpoint or estimator, takes its class names from y alone."""
+    if names_a_model(llm):
         return True
     own = llm.get_params(deep=False) if hasattr(llm, "get_params") else {}
     return (

@@ -3,6 +3,7 @@
 from sklearn.base import clone
 
 from sklfusion._hand_over import declared_classes, hand_over
+from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER
 
 
@@ -19,8 +20,11 @@ def as_embedder(embedder, *, caller, training=None, **settings):
 
 
 def as_scorer(llm, *, caller, role, **settings):
-    """Return a scorer made from ``provider/model``, or the user's own with the settings."""
-    if not isinstance(llm, str):
+    """Return a scorer made from a name or an endpoint, or the user's own with the settings.
+
+    A scorer that is made here shares the endpoint, its budget and its usage.
+    """
+    if not names_a_model(llm):
         return hand_over(llm, caller=caller, role=role, **settings)
     from sklfusion.scoring import LLMScorer
 

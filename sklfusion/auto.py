@@ -20,6 +20,7 @@ from sklfusion._parts import as_embedder, as_scorer, with_score_classes
 from sklfusion._validation import check_texts, is_multilabel, plain_labels
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
+from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 #: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
@@ -43,8 +44,8 @@ def make_fusion_pipeline(
     ----------
     embedder : str or transformer, default="all-minilm-l6-v2"
         Model of a :class:`RobertaEmbedder`, or any transformer from texts to numbers.
-    scorer : str or transformer, default="local/smollm2-135m"
-        Model of an :class:`LLMScorer`, or any scorer (:class:`RecordedScorer`, ...).
+    scorer : str, LLMEndpoint or transformer, default="local/smollm2-135m"
+        Model or endpoint of an :class:`LLMScorer`, or any scorer (:class:`RecordedScorer`, ...).
     fusion : estimator, optional
         Final step; by default ``FusionClassifier()``.
     classes : sequence of labels, optional
@@ -107,12 +108,13 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    llm : str, transformer or None, default="local/smollm2-135m"
-        ``"provider/model"`` of an :class:`LLMScorer` (``"openai/gpt-5-nano"``), a scorer, or
-        None to use the encoder alone. ``classes``, ``class_descriptions``, ``instructions``,
-        ``memory``, ``random_state`` and ``verbose`` below also reach a scorer that did not set
-        them. Where both set one and differ, ``fit`` raises; of ``classes``, ``verbose`` and
-        ``random_state`` the scorer's own count for the scorer.
+    llm : str, LLMEndpoint, transformer or None, default="local/smollm2-135m"
+        ``"provider/model"`` (``"openai/gpt-5-nano"``) or an :class:`LLMEndpoint` for an
+        :class:`LLMScorer`, a scorer, or None to use the encoder alone. ``classes``,
+        ``class_descriptions``, ``instructions``, ``memory``, ``random_state`` and ``verbose``
+        below also reach a scorer that did not set them. Where both set one and differ, ``fit``
+        raises; of ``classes``, ``verbose`` and ``random_state`` the scorer's own count for the
+        scorer.
     embedder : str, transformer or None, default="all-minilm-l6-v2"
         Model of a :class:`RobertaEmbedder`, a transformer, or None to use the LLM alone.
     classes : sequence of labels, optional
@@ -395,7 +397,9 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
                 random_state=self.random_state,
                 verbose=self.verbose,
             )
-            sources.append(("llm", clone(scorer)))
+            # What is made of an endpoint shares it; what the user made stays as it is.
+            own = names_a_model(self.llm)
+            sources.append(("llm", scorer if own else clone(scorer)))
         else:
             lost = [n for n in ("class_descriptions", "instructions") if getattr(self, n)]
             if lost:

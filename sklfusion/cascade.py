@@ -15,6 +15,7 @@ from sklfusion._parts import default_first
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_texts, is_multilabel
 from sklfusion._whole import whole
+from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_LLM
 
 
@@ -30,9 +31,10 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
     ----------
     first : classifier of texts with ``predict_proba``, optional
         The cheap stage. By default a logistic regression on the embedded encoder.
-    llm : str, transformer or classifier, default="local/smollm2-135m"
-        ``"provider/model"`` of an :class:`LLMScorer`, any scorer of texts (:class:`LLMScorer`,
-        :class:`RecordedScorer`), or a classifier with ``predict_proba`` (:class:`LLMClassifier`).
+    llm : str, LLMEndpoint, transformer or classifier, default="local/smollm2-135m"
+        ``"provider/model"`` or :class:`LLMEndpoint` of an :class:`LLMScorer`, any scorer of
+        texts (:class:`LLMScorer`, :class:`RecordedScorer`), or a classifier with
+        ``predict_proba`` (:class:`LLMClassifier`).
         For several labels per text a scorer that declares them, in the order of y's columns.
     fusion : estimator, optional
         What joins the two, fitted on the columns ``[probabilities of the first stage, LLM
@@ -193,7 +195,7 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
             return self
         rows = self._rows_to_ask(y, rng)
         asked = [texts[row] for row in rows]
-        self.llm_ = clone(self._scorer()).fit(asked, named[rows])
+        self.llm_ = self._scorer().fit(asked, named[rows])
         self.price_ = _budget.mean_price(self.llm_, asked)
         most = _budget.largest_share(self.budget, self.price_)
         with one_thread(X, openmp=False):
@@ -266,8 +268,9 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         return hand_over(self.first, caller="CascadeClassifier", role="first", memory=self.memory)
 
     def _scorer(self):
-        if not isinstance(self.llm, str):
-            return hand_over(self.llm, caller="CascadeClassifier", role="llm", memory=self.memory)
+        if not names_a_model(self.llm):
+            told = {"role": "llm", "memory": self.memory}
+            return clone(hand_over(self.llm, caller="CascadeClassifier", **told))
         if self.multilabel_:
             raise ValueError(
                 f"CascadeClassifier got llm={self.llm!r} for a label indicator; pass "

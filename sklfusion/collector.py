@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, clone
 
 from sklfusion._validation import check_texts
 from sklfusion.alignment.collect import EndpointCollector, LocalCollector, Questions
+from sklfusion.llm._where import where_of
 
 _models = {}
 _lock = threading.Lock()
@@ -125,7 +126,7 @@ class LabelDistributionCollector(BaseEstimator):
 
         store = open_store(scorer.memory)
         return LocalCollector(
-            _load(scorer.model.partition("/")[2], scorer.memory),
+            _load(where_of(scorer).endpoint.model.partition("/")[2], scorer.memory),
             self.questions(),
             queries=self.queries,
             both_orders=self.both_orders,
@@ -141,7 +142,7 @@ class LabelDistributionCollector(BaseEstimator):
             queries=self.queries,
             both_orders=self.both_orders,
             max_new_tokens=self.max_new_tokens,
-            name=self.scorer.model,
+            name=where_of(self.scorer).endpoint.model,
         )
 
 
@@ -182,10 +183,11 @@ class _Ask:
         from sklfusion.llm._run import Job
         from sklfusion.llm._types import ChatRequest
 
-        origin, model, token_field = self._scorer._resolve()
+        where = where_of(self._scorer)
+        origin, model, token_field = where.resolve()
         jobs = []
         for messages, params in requests:
-            params = {**params, **(self._scorer.request_params or {})}
+            params = {**params, **where.request_params}
             params[token_field] = params.pop("max_tokens")
             jobs.append(Job(ChatRequest(origin, model, messages, params), _read))
         self._scorer._session()._execute(jobs)

@@ -1,36 +1,44 @@
 """The adapter over the openai client: the only file that imports openai.
 
-Of the SDK it uses the transport: its own retries are off, redirects are off, bodies are bounded
-in size and time, and neither the SDK's reply classes nor its exceptions (which hold the key) get
-out of here.
+Of the SDK it uses the HTTP client alone: retries and redirects are off, bodies are bounded in
+size and time, and neither the SDK's reply classes nor its exceptions (which hold the key) get out
+of here. Requests are put together here, so nothing that the environment tells the SDK (headers,
+organisation, project, address) goes along.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import sklfusion
 from sklfusion.llm._faults import CallError, Fault, bad_reply, fault_from_said, fault_from_status
 from sklfusion.llm._reply import reply_from_bytes
 from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion.llm._wire import CallClock, DeadlineBackend, read_body
 from sklfusion.llm._words import Said
-from sklfusion.llm.endpoints import Endpoint, is_loopback, read_key
+from sklfusion.llm.endpoints import Endpoint, check_secrets, is_loopback, secret_headers
 from sklfusion.replies._fork import GATE
 
 MAX_BODY_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 30
-# We ask for plain bodies; an endpoint that compresses all the same cannot blow up to more
-# than about 60 times this.
-MAX_COMPRESSED_BYTES = 1 << 16
+# The status of a refusal says enough; its body is waited for no longer than this.
+ERROR_BODY_SECONDS = 5.0
 
-_NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
+_NOT_SENT = (
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "UnsupportedProtocol",
+    "gaierror",
+)
 
 
 class OpenAIBackend:
@@ -53,13 +61,14 @@ class OpenAIBackend:
         self._lock = threading.Lock()
         self._client: Any = None
         self._pid = -1
-        self._call = threading.local()
+        self._clock = CallClock()
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Names of the environment variables whose values nobody may see."""
         name = self.endpoint.api_key_env
-        return (name,) if name else ()
+        further = tuple(variable for _, variable in self.endpoint.headers_env)
+        return ((name,) if name else ()) + further
 
     def close(self) -> None:
         """Close the connections."""
@@ -83,60 +92,45 @@ class OpenAIBackend:
         CallError
             With the fault.
         AuthenticationError
-            If the environment variable of the key is not usable.
+            If an environment variable of a key is not usable.
         """
-        sent = self._send(request, deadline)
+        sent = self._send(
+            "POST",
+            "/chat/completions",
+            deadline=deadline,
+            model=request.model,
+            json=request.body(),
+        )
         if isinstance(sent, Fault):
-            # Raised here, with plain fields only: an error raised where the SDK's is caught would
-            # carry it as context, it holds the request, and the request the key. Nor does any
-            # frame of this traceback have the key in a local variable.
+            # Raised here, with plain fields only: an error raised where the HTTP library's is
+            # caught would carry it as context, it holds the request, and the request the key.
+            # Nor does any frame of this traceback have the key in a local variable.
             raise CallError(sent)
         return reply_from_bytes(sent, partial(self._blame, request.model))
 
     def _blame(self, model: str, status: int, error: Said) -> Fault:
-        """Return the fault of an error that this endpoint sent."""
+        """Return the fault of an error that this endpoint sent inside a reply."""
+        return fault_from_said(status, {}, error, **self._asked(model))
+
+    def _asked(self, model: str) -> dict[str, Any]:
+        """Return what a fault has to know of what was asked."""
         name = self.endpoint.api_key_env
-        return fault_from_said(
-            status,
-            {},
-            error,
-            origin=self.endpoint.origin,
-            model=model,
-            key_hint=f"the environment variable {name}"
+        return {
+            "origin": self.endpoint.origin,
+            "model": model,
+            "key_hint": f"the environment variable {name}"
             if name
             else "whether it needs api_key_env=",
-            secrets=self.secrets,
-        )
-
-    def _send(self, request: ChatRequest, deadline: float) -> bytes | Fault:
-        """Return the body of the reply, or why there is none."""
-        client, headers = self._prepare(request.model, deadline, MAX_BODY_BYTES)
-        left = max(deadline - time.monotonic(), 0.001)
-        try:
-            response = client.post(
-                "/chat/completions",
-                cast_to=self._response_class,
-                body=request.body(),
-                options={"timeout": min(self.timeout, left), "headers": headers},
-            )
-            return response.content  # type: ignore[no-any-return]
-        except Exception as error:
-            return _fault_from_exception(error, self.endpoint.origin, self.timeout)
-
-    def _prepare(self, model: str, deadline: float, limit: int) -> tuple[Any, dict[str, str]]:
-        """Return the client and the headers, and tell this thread's hook what holds."""
-        key = read_key(self.endpoint)
-        self._call.deadline, self._call.model, self._call.limit = deadline, model, limit
-        headers = {"Authorization": f"Bearer {key or 'none'}", "Accept-Encoding": "identity"}
-        return self._get_client(), headers
+            "secrets": self.secrets,
+        }
 
     # ----------------------------------------------------------------- the provider's Batch API
 
     def upload(self, lines: bytes) -> str:
         """Upload a JSONL file of requests and return its id."""
-        file = ("requests.jsonl", lines)
+        file = ("requests.jsonl", lines, "application/octet-stream")
         return str(
-            self._side(lambda c, h: c.files.create(file=file, purpose="batch", extra_headers=h).id)
+            self._object("POST", "/files", data={"purpose": "batch"}, files={"file": file})["id"]
         )
 
     def create_batch(self, file_id: str) -> str:
@@ -146,34 +140,73 @@ class OpenAIBackend:
             "endpoint": "/v1/chat/completions",
             "completion_window": "24h",
         }
-        return str(self._side(lambda c, h: c.batches.create(**asked, extra_headers=h).id))
+        return str(self._object("POST", "/batches", json=asked)["id"])
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Return the state of a batch."""
-        return self._side(  # type: ignore[no-any-return]
-            lambda c, h: c.batches.retrieve(batch_id, extra_headers=h).to_dict()
-        )
+        return self._object("GET", f"/batches/{quote(batch_id, safe='')}")
 
     def download(self, file_id: str) -> bytes:
         """Return the content of a file."""
-        return self._side(  # type: ignore[no-any-return]
-            lambda c, h: c.files.content(file_id, extra_headers=h).content
-        )
+        return self._side("GET", f"/files/{quote(file_id, safe='')}/content")
 
-    def _side(self, action: Callable[[Any, dict[str, str]], Any]) -> Any:
-        """Return ``action(client, headers)``; raises CallError as :meth:`complete` does."""
-        result = self._try(action)
-        if isinstance(result, Fault):
-            raise CallError(result)
-        return result
-
-    def _try(self, action: Callable[[Any, dict[str, str]], Any]) -> Any:
-        deadline = time.monotonic() + 10 * self.timeout
-        client, headers = self._prepare("batch", deadline, MAX_FILE_BYTES)
+    def _object(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        body = self._side(method, path, **content)
         try:
-            return action(client, headers)
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict) or "id" not in value:
+            raise bad_reply("bad_json", f"{self.endpoint.origin} gave no object with an id")
+        return value
+
+    def _side(self, method: str, path: str, **content: Any) -> bytes:
+        """Return the body of a reply; raises CallError as :meth:`complete` does."""
+        deadline = time.monotonic() + 10 * self.timeout
+        sent = self._send(
+            method, path, deadline=deadline, model="batch", limit=MAX_FILE_BYTES, **content
+        )
+        if isinstance(sent, Fault):
+            raise CallError(sent)
+        return sent
+
+    # ----------------------------------------------------------------------------- on the wire
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline: float,
+        model: str,
+        limit: int = MAX_BODY_BYTES,
+        **content: Any,
+    ) -> bytes | Fault:
+        """Return the body of the reply to one request, or why there is none."""
+        check_secrets(self.endpoint)
+        client = self._get_client()
+        self._clock.deadline = deadline
+        try:
+            url = f"{self.endpoint.address(path)}"
+            with client.stream(
+                method, url, headers=_headers(self.endpoint), timeout=self.timeout, **content
+            ) as response:
+                if 200 <= response.status_code < 300:
+                    # A whole completion is an answer, whatever the number.
+                    return read_body(response, limit)
+                return self._refused(response, model)
         except Exception as error:
             return _fault_from_exception(error, self.endpoint.origin, self.timeout)
+
+    def _refused(self, response: Any, model: str) -> Fault:
+        self._clock.deadline = min(self._clock.deadline, time.monotonic() + ERROR_BODY_SECONDS)
+        try:
+            body = read_body(response, MAX_BODY_BYTES)
+        except Exception:
+            body = b""  # the status says enough
+        return fault_from_status(
+            response.status_code, response.headers, body, **self._asked(model)
+        )
 
     def _get_client(self) -> Any:
         # A client does not survive a fork or a pickle, so it belongs to the process that made it.
@@ -191,72 +224,30 @@ class OpenAIBackend:
 
         import openai
 
-        origin = self.endpoint.origin
         options: dict[str, Any] = {"trust_env": True}
-        if is_loopback(origin):
+        if is_loopback(self.endpoint.origin):
             # No proxy of the environment stands between this machine and itself; certificates
             # that the environment trusts (SSL_CERT_FILE) still count.
             options = {"trust_env": False, "verify": ssl.create_default_context()}
-        http_client = openai.DefaultHttpxClient(
-            follow_redirects=False,
-            timeout=self.timeout,
-            event_hooks={"response": [self._on_response]},
-            **options,
+        # openai 3 runs on httpx2 and openai 2 on httpx: they agree in all that is used here.
+        client: Any = openai.DefaultHttpxClient(
+            follow_redirects=False, timeout=self.timeout, **options
         )
-        # openai 3 runs on httpx2 and openai 2 on httpx: take whichever it brought.
-        base = next(c for c in type(http_client).__mro__ if c.__name__ == "Client")
-        http = sys.modules[base.__module__.partition(".")[0]]
-        self._response_class = http.Response
-        self._stream_class = type("_Bounded", (_BoundedStream, http.SyncByteStream), {})
-        return openai.OpenAI(
-            base_url=origin, api_key="from-header", max_retries=0, http_client=http_client
-        )
-
-    def _on_response(self, response: Any) -> None:
-        """Bound the body, and end here every reply that is not 200."""
-        compressed = response.headers.get("content-encoding", "identity") != "identity"
-        limit = MAX_COMPRESSED_BYTES if compressed else self._call.limit
-        response.stream = self._stream_class(response.stream, limit, self._call.deadline)
-        if 200 <= response.status_code < 300:
-            return  # a whole completion is an answer, whatever the number
-        name = self.endpoint.api_key_env
-        hint = f"the environment variable {name}" if name else "whether it needs api_key_env="
-        try:
-            body = response.read()
-        except Exception:
-            body = b""  # the status says enough
-        fault = fault_from_status(
-            response.status_code,
-            response.headers,
-            body,
-            origin=self.endpoint.origin,
-            model=self._call.model,
-            key_hint=hint,
-            secrets=self.secrets,
-        )
-        raise CallError(fault)
+        for transport in (client._transport, *client._mounts.values()):
+            if transport is not None:  # None: a host that the environment exempts from proxies
+                pool = transport._pool
+                pool._network_backend = DeadlineBackend(pool._network_backend, self._clock)
+        return client
 
 
-class _BoundedStream:
-    """A response body that ends with an error when it gets too long or too late."""
-
-    def __init__(self, inner: Any, limit: int, deadline: float) -> None:
-        self._inner = inner
-        self._limit = limit
-        self._deadline = deadline
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for chunk in self._inner:
-            size += len(chunk)
-            if size > self._limit:
-                raise bad_reply("too_large", f"the body is longer than {self._limit} bytes")
-            if time.monotonic() > self._deadline:
-                raise CallError(Fault("unknown", "timeout", "the body did not end in time"))
-            yield chunk
-
-    def close(self) -> None:
-        self._inner.close()
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    """Return all headers that are sent but for those of the body and the connection."""
+    return {
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"sklfusion/{sklfusion.__version__}",
+        **secret_headers(endpoint),
+    }
 
 
 def _fault_from_exception(error: BaseException, origin: str, timeout: float) -> Fault:

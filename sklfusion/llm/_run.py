@@ -37,6 +37,8 @@ from sklfusion.prompts._parse import FINAL_CAUSES, ReplyError
 LEASE_SECONDS = 60.0
 # Characters of an unusable answer that an error shows.
 _SHOWN = 80
+# After an interrupt, what is in flight has this long to arrive and be saved.
+INTERRUPT_SECONDS = 1.5
 _TICK = 0.1
 
 
@@ -226,20 +228,20 @@ class Run:
             threading.Thread(target=self._work, name=f"sklfusion-{n}", daemon=True)
             for n in range(count)
         ]
+        patience = INTERRUPT_SECONDS  # until the run has ended by itself
         with interrupted_by_sigterm():
             try:
                 for thread in threads:
                     thread.start()
                 self._watch()
+                patience = threading.TIMEOUT_MAX
             finally:
                 # Reached after success, an error or an interrupt alike: start no more, and let
                 # those in flight finish and save. A second interrupt ends this wait at once.
                 self._gate.stop()
                 with self._changed:
                     self._changed.notify_all()
-                for thread in threads:
-                    if thread.ident is not None:
-                        thread.join()
+                _join([t for t in threads if t.ident is not None], patience)
                 self._release()
         if self._error is not None:
             raise self._error
@@ -397,3 +399,10 @@ class Run:
         error = self._verdict.failure(fault, origin) if fault is not None else None
         if error is not None:
             self._fail(error)
+
+
+def _join(threads: list[threading.Thread], seconds: float) -> None:
+    """Wait for threads, for so long in all. Those left over end at the deadline of their call."""
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(min(max(end - time.monotonic(), 0.0), threading.TIMEOUT_MAX))

@@ -131,10 +131,15 @@ class Meter:
         if price is None:
             report.cost = None
 
-    def set_terms(self, price: Price | None, budget: dict[str, float] | None) -> None:
+    def set_terms(
+        self,
+        price: Price | None,
+        budget: dict[str, float] | None,
+        shared: Meter | None = None,
+    ) -> None:
         """Go on counting at another price, within another budget."""
         with self._lock:
-            self._price, self._budget = price, budget or {}
+            self._price, self._budget, self._shared = price, budget or {}, shared
             if price is None:
                 self.report.cost = None
 

@@ -1,8 +1,5 @@
 """The parameters and the work that all estimators which ask an LLM share."""
 
-import atexit
-import os
-import threading
 import warnings
 
 import numpy as np
@@ -11,16 +8,13 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._validation import check_texts, plain_label, replace_surrogates
 from sklfusion.llm._adapt import Adaptations
-from sklfusion.llm._backend import LOCAL_PREFIX, is_local
 from sklfusion.llm._job import Memo
-from sklfusion.llm._limits import Gate
-from sklfusion.llm._prices import estimate_tokens, find_price
-from sklfusion.llm._retry import RetryPolicy
-from sklfusion.llm._usage import Meter, UsageReport, meter_of
-from sklfusion.llm.endpoints import resolve_endpoint
+from sklfusion.llm._keylike import KeyGuard
+from sklfusion.llm._prices import estimate_tokens
+from sklfusion.llm._usage import UsageReport
+from sklfusion.llm._where import where_of
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.replies import open_store
-from sklfusion.replies._fork import GATE
 from sklfusion.replies._spending import purse_for
 from sklfusion.scoring import _calibration
 from sklfusion.scoring._ask import Texts
@@ -34,28 +28,7 @@ from sklfusion.scoring._shots import ShotSelector
 _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
 
 
-_backends = {}
-_backends_lock = threading.Lock()
-
-
-def _new_lock():
-    global _backends_lock
-    _backends_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
-
-
-@atexit.register
-def _close_backends():
-    """Close the connections of this process at its end."""
-    for key, backend in list(_backends.items()):
-        if key[0] == os.getpid():
-            backend.close()
-
-
-class BaseLLMEstimator(BaseEstimator):
+class BaseLLMEstimator(KeyGuard, BaseEstimator):
     """Asks an LLM about texts. Not for direct use."""
 
     def __sklearn_tags__(self):
@@ -65,7 +38,7 @@ class BaseLLMEstimator(BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.target_tags.required = self.classes is None or bool(self.n_shots)
         # Without a store two runs may get different answers.
-        tags.non_deterministic = self.memory is None and not is_local(self.model, self.base_url)
+        tags.non_deterministic = self.memory is None and not self._is_local()
         return tags
 
     def __getstate__(self):
@@ -88,7 +61,6 @@ class BaseLLMEstimator(BaseEstimator):
         """
         caller = type(self).__name__
         check_params(self, caller)
-        self._resolve()
         texts = self._read_texts(X, allow_empty=False)
         if y is not None:
             check_consistent_length(texts, y)
@@ -105,10 +77,6 @@ class BaseLLMEstimator(BaseEstimator):
         self._modes = None
         self._shots = self._fit_shots(texts, named)
         return texts
-
-    def _price(self):
-        price = find_price(self.prices, local=self._is_local())
-        return price.halved() if price is not None and self.service == "batch" else price
 
     def _make_task(self, classes):
         names = tuple(str(c) for c in classes)
@@ -219,7 +187,7 @@ class BaseLLMEstimator(BaseEstimator):
         texts = self._read_texts(X)
         forecast = self._session().forecast(self._texts(texts))
         usage = forecast.pop("usage")
-        price = self._price()
+        price = where_of(self).price()
         return {
             "texts": len(texts),
             **forecast,
@@ -245,7 +213,7 @@ class BaseLLMEstimator(BaseEstimator):
         annotations = annotate(session.plan, texts, self._declared, session.meter)
         annotations.meta["adapted"] = session.adapted.told()
         self._modes = [session.plan.mode]
-        report_adapted(session.adapted, self.request_params)
+        report_adapted(session.adapted, where_of(self).request_params)
         self._warn_other_model(annotations)
         progress.summary()
         return annotations
@@ -271,101 +239,64 @@ class BaseLLMEstimator(BaseEstimator):
         return Texts(distinct, rows_of, flags, shots)
 
     def _session(self, progress=None):
-        local = self._is_local()
+        where = where_of(self)
         if not hasattr(self, "_memo"):
             self._memo = Memo()
         plans, store = self._plans(), open_store(self.memory)
         return Session(
             plans,
-            self._backend(),
+            where.backend(),
             store,
             self._memo,
             self._meter_for_call(plans[0], store),
-            # A local model would only repeat itself.
-            policy=RetryPolicy(deadline=self.deadline, max_reparse=0 if local else 1),
-            gate=lambda: Gate(
-                self.requests_per_minute, self.tokens_per_minute, patience=self.deadline
-            ),
-            workers=1 if local else int(self.max_concurrency),
+            policy=where.policy(),
+            gate=where.gate,
+            workers=where.workers,
             cache_only=self.cache_only,
             progress=progress.update if progress is not None else lambda done, total: None,
             pack_size=int(self.texts_per_request),
-            batch=self.service == "batch",
+            batch=where.batch,
             adapted=self._adaptations(),
         )
 
     def _adaptations(self):
         """Return what this object knows of the wishes of its endpoint and model."""
-        where = self._resolve()[:2]
+        where = where_of(self).resolve()[:2]
         if getattr(self, "_adapted", (None, None))[0] != where:
             self._adapted = (where, Adaptations())
         return self._adapted[1]
 
     def _meter_for_call(self, plan, store):
         """Return what counts one call, within the budget that all calls and threads share."""
-        meter = meter_of(self, lambda report: Meter(report, self._price()))
-        meter.set_terms(self._price(), self._budget())
+        meter = where_of(self).meter(self)
         labels = sorted(plan.task.labels)
         return meter.for_call(purse_for(store, meter.limits, plan.origin, plan.model, labels))
-
-    def _budget(self):
-        if self.budget is None or isinstance(self.budget, dict):
-            return self.budget
-        return {"money": float(self.budget)}
 
     # -------------------------------------------------------------------------------- where to
 
     def _is_local(self):
-        return is_local(self.model, self.base_url)
-
-    def _resolve(self):
-        """Return (origin, name of the model there, field of the token limit)."""
-        if self._is_local():
-            from sklfusion.llm._local import find_local
-
-            spec = find_local(self.model[len(LOCAL_PREFIX) :])
-            return "local", spec.name, "max_tokens"
-        endpoint, name = resolve_endpoint(self.model, self.base_url, self.api_key_env)
-        return endpoint.origin, name, endpoint.max_tokens_field
-
-    def _backend(self):
-        """Return the back end of this process; estimators with equal settings share one."""
-        if self._is_local():
-            from sklfusion.llm._local import LocalBackend, find_local
-
-            return LocalBackend(find_local(self.model[len(LOCAL_PREFIX) :]))
-        with GATE.inside():  # no fork while a module is being imported
-            from sklfusion.llm._openai import OpenAIBackend
-
-        endpoint, _ = resolve_endpoint(self.model, self.base_url, self.api_key_env)
-        key = (os.getpid(), endpoint, float(self.timeout), int(self.max_concurrency))
-        with _backends_lock:
-            if key not in _backends:
-                _backends[key] = OpenAIBackend(
-                    endpoint, timeout=float(self.timeout), max_connections=key[3]
-                )
-            return _backends[key]
+        return where_of(self).is_local
 
     def _plans(self):
-        origin, name, field = self._resolve()
-        local = self._is_local()
+        where = where_of(self)
+        origin, name, field = where.resolve()
         modes = getattr(self, "_modes", None) or [self.strategy]
         if modes == ["auto"]:
             modes = list(_AUTO)
             if self.texts_per_request > 1:
                 modes = ["label"]
-            elif local:
+            elif where.is_local:
                 modes = ["logprobs"]
             elif is_reasoning(name):
                 modes = modes[1:]
         common = {
-            "local": local,
+            "local": where.is_local,
             "n_votes": int(self.n_votes),
             "temperature": self.temperature,
             "max_tokens_field": field,
             "swap": self.order_swap,
             "template": self.template or DEFAULT_TEMPLATE,
-            "extra": dict(self.request_params or {}),
+            "extra": where.request_params,
         }
         return [Plan(origin, name, self._task, mode, **common) for mode in modes]
 

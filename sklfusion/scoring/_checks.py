@@ -5,10 +5,8 @@ import numpy as np
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import warn_if_set
 from sklfusion._validation import check_classes, is_multilabel, refuse_label_sets
-from sklfusion.llm._prices import find_price
+from sklfusion.llm._where import refuse_both, where_of
 from sklfusion.scoring._plan import STRATEGIES
-
-BUDGETS = ("money", "tokens", "requests")
 
 
 def check_params(estimator, caller):
@@ -19,8 +17,9 @@ def check_params(estimator, caller):
     ValueError
         Names the parameter, what arrived and what is wanted.
     """
-    if not isinstance(estimator.model, str) or not estimator.model:
-        raise ValueError(f"{caller} got model={estimator.model!r}; it needs 'provider/model'.")
+    refuse_both(estimator, caller)
+    where = where_of(estimator)
+    where.check(caller)
     if estimator.strategy not in STRATEGIES:
         raise ValueError(f"strategy={estimator.strategy!r}; use one of {STRATEGIES}.")
     if estimator.strategy == "unary" and not estimator.multilabel:
@@ -31,7 +30,7 @@ def check_params(estimator, caller):
         raise ValueError(
             f"calibrate={estimator.calibrate!r}; use 'auto', True, False, 'prior' or 'contextual'."
         )
-    for name in ("timeout", "deadline", "max_concurrency", "n_votes", "texts_per_request"):
+    for name in ("n_votes", "texts_per_request"):
         value = getattr(estimator, name)
         if isinstance(value, bool) or not value > 0:
             raise ValueError(f"{caller} got {name}={value!r}; it needs a number above 0.")
@@ -42,9 +41,8 @@ def check_params(estimator, caller):
             f"texts_per_request={estimator.texts_per_request} serves strategy='label' without "
             "examples; set texts_per_request=1 for anything else."
         )
-    _check_service(estimator, caller)
-    _check_budget(estimator, caller)
-    find_price(estimator.prices, local=estimator._is_local())
+    if where.batch:
+        _check_batch(estimator, where, caller)
     _warn_of_idle_parameters(estimator)
 
 
@@ -67,12 +65,8 @@ def _warn_of_idle_parameters(estimator):
         warn_if_set(estimator, ("threshold",), "it cuts multi-label predictions")
 
 
-def _check_service(estimator, caller):
-    if estimator.service not in ("realtime", "batch"):
-        raise ValueError(f"service={estimator.service!r}; use 'realtime' or 'batch'.")
-    if estimator.service == "realtime":
-        return
-    if estimator._is_local() or estimator.memory is None:
+def _check_batch(estimator, where, caller):
+    if where.is_local or estimator.memory is None:
         raise ValueError(
             f"{caller} got service='batch'; it needs a remote endpoint, and memory= so that "
             "a job that takes hours can be found again."
@@ -81,23 +75,6 @@ def _check_service(estimator, caller):
         raise ValueError(
             "service='batch' cannot probe the endpoint; choose the strategy, for example "
             "'probabilities'."
-        )
-
-
-def _check_budget(estimator, caller):
-    if estimator.budget is None:
-        return
-    budget = estimator._budget()
-    good = set(budget) <= set(BUDGETS) and all(v >= 0 for v in budget.values())
-    if not good:
-        raise ValueError(
-            f"{caller} got budget={estimator.budget!r}; it needs an amount of money, or a dict "
-            f"with {', '.join(BUDGETS)}."
-        )
-    if "money" in budget and find_price(estimator.prices, local=False) is None:
-        raise ValueError(
-            f"{caller} has a budget in money, but the price of {estimator.model!r} is not known; "
-            "pass prices={'input': ..., 'output': ...} per million tokens."
         )
 
 

@@ -1,0 +1,244 @@
+"""One noun for where to ask: what a scorer is told, as a string or an endpoint, made usable."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import numbers
+import os
+import threading
+from typing import Any
+
+from sklfusion.llm._backend import Backend, is_local
+from sklfusion.llm._keylike import refuse_keys
+from sklfusion.llm._limits import Gate
+from sklfusion.llm._prices import Price, find_price
+from sklfusion.llm._retry import RetryPolicy
+from sklfusion.llm._usage import Meter, meter_of
+from sklfusion.llm.endpoint import LLMEndpoint
+from sklfusion.llm.endpoints import Endpoint, resolve_endpoint
+from sklfusion.replies._fork import GATE
+
+BUDGETS = ("money", "tokens", "requests")
+# Fields that the OpenAI client takes beside the body; an endpoint would get them inside of it.
+_CLIENT_FIELDS = {
+    "extra_query": "query= of LLMEndpoint",
+    "extra_headers": "headers_env= of LLMEndpoint",
+    "extra_body": "request_params= itself",
+}
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(LLMEndpoint).parameters.items()
+    if name != "model"
+}
+
+_backends: dict[Any, Any] = {}
+_backends_lock = threading.Lock()
+
+
+def _new_lock() -> None:
+    global _backends_lock
+    _backends_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+@atexit.register
+def _close_backends() -> None:
+    """Close the connections of this process at its end."""
+    for key, backend in list(_backends.items()):
+        if key[0] == os.getpid():
+            backend.close()
+
+
+def where_of(estimator: Any) -> Where:
+    """Return where an estimator asks, from its ``model`` and the parameters beside it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``model`` is a string, and its other parameters of an :class:`LLMEndpoint` hold; or
+        it is an :class:`LLMEndpoint`, and then they say nothing.
+    """
+    if isinstance(estimator.model, LLMEndpoint):
+        return Where(estimator.model, shared=True)
+    given = {name: getattr(estimator, name) for name in _DEFAULTS if hasattr(estimator, name)}
+    return Where(LLMEndpoint(estimator.model, **given), shared=False)
+
+
+def refuse_both(estimator: Any, caller: str) -> None:
+    """Raise ValueError if an estimator says where to ask beside an LLMEndpoint that says it."""
+    if not isinstance(estimator.model, LLMEndpoint):
+        return
+    own = [
+        name
+        for name, default in _DEFAULTS.items()
+        if hasattr(estimator, name) and not _same(getattr(estimator, name), default)
+    ]
+    if own:
+        raise ValueError(
+            f"{caller} got model=LLMEndpoint(...) and {', '.join(f'{n}=' for n in own)} of its "
+            "own. With an LLMEndpoint only its settings hold: set "
+            f"{'it' if len(own) == 1 else 'them'} there."
+        )
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) in (str, int, float, bool) and value == default)
+
+
+class Where:
+    """An :class:`LLMEndpoint` made usable: everything downstream asks this object only.
+
+    Parameters
+    ----------
+    endpoint : LLMEndpoint
+        The settings.
+    shared : bool
+        Whether its budget and usage are those of the endpoint, not of the estimator that asks.
+    """
+
+    def __init__(self, endpoint: LLMEndpoint, *, shared: bool) -> None:
+        self.endpoint = endpoint
+        self.shared = shared
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the model runs in this process."""
+        model = self.endpoint.model
+        return isinstance(model, str) and is_local(model, self.endpoint.base_url)
+
+    def check(self, caller: str) -> None:
+        """Raise ValueError, naming the parameter, if a request could not be made."""
+        settings = self.endpoint
+        refuse_keys(settings, caller)
+        if not isinstance(settings.model, str) or not settings.model:
+            raise ValueError(f"{caller} got model={settings.model!r}; it needs 'provider/model'.")
+        for name in ("timeout", "deadline", "max_concurrency"):
+            _check_positive(getattr(settings, name), name, caller)
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            if getattr(settings, name) is not None:
+                _check_positive(getattr(settings, name), name, caller)
+        if settings.service not in ("realtime", "batch"):
+            raise ValueError(f"service={settings.service!r}; use 'realtime' or 'batch'.")
+        self._check_body(caller)
+        self._check_budget(caller)
+        self.price()
+        self.resolve()
+
+    def _check_body(self, caller: str) -> None:
+        for name, instead in _CLIENT_FIELDS.items():
+            if name in (self.endpoint.request_params or {}):
+                raise ValueError(
+                    f"{caller}: request_params holds {name!r}, which would go into the body of "
+                    f"the request; use {instead}."
+                )
+
+    def _check_budget(self, caller: str) -> None:
+        settings, budget = self.endpoint, self.budget()
+        if budget is None:
+            return
+        if not set(budget) <= set(BUDGETS) or not all(v >= 0 for v in budget.values()):
+            raise ValueError(
+                f"{caller} got budget={settings.budget!r}; it needs an amount of money, or a dict "
+                f"with {', '.join(BUDGETS)}."
+            )
+        if "money" in budget and find_price(settings.prices, local=False) is None:
+            raise ValueError(
+                f"{caller} has a budget in money, but the price of {settings.model!r} is not "
+                "known; pass prices={'input': ..., 'output': ...} per million tokens."
+            )
+
+    def resolve(self) -> tuple[str, str, str]:
+        """Return (address, name of the model there, field of the token limit)."""
+        if self.is_local:
+            return "local", self._local_spec().name, "max_tokens"
+        endpoint, name = self._remote()
+        return endpoint.address(), name, endpoint.max_tokens_field
+
+    def _remote(self) -> tuple[Endpoint, str]:
+        settings = self.endpoint
+        return resolve_endpoint(
+            settings.model,
+            settings.base_url,
+            settings.api_key_env,
+            headers_env=settings.headers_env,
+            query=settings.query,
+        )
+
+    def _local_spec(self) -> Any:
+        from sklfusion.llm._local import find_local
+
+        return find_local(self.endpoint.model.partition("/")[2])
+
+    def price(self) -> Price | None:
+        """Return the price of a token here, None if it is not known."""
+        price = find_price(self.endpoint.prices, local=self.is_local)
+        return price.halved() if price is not None and self.batch else price
+
+    def budget(self) -> dict[str, float] | None:
+        """Return the budget as a dict."""
+        budget = self.endpoint.budget
+        return budget if budget is None or isinstance(budget, dict) else {"money": float(budget)}
+
+    def meter(self, estimator: Any) -> Meter:
+        """Return what counts for an estimator over all its calls, and for what it shares."""
+        price, budget, shared = self.price(), self.budget(), None
+        if self.shared:
+            budget, shared = None, self.endpoint._account(price, budget)
+        meter = meter_of(estimator, lambda report: Meter(report, price))
+        meter.set_terms(price, budget, shared)
+        return meter
+
+    def gate(self) -> Gate:
+        """Return the gate of one run."""
+        settings = self.endpoint
+        return Gate(
+            settings.requests_per_minute, settings.tokens_per_minute, patience=settings.deadline
+        )
+
+    def policy(self) -> RetryPolicy:
+        """Return when a failed request is tried again."""
+        # A local model would only repeat itself.
+        return RetryPolicy(deadline=self.endpoint.deadline, max_reparse=0 if self.is_local else 1)
+
+    @property
+    def workers(self) -> int:
+        """Requests in flight."""
+        return 1 if self.is_local else int(self.endpoint.max_concurrency)
+
+    @property
+    def batch(self) -> bool:
+        """Whether requests go through the provider's Batch API."""
+        return self.endpoint.service == "batch"
+
+    @property
+    def request_params(self) -> dict[str, Any]:
+        """Further fields of every request."""
+        return dict(self.endpoint.request_params or {})
+
+    def backend(self) -> Backend:
+        """Return the back end of this process; equal settings share one."""
+        if self.is_local:
+            from sklfusion.llm._local import LocalBackend
+
+            return LocalBackend(self._local_spec())
+        with GATE.inside():  # no fork while a module is being imported
+            from sklfusion.llm._openai import OpenAIBackend
+
+        timeout, connections = float(self.endpoint.timeout), int(self.endpoint.max_concurrency)
+        remote, _ = self._remote()
+        key = (os.getpid(), remote, timeout, connections)
+        with _backends_lock:
+            if key not in _backends:
+                _backends[key] = OpenAIBackend(
+                    remote, timeout=timeout, max_connections=connections
+                )
+            return _backends[key]  # type: ignore[no-any-return]
+
+
+def _check_positive(value: Any, name: str, caller: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) > 0:
+        raise ValueError(f"{caller} got {name}={value!r}; it needs a number above 0.")
