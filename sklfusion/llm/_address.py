@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sklfusion.llm._keylike import secret_in_url
@@ -58,7 +59,8 @@ def parse_address(url: object, name: str = "base_url") -> tuple[str, Query]:
     if parts.fragment:
         raise ValueError(f"{name} for {parts.hostname} holds a fragment (#...); leave it out.")
     query = tuple(parse_qsl(parts.query, keep_blank_values=True))
-    plain = parts._replace(path=parts.path.rstrip("/"), query="", fragment="")
+    netloc = _ascii(parts.netloc) or parts.netloc
+    plain = SplitResult(parts.scheme, netloc, parts.path.rstrip("/"), "", "")
     return plain.geturl(), query
 
 
@@ -92,12 +94,23 @@ def _split(url: str, name: str) -> SplitResult:
     return parts
 
 
+def _ascii(host: str) -> str | None:
+    """Return a host as it goes over the wire, None if it cannot."""
+    if host.isascii():
+        return host
+    if unicodedata.normalize("NFKC", host) != host:
+        return None  # it would be another host for another library
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return None
+
+
 def _problem_of_host(host: str, *, bracketed: bool) -> str | None:
     if bracketed:
         return None  # urlsplit has read it as an IPv6 address
-    try:
-        plain = host if host.isascii() else host.encode("idna").decode("ascii")
-    except UnicodeError:
+    plain = _ascii(host)
+    if plain is None:
         return "it has characters or a length that no host name has"
     labels = plain.removesuffix(".").split(".")
     if len(plain) > _MAX_HOST or any(len(label) > _MAX_LABEL for label in labels):

@@ -269,7 +269,7 @@ def _fault_from_exception(error: BaseException, origin: str, timeout: float) -> 
         return Fault("unknown", "timeout", f"no answer within timeout={timeout:g} s")
     if "DecodingError" in names or isinstance(error, UnicodeError):
         return Fault("bad_reply", "bad_encoding", "the body cannot be decoded")
-    if "LocalProtocolError" in names:
+    if names & {"LocalProtocolError", "InvalidURL"}:
         return Fault("stop", "request", f"the request to {origin} cannot be formed")
     return Fault("unknown", "connection_lost", f"the connection to {origin} broke")
 
