@@ -252,5 +252,5 @@ def _window(start: bytes, gzip: bool) -> int:
     """Return what zlib calls the format: gzip, or deflate with or without its header."""
     if gzip:
         return zlib.MAX_WBITS | 16
-    headed = len(start) > 1 and start[0] & 15 == 8 and (start[0] * 256 + start[1]) % 31 == 0
+    headed = start[0] & 0x8F == 8  # what the header begins with, and next to no bare stream
     return zlib.MAX_WBITS if headed else -zlib.MAX_WBITS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from typing import Any
@@ -49,6 +50,8 @@ class Ledger:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.header_names: set[str] = set()
+        self.header_sha256: dict[str, set[str]] = {}
+        self.paths: set[str] = set()
         self.bodies: list[Any] = []
         self.started = time.monotonic()
 
@@ -58,6 +61,9 @@ class Ledger:
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         self.header_names.update(headers)
+        for name, value in headers.items():
+            digest = hashlib.sha256(value.encode()).hexdigest()
+            self.header_sha256.setdefault(name, set()).add(digest)
         now = time.monotonic() - self.started
         entry = Entry(len(self.entries) + 1, text, request, self.attempts[text], now)
         self.entries.append(entry)
@@ -121,6 +127,8 @@ class Ledger:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "header_names": sorted(self.header_names),
+            "header_sha256": {k: sorted(v) for k, v in self.header_sha256.items()},
+            "paths": sorted(self.paths),
             "texts": texts,
         }
         if events:

@@ -36,6 +36,10 @@ class LedgerView:
         Charged for.
     header_names : list of str
         Names of all request headers seen (values are not kept).
+    header_sha256 : dict
+        Per name of a header the digests of its values.
+    paths : list of str
+        Paths asked for, with their queries.
     texts : dict
         Per digest of a text: ``received``, ``billed``, ``delivered``, ``usable``, ``faults`` and
         ``at`` (seconds since the reset).

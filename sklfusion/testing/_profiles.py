@@ -24,6 +24,11 @@ KINDS = {
     "bad_utf8": ("answers 200 with a body that is not UTF-8", True, False),
     "content": ("answers properly, but the message says `content`", True, False),
     "merge": ("answers properly, with `fields` laid over the completion", True, False),
+    "drip_head": ("sends `bytes` of the head every `seconds`", True, False),
+    "informational": ("sends a reply 103 every `seconds`, for ever", False, False),
+    "stray": ("sends a second reply that says `content` behind the first", True, True),
+    "trailing": ("sends `body` behind the reply", True, True),
+    "packed": ("answers 200 with `bytes` of blanks packed as `encodings` say", True, False),
     "close": ("answers properly and then closes the idle connection", True, True),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +62,11 @@ async def send(
     data: bytes,
     content_type: str = "application/json",
     headers: dict[str, str] | None = None,
+    rest: bytes = b"",
 ) -> bool:
-    """Send a whole response and return True."""
+    """Send a whole response, and what comes behind it, and return True."""
     fields = {"content-type": content_type, "content-length": str(len(data)), **(headers or {})}
-    writer.write(head(code, fields) + data)
+    writer.write(head(code, fields) + data + rest)
     await writer.drain()
     return True
 
@@ -85,6 +87,33 @@ async def send_part(writer: asyncio.StreamWriter, data: bytes, *, chunked: bool)
         writer.write(head(200, fields) + half)
     await writer.drain()
     await asyncio.sleep(0.005)  # let it out before the connection is reset
+
+
+async def drip_head(writer: asyncio.StreamWriter, size: int, seconds: float) -> None:
+    """Send a head that does not end, a few bytes at a time, until the client has gone."""
+    writer.write(b"HTTP/1.1 200 OK\r\nx-filler: ")
+    while not writer.is_closing():
+        writer.write(b"x" * size)
+        await writer.drain()
+        await asyncio.sleep(seconds)
+
+
+async def inform(writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Send replies that announce another, until the client has gone."""
+    while not writer.is_closing():
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(seconds)
+
+
+def behind(fault: Fault, completion: dict[str, Any]) -> bytes:
+    """Return what comes behind a reply, in the same packet."""
+    if fault.kind == "trailing":
+        return _encode(fault.get("body", "rest"))
+    said = {"choices": {0: {"message": {"content": fault.get("content", "")}}}}
+    data = _dump(merged(completion, said))
+    fields = {"content-type": "application/json", "content-length": str(len(data))}
+    return head(200, fields) + data
 
 
 async def drip(writer: asyncio.StreamWriter, data: bytes, size: int, seconds: float) -> None:
@@ -120,6 +149,10 @@ def render(completion: dict[str, Any], fault: Fault | None) -> tuple[bytes, dict
     if kind == "gzip_bomb":
         zeros = gzip.compress(bytes(int(fault.get("bytes", 50_000_000))))
         return zeros, {**headers, "content-encoding": "gzip"}, 200
+    if kind == "packed":
+        names = fault.get("encodings", ["gzip"])
+        blanks = packed(names, int(fault.get("bytes", 50_000_000)))
+        return blanks, {**headers, "content-encoding": ", ".join(names)}, fault.get("status", 200)
     if kind == "many_headers":
         filler = "x" * int(fault.get("bytes", 10))
         headers |= {f"x-{n}": filler for n in range(int(fault.get("count", 1000)))}
@@ -132,6 +165,15 @@ def render(completion: dict[str, Any], fault: Fault | None) -> tuple[bytes, dict
     if kind == "merge":
         return json.dumps(merged(completion, fault.get("fields", {}))).encode(), headers, 200
     return data, headers, 200
+
+
+def packed(encodings: list[str], size: int) -> bytes:
+    """Return blanks, packed by each encoding in turn; one that is not known changes nothing."""
+    data = b" " * size
+    for name in encodings:
+        pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(name)
+        data = data if pack is None else pack(data)
+    return data
 
 
 def _encode(said: Any) -> bytes:

@@ -140,7 +140,8 @@ class Endpoint:
         try:
             while (request := await _wire.read_request(reader)) is not None:
                 ledger, last = self.ledger, None
-                if request.path == "/v1/chat/completions":
+                ledger.paths.add(request.path)
+                if request.path.partition("?")[0].endswith("/chat/completions"):
                     last, alive = await self.chat(request, reader, writer)
                 else:
                     alive = await self.other(request, writer)
@@ -285,6 +286,12 @@ class Endpoint:
         if fault is not None and fault.kind in ("reset", "hang"):
             reset_connection(writer)
             return False
+        if fault is not None and fault.kind == "drip_head":
+            await _wire.drip_head(writer, fault.get("bytes", 1), fault.get("seconds", 0.3))
+            return False
+        if fault is not None and fault.kind == "informational":
+            await _wire.inform(writer, fault.get("seconds", 0.3))
+            return False
         if reader.at_eof():  # the client has given up
             return False
         data, headers, code = _wire.render(completion, fault)
@@ -298,7 +305,9 @@ class Endpoint:
         if fault is not None and kind == "drip":
             await _wire.drip(writer, data, fault.get("bytes", 8), fault.get("seconds", 0.3))
         else:
-            await _wire.send(writer, code, data, headers=headers)
+            after = fault is not None and kind in ("stray", "trailing")
+            rest = _wire.behind(fault, completion) if after else b""
+            await _wire.send(writer, code, data, headers=headers, rest=rest)
         ledger.deliver(entry)
         return kind != "close"
 
