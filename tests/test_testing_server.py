@@ -143,6 +143,9 @@ ONE_OF_EACH = {
     "hang": {"seconds": 0.01},
     "late": {"seconds": 0.01},
     "drip": {"bytes": 100, "seconds": 0.001},
+    "drip_head": {"seconds": 0.01, "until": 0.1},
+    "informational": {"seconds": 0.01, "until": 0.1},
+    "packed": {"bytes": 2_000_000},
     "body": {"body": "<html>"},
     "big": {"bytes": 2_000_000},
     "gzip_bomb": {"bytes": 2_000_000},
@@ -160,7 +163,7 @@ def test_every_fault_is_what_it_says(fault_server, kind):
         status, headers, data = post(fault_server, request())
     except (ConnectionError, http.client.HTTPException):
         status = None
-    broken = kind in ("reset", "hang", "reset_body", "short", "chunked")
+    broken = kind in ("reset", "hang", "reset_body", "short", "chunked", "drip_head")
     assert broken == (status is None)
     fault = Fault(kind)
     ledger = fault_server.ledger()
@@ -170,7 +173,7 @@ def test_every_fault_is_what_it_says(fault_server, kind):
     if kind == "status":
         assert (status, headers["Retry-After"]) == (429, "2")
     elif status is not None:
-        assert status == 200
+        assert status == (103 if kind == "informational" else 200)
     if kind in ("late", "drip", "close"):
         assert json.loads(data)["choices"][0]["message"]["content"] == "sport"
     if kind == "gzip_bomb":

@@ -89,21 +89,19 @@ async def send_part(writer: asyncio.StreamWriter, data: bytes, *, chunked: bool)
     await asyncio.sleep(0.005)  # let it out before the connection is reset
 
 
-async def drip_head(writer: asyncio.StreamWriter, size: int, seconds: float) -> None:
-    """Send a head that does not end, a few bytes at a time, until the client has gone."""
-    writer.write(b"HTTP/1.1 200 OK\r\nx-filler: ")
-    while not writer.is_closing():
-        writer.write(b"x" * size)
+async def never_begin(writer: asyncio.StreamWriter, fault: Fault) -> None:
+    """Send what comes before a body, a little at a time, for `until` seconds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + fault.get("until", 120.0)
+    if fault.kind == "drip_head":
+        writer.write(b"HTTP/1.1 200 OK\r\nx-filler: ")
+        piece = b"x" * fault.get("bytes", 1)
+    else:
+        piece = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+    while not writer.is_closing() and loop.time() < end:
+        writer.write(piece)
         await writer.drain()
-        await asyncio.sleep(seconds)
-
-
-async def inform(writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Send replies that announce another, until the client has gone."""
-    while not writer.is_closing():
-        writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
-        await writer.drain()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(fault.get("seconds", 0.3))
 
 
 def behind(fault: Fault, completion: dict[str, Any]) -> bytes:

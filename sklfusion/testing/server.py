@@ -286,11 +286,9 @@ class Endpoint:
         if fault is not None and fault.kind in ("reset", "hang"):
             reset_connection(writer)
             return False
-        if fault is not None and fault.kind == "drip_head":
-            await _wire.drip_head(writer, fault.get("bytes", 1), fault.get("seconds", 0.3))
-            return False
-        if fault is not None and fault.kind == "informational":
-            await _wire.inform(writer, fault.get("seconds", 0.3))
+        if fault is not None and fault.kind in ("drip_head", "informational"):
+            await _wire.never_begin(writer, fault)
+            reset_connection(writer)
             return False
         if reader.at_eof():  # the client has given up
             return False
