@@ -5,6 +5,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklfusion import ModelLoadError, RobertaEmbedder, models
 from sklfusion.embedding import _backbone, _encode
+from sklfusion.embedding._cache import open_cache
 from sklfusion.exceptions import CacheError, CacheWarning, DataWarning
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
@@ -293,6 +295,29 @@ def test_poisoned_rows_are_computed_again(tiny_roberta, tmp_path):
     connection.close()
     found = RobertaEmbedder(tiny_roberta, memory=tmp_path).fit_transform(["a", "b"])
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_damage_gives_another_vector_or_stops_a_run(tmp_path, seed):
+    """Single bytes and cuts: what is found is right, what is not is put there again."""
+    rng = np.random.default_rng(seed)
+    keys = [bytes([n]) * 32 for n in range(40)]
+    vectors = rng.normal(size=(40, 64)).astype(np.float32)
+    open_cache(tmp_path).get_many(keys, 64)
+    open_cache(tmp_path).put_many(keys, vectors)
+    path = tmp_path / "embeddings" / "vectors.sqlite"
+    pristine = path.read_bytes()
+    for _ in range(25):
+        raw = bytearray(pristine)
+        place = int(rng.choice([n for n in range(len(raw)) if n != 63]))  # 63: a newer format
+        raw[place if rng.random() < 0.7 else place % 60] ^= int(rng.integers(1, 256))
+        path.write_bytes(raw if rng.random() < 0.8 else raw[:place])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CacheWarning)
+            cache = open_cache(tmp_path)
+            found_vectors, found = cache.get_many(keys, 64)
+            np.testing.assert_array_equal(found_vectors[found], vectors[found])
+            cache.put_many(keys, vectors)
 
 
 def test_unusable_memory_folder(tiny_roberta, tmp_path):

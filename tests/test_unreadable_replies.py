@@ -185,16 +185,18 @@ def test_replies_are_forgotten_by_model_and_age(fault_server, ask, tmp_path):
 
 
 def test_a_salvage_does_not_bring_back_what_was_forgotten(fault_server, ask, tmp_path):
-    """The bytes are gone from the file."""
+    """The bytes are gone from the file; what they had cost is carried over."""
     ask("a note about sport")
     with open_store(tmp_path) as store:
         store.forget(older_than=0, dry_run=False)
-    path = tmp_path / "replies" / "replies.sqlite"
-    with path.open("r+b") as file:
-        file.write(bytes(100))
+    with sqlite3.connect(tmp_path / "replies" / "replies.sqlite") as other:
+        other.execute("PRAGMA user_version = 0")  # calls for a salvage
+    other.close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert open_store(tmp_path).info()["replies"] == 0
+        info = open_store(tmp_path).info()
+    assert (info["replies"], info["forgotten"]) == (0, 1)
+    assert info["prompt_tokens"] > 0
 
 
 def test_the_shell_forgets_only_with_yes(fault_server, ask, tmp_path):

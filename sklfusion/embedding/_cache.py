@@ -1,6 +1,7 @@
 """One row per distinct text on disk: vectors by digest in SQLite.
 
-Vectors are stored as raw little-endian float32, so nothing is ever unpickled from the folder.
+Vectors are stored as raw little-endian float32 and a checksum over key and vector, so nothing is
+ever unpickled from the folder, and a changed bit is noticed.
 Each call opens its own connection: that takes well under a millisecond, and threads, processes
 and forks then have nothing to share.
 """
@@ -9,6 +10,7 @@ import hashlib
 import os
 import sqlite3
 import warnings
+import zlib
 from contextlib import closing, suppress
 
 import numpy as np
@@ -17,8 +19,10 @@ from sklfusion._memory import is_there, memory_folder, require_folder, warn_abou
 from sklfusion.exceptions import CacheError, CacheWarning
 
 _FORMAT = 1
+_MOST_FORMATS = 100  # a real format is a small number; anything else is a damaged header
 _CHUNK = 500  # keys per SELECT; SQLite allows 999 parameters in old builds
 _TIMEOUT = 60.0
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter from a broken name in SQLite's words
 
 
 def open_cache(memory):
@@ -39,6 +43,11 @@ def text_key(space, text):
     digest = hashlib.sha256(space)
     digest.update(text.encode("utf-8"))
     return digest.digest()
+
+
+def _with_checksum(key, vector):
+    """Return the bytes of a row; its last four tie vector and key together."""
+    return vector + zlib.crc32(vector, zlib.crc32(key)).to_bytes(4, "big")
 
 
 def through_cache(cache, space, texts, width, encode, progress=None):
@@ -100,7 +109,7 @@ class VectorCache:
             return vectors, found
         try:
             self._read(keys, width, vectors, found)
-        except sqlite3.DatabaseError as error:
+        except _ERRORS as error:
             self._set_aside(error)
             found[:] = False
         return vectors, found
@@ -109,12 +118,15 @@ class VectorCache:
         """Store the rows of `vectors` under `keys` in one transaction."""
         if not self.writable:
             return
-        rows = [(key, row.astype("<f4").tobytes()) for key, row in zip(keys, vectors, strict=True)]
+        rows = [
+            (key, _with_checksum(key, row.astype("<f4").tobytes()))
+            for key, row in zip(keys, vectors, strict=True)
+        ]
         try:
             with closing(self._connect()) as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
-        except sqlite3.Error as error:
+                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        except _ERRORS as error:
             self.writable = False
             warnings.warn(
                 f"vectors cannot be written to {self.path} ({error}); they are computed anew "
@@ -134,9 +146,10 @@ class VectorCache:
                 rows = dict(connection.execute(query, part))
                 for i, key in enumerate(part, start):
                     row = rows.get(key)
-                    # A row cut short or not finite is no vector; compute it again.
-                    if row is not None and len(row) == 4 * width:
-                        vectors[i] = np.frombuffer(row, dtype="<f4")
+                    # What is cut short, changed or not finite is no vector; compute it again.
+                    vector = row[: 4 * width] if isinstance(row, bytes) else b""
+                    if len(vector) == 4 * width and row == _with_checksum(key, vector):
+                        vectors[i] = np.frombuffer(vector, dtype="<f4")
                         found[i] = np.isfinite(vectors[i]).all()
 
     def _connect(self):
@@ -153,6 +166,8 @@ class VectorCache:
                         " (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
                     )
                     connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            elif not 0 < version < _MOST_FORMATS:
+                raise sqlite3.DatabaseError(f"its header names format {version}")
             elif version != _FORMAT:
                 raise CacheError(
                     f"{self.path} has format {version}; this release of sklfusion reads format "
@@ -185,7 +200,8 @@ class VectorCache:
         return True
 
     def _set_aside(self, error):
-        if isinstance(error, sqlite3.OperationalError):  # locked, read-only, disk: not damage
+        broken = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR  # other tables
+        if isinstance(error, sqlite3.OperationalError) and not broken:  # locked, read-only, full
             self.writable = False
             note = "it is left alone and vectors are computed anew"
         else:

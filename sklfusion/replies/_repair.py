@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sklfusion.exceptions import CacheError, CacheWarning
-from sklfusion.replies import _fork
+from sklfusion.llm._types import Usage
+from sklfusion.replies import _forget, _fork
 from sklfusion.replies._codec import MAX_VALUE_CHARS
 from sklfusion.replies._connections import ConnectionPool, create, on_network
 from sklfusion.replies._damage import DamagedStore
@@ -105,6 +106,7 @@ def _fill(draft: Path, damaged: Path) -> int:
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("BEGIN")
         target.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", recover(damaged))
+        _keep_tally(target, damaged)
         target.execute("COMMIT")
         if not on_network(draft):
             target.execute("PRAGMA journal_mode = WAL")
@@ -114,6 +116,20 @@ def _fill(draft: Path, damaged: Path) -> int:
     with draft.open("rb+") as file:
         os.fsync(file.fileno())
     return int(kept)
+
+
+def _keep_tally(target: sqlite3.Connection, damaged: Path) -> None:
+    """Carry over what forgotten replies had cost, if it can be read."""
+    replies, used = 0, Usage(0, 0)
+    with (
+        contextlib.suppress(sqlite3.Error, UnicodeDecodeError, TypeError),
+        contextlib.closing(_connect(damaged)) as source,
+    ):
+        replies, used = _forget.tally(source)
+    if replies:
+        target.execute(_forget.TABLES[1])
+        row = ("before a salvage", replies, used.prompt_tokens, used.completion_tokens)
+        target.execute("INSERT INTO forgotten VALUES (?, ?, ?, ?)", row)
 
 
 def recover(damaged: Path) -> Iterator[tuple[str, str, str]]:
