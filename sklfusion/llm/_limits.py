@@ -15,6 +15,8 @@ WINDOW = 200
 # Fewer outcomes than this say nothing about the endpoint.
 MIN_OUTCOMES = 50
 MAX_PROBES = 5
+# Seconds between probes at most: whoever waits longer misses the end of an outage.
+LONGEST_PAUSE = 10.0
 # Workers that were told to wait do not all come back in the same instant, but within this share
 # of the wait, and within this many seconds: many short waits are not to become long ones.
 SPREAD_SHARE = 0.5
@@ -69,7 +71,7 @@ class Breaker:
                     self.probes += 1
                     self.dear_probes += not free
                     self.probing = False
-                    self.open_until = now + min(2.0**self.probes, 30.0)
+                    self.open_until = now + min(2.0**self.probes, LONGEST_PAUSE)
             else:
                 self.open_until = None
                 self.probing = False

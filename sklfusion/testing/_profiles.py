@@ -22,7 +22,7 @@ KINDS = {
     "gzip_bomb": ("answers 200 with `bytes` of zeros, compressed", True, False),
     "many_headers": ("answers 200 with `count` headers of `bytes` each", True, False),
     "bad_utf8": ("answers 200 with a body that is not UTF-8", True, False),
-    "content": ("answers properly, but the message says `content`", True, False),
+    "content": ("answers properly, but the message says `content`, with `status`", True, False),
     "merge": ("answers properly, with `fields` laid over the completion", True, False),
     "drip_head": ("sends `bytes` of the head every `seconds`, then resets", True, False),
     "informational": ("sends a reply 103 every `seconds`, then resets", False, False),

@@ -159,7 +159,7 @@ def render(completion: dict[str, Any], fault: Fault | None) -> tuple[bytes, dict
     if kind == "content":
         for choice in completion["choices"]:
             choice["message"]["content"] = fault.get("content", None)
-        return json.dumps(completion).encode(), headers, 200
+        return json.dumps(completion).encode(), headers, int(fault.get("status", 200))
     if kind == "merge":
         return json.dumps(merged(completion, fault.get("fields", {}))).encode(), headers, 200
     return data, headers, 200

@@ -325,7 +325,7 @@ def has_field(body: dict[str, Any], name: str, above: float | None) -> bool:
     """Tell whether a request has a field, and one above a number if there is one."""
     value = body.get(name)
     if above is None:
-        return value not in (None, False)
+        return value is not None and value is not False
     return isinstance(value, int | float) and value > above
 
 
