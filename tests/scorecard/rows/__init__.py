@@ -9,6 +9,7 @@ from scorecard.rows import (  # noqa: F401 - importing a module registers its ro
     labels,
     network,
     processes,
+    refusals,
     replies,
     secrets,
     settings,

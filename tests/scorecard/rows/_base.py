@@ -32,6 +32,7 @@ FAMILIES = {
     "B": 8,  # saved models, and fits that are broken off
     "A": 11,  # answers that are right and look odd
     "M": 14,  # what labels mean, what the user set, rows without an answer
+    "F": 13,  # what endpoints refuse, and in which words
 }
 #: Rows for the night or for a release, not for every run.
 NIGHTLY = {"N32", "N33", "C19", "C20", "P08", "E07", "E08", "E09"}

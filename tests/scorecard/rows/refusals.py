@@ -25,7 +25,7 @@ def _(c):
     seen = []
     for status in (429, 503, 522):
         c.server.reset(script=[error(status, "overloaded", times=45)])
-        X = texts(30, start=status)
+        X = texts(30, start=100 * status)
         _, a, seconds = c.run(X, deadline=60.0, max_concurrency=16)
         assert c.right(a, X) == 30
         assert c.server.ledger().billed == 30
