@@ -66,7 +66,8 @@ class TestRefusedFields:
     def test_each(self, fault_server, scorer, strategy, rule, told):
         """All texts are answered, and after the first ones nothing is refused again."""
         fault_server.script(rule)
-        made = scorer(strategy=strategy, max_concurrency=2, n_votes=3)
+        more_params = {"n_votes": 3} if strategy == "votes" else {}
+        made = scorer(strategy=strategy, max_concurrency=2, **more_params)
         annotations = made.annotate(TEXTS)
         assert right(annotations)
         assert annotations.meta["adapted"] == told
