@@ -106,7 +106,7 @@ def test_those_asked_about_are_fused_and_the_others_keep_the_first_answer():
     asked, proba = clf.asks(X), clf.predict_proba(X)
     alone = clf.first_.predict_proba(X)
     assert 0 < asked.sum() <= 20
-    assert np.array_equal(proba[~asked], alone[~asked])
+    assert np.allclose(proba[~asked], alone[~asked], rtol=0, atol=1e-12)
     columns = np.hstack([alone[asked], clf.llm_.transform([X[i] for i in np.flatnonzero(asked)])])
     assert np.allclose(proba[asked], clf.fusion_.predict_proba(columns))
     assert alone[asked].max(axis=1).max() <= alone[~asked].max(axis=1).min()
@@ -127,7 +127,7 @@ def test_budget_zero_sends_nothing_and_answers_as_the_first_stage(fault_server, 
     """Not even fit asks; there is no fusion and no curve."""
     X, y = spoken(20)
     clf = cascade(live(fault_server, tmp_path), budget=0).fit(X, y)
-    assert np.array_equal(clf.predict_proba(X), clf.first_.predict_proba(X))
+    assert np.allclose(clf.predict_proba(X), clf.first_.predict_proba(X), rtol=0, atol=1e-12)
     assert fault_server.ledger().received == 0
     assert (clf.llm_, clf.fusion_, clf.cost_curve_, clf.share_) == (None, None, None, 0.0)
 
@@ -217,7 +217,7 @@ def test_an_llm_without_an_answer_leaves_the_first_answer(fault_server, tmp_path
     fault_server.script({"fault": {"kind": "status", "status": 400}, "contains": "broken"})
     texts = ["broken sport", "fine sport note", *(f"sport {i}" for i in range(8))]
     got = clf.predict_proba(texts)
-    assert np.array_equal(got[0], clf.first_.predict_proba(["broken sport"])[0])
+    assert np.allclose(got[0], clf.first_.predict_proba(["broken sport"])[0], rtol=0, atol=1e-12)
     assert not np.allclose(got[1], clf.first_.predict_proba(["fine sport note"])[0])
 
 
@@ -339,7 +339,9 @@ def test_clone_pickle_and_bundle_keep_the_answers(tmp_path):
     clf = cascade(recorded(train, (X, np.array(CLASSES)[np.arange(30) % 2]))).fit(*train)
     wanted = clf.predict_proba(X)
     assert not hasattr(clone(clf), "first_")
-    assert np.array_equal(pickle.loads(pickle.dumps(clf)).predict_proba(X), wanted)
+    assert np.allclose(
+        pickle.loads(pickle.dumps(clf)).predict_proba(X), wanted, rtol=0, atol=1e-12
+    )
     persistence.save(clf, tmp_path / "cascade.sklf")
     assert np.allclose(persistence.load(tmp_path / "cascade.sklf").predict_proba(X), wanted)
 

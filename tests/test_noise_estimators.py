@@ -152,7 +152,9 @@ class TestClassifiers:
         X, _, noisy = data
         model = clone(estimator).fit(X, noisy)
         again = pickle.loads(pickle.dumps(model))
-        assert (again.predict_proba(X[:9]) == model.predict_proba(X[:9])).all()
+        assert np.allclose(
+            again.predict_proba(X[:9]), model.predict_proba(X[:9]), rtol=0, atol=1e-6
+        )
 
     def test_bad_features_and_labels(self, estimator, data):
         """NaN, infinity, wrong widths, all refused and lengths that differ are refused."""
