@@ -12,7 +12,7 @@ PROGRAMS = [
     *("baselines", "label_budget", "ablation", "architecture", "semi_supervised", "cascade"),
     "rivals",
 ]
-LLM_PROGRAMS = ["prompts", "domain_shift"]
+LLM_PROGRAMS = ["prompts", "domain_shift", "label_forms"]
 
 
 def _quick(name, tmp_path, monkeypatch, capsys):

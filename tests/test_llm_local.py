@@ -327,3 +327,47 @@ def test_prefill_is_the_last_message():
     """What begins the answer of a local model is a closing assistant message."""
     messages = render(Task(("yes", "no")), "x", prefill=True)
     assert messages[-1] == ("assistant", "Category:")
+
+
+class TestWholeLabels:
+    """Labels that begin alike are scored to where they part."""
+
+    def test_transformers_scores_continuations(self, tiny):
+        """The product of the probabilities among the labels at each branching, and no others."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        labels = ["red 1", "red 2", "green"]
+        spec = find_local(str(tiny))
+        reply = ask(spec, "sky", logprobs=True, top_logprobs=100, score_labels=labels)
+        found = dict(reply.logprobs[0].top)
+        runtime = load_runtime(spec)
+        model = AutoModelForCausalLM.from_pretrained(tiny).eval()
+
+        def next_tokens(said):
+            messages = (("system", "Name the colour."), ("user", '"sky"'), ("assistant", said))
+            with torch.inference_mode():
+                logits = model(torch.tensor([runtime._encode(messages)])).logits[0, -1]
+            p = torch.softmax(logits, dim=-1)
+            return {t: float(p[runtime._tokenizer.convert_tokens_to_ids(t)])
+                    for t in ("red", "green", "1", "2")}  # fmt: skip
+
+        first, second = next_tokens("Answer:"), next_tokens("Answer: red")
+        wanted = np.array([first["red"] * second[n] / (second["1"] + second["2"]) for n in "12"])
+        np.testing.assert_allclose(np.exp([found[n] for n in labels[:2]]), wanted, rtol=1e-4)
+        assert np.exp(found["green"]) == pytest.approx(first["green"], rel=1e-4)
+        assert reply.contents == (max(found, key=found.get),)
+
+    @pytest.mark.models
+    def test_many_classes_on_the_embedded_model(self):
+        """60 classes that begin alike: every text is answered, and the scores differ by text."""
+        things = ("car", "house", "coat", "door", "boat", "book", "bird", "flag", "chair", "cup")
+        classes = [f"{colour} {thing}" for colour in ("red", "green", "blue") for thing in things]
+        classes += [f"old_{thing}_{n}" for thing in things for n in (1, 2, 3)]
+        texts = ["A blue boat sails over the lake", "An old_book_2 lay on the table"]
+        clf = LLMClassifier(classes=classes, calibrate=False).fit(texts)
+        found = clf.annotate(texts)
+        assert found.ok.all()
+        assert found.meta["label_form"] == "words"
+        assert len({round(float(p), 9) for p in found.probs[0]}) > 10
+        assert not np.allclose(found.probs[0], found.probs[1])
