@@ -2,8 +2,8 @@
 
 Bank customers' questions with many intents (banking77) are labelled by the embedded LLM without
 examples, at 20 and at 77 classes. The accuracy is given without and with score calibration (prior
-of the same texts, no labels), beside the coverage and the time of a text. `label_form="auto"` takes
-what wins here.
+of the same texts, no labels), beside the coverage and the time of a text. `label_form="auto"`
+takes what wins here.
 
 python -m benchmarks.quality.label_forms [--quick]
 """
