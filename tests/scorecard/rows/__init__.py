@@ -14,6 +14,7 @@ from scorecard.rows import (  # noqa: F401 - importing a module registers its ro
     secrets,
     settings,
     texts,
+    wire,
 )
 from scorecard.rows._base import FAMILIES, NIGHTLY, ROWS, Context, Row, all_ids
 

@@ -33,6 +33,7 @@ FAMILIES = {
     "A": 11,  # answers that are right and look odd
     "M": 14,  # what labels mean, what the user set, rows without an answer
     "F": 13,  # what endpoints refuse, and in which words
+    "W": 10,  # where is asked, with what, and what the wire may do
 }
 #: Rows for the night or for a release, not for every run.
 NIGHTLY = {"N32", "N33", "C19", "C20", "P08", "E07", "E08", "E09"}
