@@ -70,6 +70,10 @@ class OpenAIBackend:
         further = tuple(variable for _, variable in self.endpoint.headers_env)
         return ((name,) if name else ()) + further
 
+    def prepare(self) -> None:
+        """Load the HTTP client, which takes a second and is not to count for any deadline."""
+        self._get_client()
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:

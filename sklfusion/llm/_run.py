@@ -223,6 +223,9 @@ class Run:
     # ------------------------------------------------------------------------------- the threads
 
     def _ask(self) -> None:
+        prepare = getattr(self._backend, "prepare", None)  # local models load as they are asked
+        if prepare is not None:
+            prepare()
         count = min(self._workers, len(self._queue))
         threads = [
             threading.Thread(target=self._work, name=f"sklfusion-{n}", daemon=True)

@@ -37,7 +37,8 @@ def _(c):
         import sys, time
         from sklfusion import LLMScorer
         s = LLMScorer("loopback", classes=["sport", "food"], strategy="label",
-                      base_url=sys.argv[1], memory=sys.argv[2], deadline=120.0, timeout=60.0).fit(["any"])
+                      base_url=sys.argv[1], memory=sys.argv[2],
+                      deadline=120.0, timeout=60.0).fit(["any"])
         try:
             s.annotate(["good sport", "slow sport"])
         except KeyboardInterrupt:
