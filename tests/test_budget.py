@@ -213,3 +213,12 @@ def test_a_batch_gives_back_what_it_set_aside(fault_server, make, tmp_path):
     assert not spend_all(made, 7, "b")
     assert spend_all(made, 1, "c")
     assert fault_server.ledger().billed == 12
+
+
+def test_a_call_leaves_no_store_open(fault_server, make, tmp_path):
+    """Nothing that a call made refers to itself, so its files are closed when it returns."""
+    from sklfusion.replies import _locate
+
+    made = make(memory=tmp_path)
+    made.annotate(texts(3, "a"))
+    assert not [path for path, *_ in _locate._OPEN if path.startswith(str(tmp_path))]

@@ -63,6 +63,10 @@ class StoreFile:
     def close(self) -> None:
         """Close the connections of this process. A later call opens them again."""
         self._pool.close()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Let the next use look for damage and tell of it, though an earlier one has."""
         self._looked = False
         self._told.clear()
 

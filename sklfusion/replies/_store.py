@@ -96,6 +96,7 @@ class ReplyStore(StoreFile):
         CacheError
             If it cannot be opened or created, or has a newer format.
         """
+        self.look_again()
         self._run(lambda connection: connection.execute("SELECT 1").fetchone())
         return self
 

@@ -203,8 +203,9 @@ class BaseLLMEstimator(KeyGuard, BaseEstimator):
 
     def _annotate(self, X):
         texts = self._texts(X)
-        progress = Progress(self.verbose, type(self).__name__, lambda: session.meter.report)
+        progress = Progress(self.verbose, type(self).__name__)
         session = self._session(progress)
+        progress.usage = session.meter.report
         try:
             with progress:
                 session.ask(texts)

@@ -12,14 +12,17 @@ class Progress:
         0: silent, 1: bar and summary.
     name : str
         Shown before the bar.
-    usage : callable
-        Returns the UsageReport.
+
+    Attributes
+    ----------
+    usage : UsageReport
+        What is shown; set it before the first request.
     """
 
-    def __init__(self, verbose, name, usage):
+    def __init__(self, verbose, name):
         self._verbose = verbose
         self._name = name
-        self._usage = usage
+        self.usage = None
         self._bar = None
 
     def __enter__(self):
@@ -40,7 +43,7 @@ class Progress:
             self._bar = tqdm(total=total, desc=self._name, unit="text", file=sys.stderr)
         if done == self._bar.n:
             return
-        usage = self._usage()
+        usage = self.usage
         shown = {"cached": usage.cached, "failed": sum(usage.failures.values())}
         if usage.cost:
             shown["spent"] = f"{usage.cost:.4f}"
@@ -49,9 +52,9 @@ class Progress:
         self._bar.update(done - self._bar.n)
 
     def summary(self):
-        """Print one line on what was used so far."""
+        """Print one line on what was used."""
         if self._verbose:
-            print(f"{self._name}: {summarise(self._usage())}", file=sys.stderr)
+            print(f"{self._name}: {summarise(self.usage)}", file=sys.stderr)
 
 
 def summarise(usage):
