@@ -1,5 +1,6 @@
 """Where a saved model would send, and where its store lies."""
 
+import re
 from pathlib import Path
 
 import joblib
@@ -12,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklfusion import (
     LLMClassifier,
+    LLMEndpoint,
     LLMScorer,
     PersistenceError,
     persistence,
@@ -111,6 +113,22 @@ def test_headers_count_by_their_variables(saved):
     with pytest.raises(PersistenceError, match="MY_TOKEN"):
         persistence.load(saved)
     persistence.load(saved, endpoints=["https://api.openai.com/v1"])
+
+
+def test_an_endpoint_object_is_looked_at_like_a_scorer(tmp_path):
+    """Address, headers and what a provider implies, in an object within the scorer."""
+    path = tmp_path / "m.sklf"
+    cases = {
+        "HEADER_VARIABLE": {"model": "openai/x", "headers_env": {"x-token": "HEADER_VARIABLE"}},
+        "AZURE_OPENAI_API_KEY": {"model": "azure/x", "base_url": "http://127.0.0.1:9/openai"},
+        "https://e.example/v1": {"model": "m", "base_url": "https://e.example/v1"},
+    }
+    for told, params in cases.items():
+        persistence.save(scorer(model=LLMEndpoint(**params)), path)
+        with pytest.raises(PersistenceError, match=re.escape(told)):
+            persistence.load(path)
+    persistence.save(scorer(model=LLMEndpoint("openai/x", timeout=7.0)), path)
+    assert persistence.load(path).model.timeout == 7.0
 
 
 def test_what_looks_like_a_key_is_not_repeated(saved):

@@ -8,6 +8,7 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
 from sklfusion._threads import one_thread
+from sklfusion._validation import check_cells
 
 _GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -34,7 +35,7 @@ class LinearProbe:
 
     def fit(self, X, Y):
         """Fit to features (n, D) and rates (n, K)."""
-        X = np.asarray(X, dtype=np.float64)
+        X = check_cells(np.asarray(X, dtype=np.float64), caller="LinearProbe")
         with one_thread(X):
             return self._fit(X, Y)
 
@@ -71,7 +72,9 @@ class LinearProbe:
 
     def predict_proba(self, X):
         """Return independent probabilities of shape (n, K)."""
-        Z = self.scaler.transform(np.asarray(X, dtype=np.float64))
+        Z = self.scaler.transform(
+            check_cells(np.asarray(X, dtype=np.float64), caller="LinearProbe")
+        )
         if self.reducer is not None:
             Z = self.reducer.transform(Z)
         return expit(Z @ self.coef + self.intercept)
