@@ -1,5 +1,6 @@
 """Saved models that are damaged or hostile: one error of ours, and no harm."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklfusion import (
     FusionClassifier,
     PersistenceError,
+    RobertaEmbedder,
     persistence,
 )
 
@@ -338,3 +340,22 @@ def _mutated(text, rng):
         return text[:start] + swaps[rng.integers(len(swaps))] + text[end:]
     start = int(rng.integers(len(text)))
     return text[:start] + swaps[rng.integers(len(swaps))] + text[start + 1 :]
+
+
+def test_an_encoder_that_asks_for_more_than_its_weights_is_refused(tmp_path, tiny_roberta):
+    """Its configuration is compared with the weights that are there before it takes memory."""
+    texts, labels = ["the bank", "the cup", "a rate", "a goal"] * 4, ["money", "sport"] * 8
+    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, max_epochs=1, validation_fraction=0)
+    path = tmp_path / "m.sklf"
+    persistence.save(embedder.fit(texts, labels), path)
+    assert persistence.load(path).transform(texts).shape == (16, 2)
+    tree = tree_of(path)
+    files = tree["state"]["trainer_"]["state"]["_files"]["items"]
+    for name, node in files:
+        if name == "config.json":
+            config = json.loads(base64.b64decode(node["base64"]))
+            config["vocab_size"] = 10**9
+            node["base64"] = base64.b64encode(json.dumps(config).encode()).decode()
+    with_tree(path, tree)
+    with pytest.raises(PersistenceError, match="asks for"):
+        persistence.load(path)
