@@ -17,11 +17,14 @@ from sklfusion.prompts._labels import label_index
 #: From what is written of an answer to the listed next tokens (bytes, natural logarithm).
 Ask = Callable[[str], Sequence[tuple[bytes, float]]]
 
-# A branch with less than this share of the best label's probability is not opened. Of .02, .05
-# and .2, on 77 intents, the accuracy of the embedded model is the same down to .1.
+# A branch with less than this share of the best label's probability is not opened. With .02 and
+# .1 the embedded model was right on as many of 40 questions with 77 intents.
 _WORTH = 0.05
+# More steps than this no text is worth.
 _MAX_STEPS = 24
+# Probability of a label that nothing is known of.
 _LEAST = 1e-12
+# Where a prompt may end without cutting a word.
 _WORD_ENDS = " _-/."
 
 
