@@ -491,3 +491,104 @@ class TestSettingsOfTheWhole:
         other = AutoFusionClassifier(scorer, weak(), random_state=0)
         other.fit(texts, labels, fusion__sample_weight=weights)
         np.testing.assert_allclose(same, other.predict_proba(X), atol=1e-9)
+
+
+class TestParametersWithoutEffect:
+    """What is set and changes nothing is named; a default value never is."""
+
+    @staticmethod
+    def told(estimator, *data):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator.fit(*data)
+        return [str(one.message) for one in caught]
+
+    @pytest.fixture
+    def rows(self):
+        rng = np.random.default_rng(0)
+        y = rng.integers(3, size=60)
+        return np.hstack([rng.normal(size=(60, 4)), np.eye(3)[y]]), y
+
+    @pytest.mark.parametrize(
+        "idle",
+        [{"hidden_layer_sizes": (2,)}, {"dropout": 0.9, "lr": 1.0}, {"early_stopping": False}],
+    )
+    def test_of_an_mlp_that_is_not_trained(self, rows, idle):
+        """Beside LLM scores there is none unless asked for."""
+        (said,) = self.told(FusionClassifier(random_state=0, **idle), *rows)
+        assert all(name in said for name in idle)
+        assert self.told(FusionClassifier(random_state=0, fusion="concat", **idle), *rows) == []
+
+    @pytest.mark.parametrize("same", [{"hidden_layer_sizes": [64, 32]}, {"dropout": 0.1}, {}])
+    def test_defaults_never_warn(self, rows, same):
+        """Also when they are written out, as a list or a tuple."""
+        assert self.told(FusionClassifier(random_state=0, **same), *rows) == []
+
+    def test_of_ways_not_to_ask(self, llm):
+        """Votes that are not sampled, examples that are not chosen, labels that are not cut."""
+        classifier = llm.classifier(
+            classes=NAMES, n_votes=9, shot_selection="random", threshold=0.2
+        )
+        said = " ".join(self.told(classifier, X))
+        assert all(name in said for name in ("n_votes", "shot_selection", "threshold"))
+
+    def test_of_a_training_that_does_not_happen(self, tiny_roberta):
+        """A frozen encoder has no learning rate."""
+        from sklfusion import RobertaEmbedder
+
+        said = self.told(RobertaEmbedder(str(tiny_roberta), lr=1e-3, max_epochs=2), X)
+        assert "lr, max_epochs have no effect" in said[0]
+
+
+class TestScoresThatStandElsewhere:
+    """Scores without names are looked for at the end of X; others are not lost in silence."""
+
+    @pytest.fixture
+    def parts(self):
+        rng = np.random.default_rng(0)
+        y = rng.integers(3, size=60)
+        return rng.normal(size=(60, 5)), np.log(np.eye(3)[y] * 0.7 + 0.1), y
+
+    def test_before_a_number(self, parts):
+        """The warning says how to take them."""
+        noise, logs, y = parts
+        X = np.hstack([noise, logs, noise[:, :1]])
+        with pytest.warns(DataWarning, match=r"score_columns=slice\(5, 8\)"):
+            FusionClassifier(random_state=0).fit(X, y)
+        model = FusionClassifier(random_state=0, score_columns=slice(5, 8)).fit(X, y)
+        assert model.score_columns_.tolist() == [5, 6, 7]
+
+    def test_of_more_classes_than_y_has(self, parts):
+        """A fold that lacks a class makes the block look too wide."""
+        noise, logs, y = parts
+        rows = y < 2
+        with pytest.warns(DataWarning, match="of 3 classes, while y has 2"):
+            FusionClassifier(random_state=0).fit(np.hstack([noise, logs])[rows], y[rows])
+
+    @pytest.mark.parametrize("kind", ["noise", "one-hot", "proportions"])
+    def test_other_columns_are_no_scores(self, parts, kind):
+        """A category of three values, or shares that sum to one, need not be about y."""
+        noise, _, y = parts
+        rng = np.random.default_rng(1)
+        other = {
+            "noise": rng.normal(size=(60, 3)),
+            "one-hot": np.eye(3)[rng.permutation(y)],
+            "proportions": rng.dirichlet(np.ones(4), size=60),
+        }[kind]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DataWarning)
+            FusionClassifier(random_state=0, max_epochs=2).fit(np.hstack([other, noise[:, :2]]), y)
+
+
+def test_pyarrow_columns_and_tables_are_texts():
+    """As are chunked arrays; a null is missing."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from sklfusion._validation import check_texts
+
+    boxes = (pyarrow.array(X), pyarrow.chunked_array([X[:9], X[9:]]), pyarrow.table({"t": X}))
+    for box in boxes:
+        assert check_texts(box) == X
+    with pytest.raises(ValueError, match=r"texts\[1\] is missing"):
+        check_texts(pyarrow.array(["a", None]))
+    with pytest.raises(ValueError, match="2 columns"):
+        check_texts(pyarrow.table({"a": X, "b": X}))
