@@ -1,5 +1,6 @@
 """Fitting as a whole: an estimator whose fit was broken off is what it was before."""
 
+import contextlib
 import functools
 
 
@@ -37,10 +38,15 @@ def whole(method=None, *, keep=()):
     return wrapped
 
 
+class _EndOfTraining(Exception):
+    """A callback has seen enough epochs."""
+
+
 class WholeTraining:
     """Makes Ctrl-C end the fit of a skorch net; comes before `NeuralNet` among the bases.
 
-    skorch takes it as a wish to stop early and goes on with weights that are trained half.
+    skorch takes it as a wish to stop early and goes on with weights that are trained half. Its
+    callbacks raise the same exception to stop early, and that wish is granted.
     """
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
@@ -48,6 +54,24 @@ class WholeTraining:
         if not self.initialized_:
             self.initialize()
         self.notify("on_train_begin", X=X, y=y)
-        self.fit_loop(X, y, **fit_params)
+        with contextlib.suppress(_EndOfTraining):
+            self.fit_loop(X, y, **fit_params)
         self.notify("on_train_end", X=X, y=y)
         return self
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks."""
+        try:
+            return super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as error:
+            if method_name == "on_epoch_end" and _raised_in(error) == method_name:
+                raise _EndOfTraining from None
+            raise
+
+
+def _raised_in(error):
+    """Return the name of the function that an exception comes from."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_name

@@ -511,7 +511,7 @@ class TestParametersWithoutEffect:
 
     @pytest.mark.parametrize(
         "idle",
-        [{"hidden_layer_sizes": (2,)}, {"dropout": 0.9, "lr": 1.0}, {"early_stopping": False}],
+        [{"hidden_layer_sizes": (2,)}, {"dropout": 0.9, "lr": 1e-2}, {"early_stopping": False}],
     )
     def test_of_an_mlp_that_is_not_trained(self, rows, idle):
         """Beside LLM scores there is none unless asked for."""

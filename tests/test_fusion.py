@@ -254,3 +254,12 @@ def test_votes_alone_are_enough_however_many_rows_there_are(fusion):
     votes = np.eye(2)[np.where(rng.random(1200) < 0.9, y, 1 - y)]
     clf = FusionClassifier(score_columns=slice(0, 2), **short(fusion, max_epochs=5))
     assert clf.fit(votes, y).score(votes, y) > 0.88
+
+
+def test_training_ends_early_and_only_ctrl_c_ends_the_fit(rows):
+    """skorch's callbacks end a training with the exception of Ctrl-C; that is no broken fit."""
+    X, y = rows
+    clf = FusionClassifier(
+        fusion="concat", lr=1e-2, n_iter_no_change=2, max_epochs=300, random_state=0
+    )
+    assert clf.fit(X, y).n_iter_ < 300
