@@ -4,8 +4,8 @@
 
     SklFusionError
     ├── EndpointError            the endpoint refused, was unreachable, or kept failing
-    │   ├── AuthenticationError      the key is missing or was refused (401, 403)
-    │   ├── ModelNotFoundError       the endpoint does not know the model (404)
+    │   ├── AuthenticationError      the key is missing or was refused (401, often 403)
+    │   ├── ModelNotFoundError       the endpoint does not know the model (often 404)
     │   └── QuotaError               the account has no credit left (402, quota codes of 429)
     ├── BudgetExceededError      the budget is spent; what was paid for is kept
     ├── ScoringFailedError       some texts have no answer and on_failure="raise"

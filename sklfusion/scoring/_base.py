@@ -13,6 +13,7 @@ from sklfusion.llm._keylike import KeyGuard
 from sklfusion.llm._prices import estimate_tokens
 from sklfusion.llm._usage import UsageReport
 from sklfusion.llm._where import where_of
+from sklfusion.llm._words import clean
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.replies import open_store
 from sklfusion.replies._spending import purse_for
@@ -309,7 +310,7 @@ class BaseLLMEstimator(KeyGuard, BaseEstimator):
         if other and not self._is_local() and not getattr(self, "_warned_model", False):
             self._warned_model = True
             warnings.warn(
-                f"The endpoint was asked for {asked!r} and answered as {other[0]!r}.",
+                f"The endpoint was asked for {asked!r} and answered as {clean(other[0])!r}.",
                 ScoringWarning,
                 stacklevel=3,
             )
