@@ -27,8 +27,10 @@ def bad(c, contents, strategy="label", **params):
             for x, content in zip(X, contents, strict=True)
         ]
     )
-    s, a, _ = c.run([*X, *texts(3)], strategy=strategy, **params)
-    wrong = [contents[i] for i in range(len(X)) if a.ok[i]]
+    # Sound answers first: a run of which nothing can be used is stopped.
+    sound = texts(3)
+    s, a, _ = c.run([*sound, *X], strategy=strategy, max_concurrency=2, **params)
+    wrong = [contents[i] for i in range(len(X)) if a.ok[len(sound) + i]]
     assert not wrong, f"accepted {wrong}"
     received = c.server.ledger().texts
     tries = {received[text_digest(x)]["received"] for x in X}
