@@ -4,7 +4,7 @@ Public names load on first use, so that ``import sklfusion`` brings in neither t
 transformers nor openai.
 """
 
-from importlib import import_module as _import_module
+from sklfusion._lazy import attach as _attach
 
 __version__ = "0.1.0"
 
@@ -12,15 +12,12 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "alignment": ["LabelDistributionEstimator", "AlignmentDisplay"],
     "annotations": ["Annotations"],
-    "fusion": ["FusionClassifier", "FusionMLP"],
-    "calibration": ["MultiLabelCalibrator"],
+    "fusion": ["FusionClassifier", "FusionMLP", "VoteStudent"],
     "collector": ["LabelDistributionCollector"],
     "cascade": ["CascadeClassifier"],
     "routing": ["ClassRoutingClassifier"],
-    "splitting": ["IterativeStratifiedKFold"],
-    "embedding": ["RobertaEmbedder"],
-    "joint": ["JointFusionClassifier"],
-    "thresholds": ["MultiLabelThresholds"],
+    "embedding": ["JointFusionClassifier", "RobertaEmbedder"],
+    "multilabel": ["IterativeStratifiedKFold", "MultiLabelCalibrator", "MultiLabelThresholds"],
     "auto": ["AutoFusionClassifier", "make_fusion_pipeline"],
     "plotting": [
         "CostCurveDisplay",
@@ -28,16 +25,18 @@ _EXPORTS = {
         "ReliabilityDisplay",
         "SourceTrustDisplay",
     ],
-    "noise._display": ["StabilityDisplay"],
-    "noise._encoder": ["MLPTrajectoryEncoder"],
-    "noise._fine_tuned_encoder": ["FineTunedTrajectoryEncoder"],
-    "noise.diffusion": ["SimplexDiffusionClassifier"],
-    "noise.dynamics": ["TrainingDynamicsNoiseDetector"],
-    "noise.prior": ["KNNLabelPrior", "NoisyLabelKNNClassifier"],
-    "noise.repair": ["LabelRepairClassifier"],
-    "noise.sidyp": ["SiDyPClassifier"],
-    "noise.stability": ["StabilityReport"],
-    "semisupervised": ["VoteStudent"],
+    "noise": [
+        "FineTunedTrajectoryEncoder",
+        "KNNLabelPrior",
+        "LabelRepairClassifier",
+        "MLPTrajectoryEncoder",
+        "NoisyLabelKNNClassifier",
+        "SiDyPClassifier",
+        "SimplexDiffusionClassifier",
+        "StabilityDisplay",
+        "StabilityReport",
+        "TrainingDynamicsNoiseDetector",
+    ],
     "llm.endpoint": ["LLMEndpoint"],
     "scoring": ["LLMScorer", "LLMClassifier", "RecordedScorer"],
     "exceptions": [
@@ -59,18 +58,4 @@ _EXPORTS = {
         "DataWarning",
     ],
 }
-_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = _attach(__name__, _EXPORTS)

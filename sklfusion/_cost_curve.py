@@ -7,9 +7,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv, cross_val_predict
 
-from sklfusion._multilabel import out_of_fold_scores
 from sklfusion._threads import one_thread
-from sklfusion.splitting import check_multilabel_cv
+from sklfusion.multilabel._splitting import check_multilabel_cv
+from sklfusion.multilabel._targets import out_of_fold_scores
 
 #: Shares of the texts at which the curve is measured, beside the largest one that is allowed.
 SHARES = np.round(np.linspace(0.0, 1.0, 21), 2)

@@ -312,7 +312,7 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
 
         They are frozen so that the pipeline neither asks the LLM nor trains the student again.
         """
-        from sklfusion.semisupervised import VoteStudent
+        from sklfusion.fusion._student import VoteStudent
 
         parts = dict(sources)
         if len(parts) < 2:

@@ -10,13 +10,13 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklfusion import _budget, _cost_curve
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import asks_unnamed, declared_classes, hand_over
-from sklfusion._multilabel import check_target, label_scores
 from sklfusion._parts import default_first
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_texts, is_multilabel
 from sklfusion._whole import whole
 from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_LLM
+from sklfusion.multilabel._targets import check_target, label_scores
 
 
 class CascadeClassifier(ClassifierMixin, BaseEstimator):
@@ -307,7 +307,7 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         self.share_ = float(curve["share"][best])
         self.threshold_ = float(curve["threshold"][best])
         if self.multilabel_:
-            from sklfusion.fusion._cut import choose_cut
+            from sklfusion.multilabel._cut import choose_cut
 
             answers = _cost_curve.mixed(proba, fused, unsure, int(self.share_ * len(y) + 1e-9))
             self.cut_, self.fill_empty_ = choose_cut(answers, y, np.ones(len(y)))
@@ -415,7 +415,7 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         """Return classes of shape (n,), or an indicator of shape (n, K)."""
         proba = self.predict_proba(X)
         if self.multilabel_:
-            from sklfusion.fusion._cut import apply_cut
+            from sklfusion.multilabel._cut import apply_cut
 
             return apply_cut(proba, self.cut_, self.fill_empty_)
         return self.classes_[proba.argmax(axis=1)]

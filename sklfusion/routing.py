@@ -11,11 +11,16 @@ from sklearn.utils.metaestimators import _BaseComposition  # nested set_params, 
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
-from sklfusion._multilabel import check_target, f1_per_label, label_scores, out_of_fold_scores
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel, plain_label
 from sklfusion._whole import whole
-from sklfusion.splitting import check_multilabel_cv
+from sklfusion.multilabel._splitting import check_multilabel_cv
+from sklfusion.multilabel._targets import (
+    check_target,
+    f1_per_label,
+    label_scores,
+    out_of_fold_scores,
+)
 
 
 class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):

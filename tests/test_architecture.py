@@ -13,7 +13,7 @@ import sklfusion
 
 ROOT = Path(sklfusion.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-LLM_FREE = ["fusion", "noise", "alignment", "thresholds", "calibration", "embedding", "joint"]
+LLM_FREE = ["fusion", "noise", "alignment", "multilabel", "embedding"]
 LLM_CODE = ("sklfusion.llm", "sklfusion.prompts", "sklfusion.replies", "sklfusion.scoring")
 
 

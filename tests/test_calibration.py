@@ -16,9 +16,9 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 from sklfusion import FusionClassifier, MultiLabelCalibrator, MultiLabelThresholds
-from sklfusion._multilabel import label_scores
-from sklfusion.calibration import PlattScaling, TemperatureScaling, fit_maps
 from sklfusion.exceptions import DataWarning
+from sklfusion.multilabel._calibration import PlattScaling, TemperatureScaling, fit_maps
+from sklfusion.multilabel._targets import label_scores
 
 
 def distorted(n=3000, slope=3.0, bias=-1.0, seed=0):

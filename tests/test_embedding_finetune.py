@@ -15,7 +15,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from sklfusion import FusionClassifier, RobertaEmbedder, TrainingDivergedError
-from sklfusion.embedding import _lower, _trainer
+from sklfusion.embedding import _frozen_layers, _trainer
 from sklfusion.embedding._finetune import Target, folds
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
@@ -289,7 +289,7 @@ def test_frozen_layers_run_once_per_text(tiny_roberta, monkeypatch):
     options = {**FAST, "freeze_layers": 1, "validation_fraction": 0}
     embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, **options).fit(texts, labels)
     assert len(calls) < 6  # two batches, and the test whether the halves fit
-    monkeypatch.setattr(_lower, "_MAX_BYTES", 0)
+    monkeypatch.setattr(_frozen_layers, "_MAX_BYTES", 0)
     plain = clone(embedder).fit(texts, labels)
     assert len(calls) > 30
     fresh, wanted = make_texts(40, seed=9)

@@ -7,8 +7,8 @@ from _fusion_data import make_labels, make_rows
 
 from sklfusion import FusionClassifier
 from sklfusion.fusion._columns import find_columns
-from sklfusion.fusion._cut import apply_cut, choose_cut
 from sklfusion.fusion._folds import assign_folds
+from sklfusion.multilabel._cut import apply_cut, choose_cut
 
 CLASSES = ["a", "b", "c"]
 

@@ -7,12 +7,12 @@ from scipy.special import logit, softmax
 
 from sklfusion import FusionClassifier
 from sklfusion._logistic import mean_loss, row_losses, smoothed_log_prior
-from sklfusion.fusion._cut import choose_cut
 from sklfusion.fusion._fit import beats
 from sklfusion.fusion._folds import assign_folds
 from sklfusion.fusion._problem import Problem
 from sklfusion.fusion._trust import fit_trust
 from sklfusion.fusion._votes import fit_evidence
+from sklfusion.multilabel._cut import choose_cut
 
 
 def problem_of(Y, family="softmax", folds=5):

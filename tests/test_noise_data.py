@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import normalize
 
 from sklfusion import KNNLabelPrior, LabelRepairClassifier
-from sklfusion.noise.dynamics import mark_suspicious, suspicion_scores
+from sklfusion.noise._dynamics import mark_suspicious, suspicion_scores
 
 pytestmark = pytest.mark.data
 

@@ -17,6 +17,7 @@ from sklfusion.noise import _selectors
 from sklfusion.noise._label_diffusion import DiffusionSettings, LabelDiffusion, _rate
 from sklfusion.noise._labels import validation_split
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope
+from sklfusion.noise._prior import cut_candidates
 from sklfusion.noise._simplex import cosine_schedule, update_weights
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise._transition import (
@@ -26,7 +27,6 @@ from sklfusion.noise._transition import (
     mutual_information,
     posterior,
 )
-from sklfusion.noise.prior import cut_candidates
 
 
 class TestPriorPower:

@@ -14,11 +14,11 @@ from sklfusion import (
     SimplexDiffusionClassifier,
 )
 from sklfusion.exceptions import TrainingDivergedError
+from sklfusion.noise._dynamics import flat_epochs
 from sklfusion.noise._metrics import agrees_better
 from sklfusion.noise._simplex import cosine_schedule, encode, project, update_weights
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise._transition import explains_better
-from sklfusion.noise.dynamics import flat_epochs
 
 FAST = {"encoder_epochs": 4, "diffusion_epochs": 6, "hidden_dim": 32, "random_state": 0}
 

@@ -8,7 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from sklfusion.fusion import FusionClassifier
-from sklfusion.semisupervised import VoteStudent
+from sklfusion.fusion._student import VoteStudent
 
 
 def _world(n=320, n_classes=3, accuracy=0.75, seed=0):

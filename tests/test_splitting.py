@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklfusion import IterativeStratifiedKFold
-from sklfusion.splitting import check_multilabel_cv
+from sklfusion.multilabel._splitting import check_multilabel_cv
 
 
 def folds_of(y, n_splits, **params):

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks._common import mean_spread
 from benchmarks.quality import _contest
-from sklfusion.semisupervised import VoteStudent
+from sklfusion.fusion._student import VoteStudent
 
 SETS = (
     ("AG News", "gpt-5-nano"),

@@ -5,7 +5,6 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._multilabel import check_target
 from sklfusion._whole import whole
 from sklfusion.alignment import _methods
 from sklfusion.alignment._pool import expected_f1_sets
@@ -13,7 +12,8 @@ from sklfusion.alignment._probe import LinearProbe
 from sklfusion.alignment._reading import read, read_field, ready
 from sklfusion.alignment.metrics import alignment_l1, alignment_nll
 from sklfusion.annotations import Annotations
-from sklfusion.calibration import apply_maps, fit_maps, to_logits
+from sklfusion.multilabel._calibration import apply_maps, fit_maps, to_logits
+from sklfusion.multilabel._targets import check_target
 
 _CALIBRATIONS = {
     None: None, "batch": None, "batch_shared": None, "platt": False, "per_label_platt": True,

@@ -6,10 +6,10 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklfusion._multilabel import check_target
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
-from sklfusion.calibration import to_logits
+from sklfusion.multilabel._calibration import to_logits
+from sklfusion.multilabel._targets import check_target
 
 # Beyond these odds a source is not believed: a vote of 8 to 0 is no 18 nats.
 _CLIP = 1e-4

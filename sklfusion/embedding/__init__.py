@@ -1,5 +1,11 @@
-"""Texts to vectors: a transformer encoder as a scikit-learn transformer, frozen or fine-tuned."""
+"""Texts to vectors or class scores: an encoder, frozen, fine-tuned, or trained with the head."""
 
-from sklfusion.embedding._embedder import RobertaEmbedder
+from sklfusion._lazy import attach as _attach
 
-__all__ = ["RobertaEmbedder"]
+__getattr__, __dir__, __all__ = _attach(
+    __name__,
+    {
+        "_embedder": ["RobertaEmbedder"],
+        "_joint": ["JointFusionClassifier"],
+    },
+)

@@ -13,7 +13,7 @@ from sklfusion._whole import whole
 from sklfusion.embedding._archive import plain_files, unpack
 from sklfusion.embedding._backbone import empty_backbone, load, resolve_device
 from sklfusion.embedding._encode import tokenize
-from sklfusion.embedding._lower import longest_layers, lower_layers_once
+from sklfusion.embedding._frozen_layers import longest_layers, lower_layers_once
 from sklfusion.embedding._net import (
     EncoderWithHead,
     TextRows,

@@ -1,6 +1,12 @@
 """Fusion of encoder features and LLM scores. Imports no LLM code."""
 
-from sklfusion.fusion._classifier import FusionClassifier
-from sklfusion.fusion._module import FusionMLP
+from sklfusion._lazy import attach as _attach
 
-__all__ = ["FusionClassifier", "FusionMLP"]
+__getattr__, __dir__, __all__ = _attach(
+    __name__,
+    {
+        "_classifier": ["FusionClassifier"],
+        "_module": ["FusionMLP"],
+        "_student": ["VoteStudent"],
+    },
+)

@@ -20,8 +20,8 @@ from sklfusion.fusion._checks import (
     warn_of_idle_parameters,
 )
 from sklfusion.fusion._columns import find_columns
-from sklfusion.fusion._cut import apply_cut, choose_cut
 from sklfusion.fusion._inputs import Inputs, split_encoder
+from sklfusion.multilabel._cut import apply_cut, choose_cut
 
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):

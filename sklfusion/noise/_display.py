@@ -55,7 +55,7 @@ class StabilityDisplay:
         **kwargs
             Parameters of :class:`~sklfusion.StabilityReport`.
         """
-        from sklfusion.noise.stability import StabilityReport
+        from sklfusion.noise._stability import StabilityReport
 
         report = StabilityReport(estimator, **kwargs)
         report.compare(X, labels, X_test, y_test)

@@ -82,7 +82,7 @@ def self_doubt(proba, codes):
 
 def neighbor_doubt(X, codes):
     """One minus the weight of the own label among the candidates of a neighbour prior."""
-    from sklfusion.noise.prior import KNNLabelPrior
+    from sklfusion.noise._prior import KNNLabelPrior
 
     prior = KNNLabelPrior(certain_threshold=1.0, dominant_threshold=1.0).fit(X, codes)
     return self_doubt(prior.prior_, codes)

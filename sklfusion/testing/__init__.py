@@ -5,26 +5,15 @@
   ``check_estimator`` does for estimators that take numbers.
 """
 
-from importlib import import_module as _import_module
+from sklfusion._lazy import attach as _attach
 
-_HOME = {
-    "FaultServer": "_process",
-    "LedgerView": "_process",
-    "N_TEXT_CHECKS": "text_checks",
-    "check_text_estimator": "text_checks",
-    "iter_text_checks": "text_checks",
-    "expected_billed": "_profiles",
-    "expected_label": "_answers",
-    "expected_labels": "_answers",
-    "text_digest": "_answers",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name):  # lazily: the server must start fast, and needs no scikit-learn
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+# The server must start fast, and needs no scikit-learn.
+__getattr__, __dir__, __all__ = _attach(
+    __name__,
+    {
+        "_answers": ["expected_label", "expected_labels", "text_digest"],
+        "_process": ["FaultServer", "LedgerView"],
+        "_profiles": ["expected_billed"],
+        "text_checks": ["N_TEXT_CHECKS", "check_text_estimator", "iter_text_checks"],
+    },
+)

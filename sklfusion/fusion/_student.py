@@ -70,7 +70,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklfusion.semisupervised import VoteStudent
+    >>> from sklfusion.fusion import VoteStudent
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(2, size=210)
     >>> E = rng.normal(size=(210, 5)) + 2 * y[:, None]

@@ -6,7 +6,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._multilabel import (
+from sklfusion._threads import one_thread
+from sklfusion._validation import check_scores
+from sklfusion._whole import whole
+from sklfusion.multilabel._splitting import check_multilabel_cv
+from sklfusion.multilabel._targets import (
     check_target,
     fit_inner,
     has_scores,
@@ -15,10 +19,6 @@ from sklfusion._multilabel import (
     out_of_fold_scores,
     warn_one_sided,
 )
-from sklfusion._threads import one_thread
-from sklfusion._validation import check_scores
-from sklfusion._whole import whole
-from sklfusion.splitting import check_multilabel_cv
 
 _EPSILON = 1e-8
 

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
 
-from sklfusion._multilabel import check_target
+from sklfusion.multilabel._targets import check_target
 
 
 class IterativeStratifiedKFold(KFold):

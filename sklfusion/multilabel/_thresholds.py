@@ -6,7 +6,10 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._multilabel import (
+from sklfusion._validation import check_scores
+from sklfusion._whole import whole
+from sklfusion.multilabel._splitting import check_multilabel_cv, iterative_folds
+from sklfusion.multilabel._targets import (
     check_target,
     f1_macro,
     f1_of_counts,
@@ -18,9 +21,6 @@ from sklfusion._multilabel import (
     out_of_fold_scores,
     warn_one_sided,
 )
-from sklfusion._validation import check_scores
-from sklfusion._whole import whole
-from sklfusion.splitting import check_multilabel_cv, iterative_folds
 
 _TOLERANCE = 1e-9  # a gain below this is rounding
 _MAX_SWEEPS = 5

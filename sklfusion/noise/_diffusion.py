@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.noise._labels import noisy_target
-from sklfusion.noise.prior import KNNLabelPrior, cut_candidates
+from sklfusion.noise._prior import KNNLabelPrior, cut_candidates
 
 
 class SimplexDiffusionClassifier(ClassifierMixin, BaseEstimator):

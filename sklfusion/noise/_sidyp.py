@@ -10,11 +10,11 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from sklfusion._validation import check_texts
 from sklfusion._whole import whole
+from sklfusion.noise._dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
 from sklfusion.noise._labels import noisy_target, validation_split
 from sklfusion.noise._metrics import agrees_better
+from sklfusion.noise._prior import KNNLabelPrior
 from sklfusion.noise._transition import explains_better
-from sklfusion.noise.dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
-from sklfusion.noise.prior import KNNLabelPrior
 
 
 class SiDyPClassifier(ClassifierMixin, BaseEstimator):
