@@ -13,7 +13,6 @@ _EXPORTS = {
     "alignment": ["LabelDistributionEstimator", "AlignmentDisplay"],
     "annotations": ["Annotations"],
     "fusion": ["FusionClassifier", "FusionMLP", "VoteStudent"],
-    "collector": ["LabelDistributionCollector"],
     "cascade": ["CascadeClassifier"],
     "routing": ["ClassRoutingClassifier"],
     "embedding": ["JointFusionClassifier", "RobertaEmbedder"],
@@ -38,7 +37,7 @@ _EXPORTS = {
         "TrainingDynamicsNoiseDetector",
     ],
     "llm.endpoint": ["LLMEndpoint"],
-    "scoring": ["LLMScorer", "LLMClassifier", "RecordedScorer"],
+    "scoring": ["LLMClassifier", "LLMScorer", "LabelDistributionCollector", "RecordedScorer"],
     "exceptions": [
         "SklFusionError",
         "EndpointError",

@@ -8,19 +8,19 @@ import pytest
 from scipy.special import softmax
 from sklearn.base import clone
 
-import sklfusion.collector as collector_module
+import sklfusion.scoring._collector as collector_module
 from sklfusion import LabelDistributionCollector, LLMScorer
 from sklfusion.alignment import LabelDistributionEstimator
-from sklfusion.alignment._causal_lm import CausalLM
 from sklfusion.alignment._label_tokens import first_token_ids, parse_label_list
-from sklfusion.alignment.collect import (
+from sklfusion.exceptions import CacheMissError, ModelLoadError
+from sklfusion.llm._prefix_scorer import CausalLM
+from sklfusion.scoring._distributions import (
     EndpointCollector,
     LocalCollector,
     Questions,
     label_starts,
     scores_from_top,
 )
-from sklfusion.exceptions import CacheMissError, ModelLoadError
 
 LABELS = ("joy", "anger", "fear")
 TEXTS = ["we won the cup", "who is there ?", "we won the cup", 'say "none" now']

@@ -10,8 +10,8 @@ import warnings
 import pytest
 
 from sklfusion import BudgetExceededError, LLMScorer
+from sklfusion._chat import Usage
 from sklfusion.llm._prices import Price
-from sklfusion.llm._types import Usage
 from sklfusion.llm._usage import Meter, UsageReport
 from sklfusion.replies import _leases, _spending, open_store
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from sklfusion import _budget
+from sklfusion._chat import Usage
+from sklfusion.cascade import _budget
 from sklfusion.llm._prices import Price, estimate_tokens, find_price
-from sklfusion.llm._types import Usage
 from sklfusion.llm._usage import Meter, UsageReport
 
 

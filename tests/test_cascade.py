@@ -17,9 +17,9 @@ from sklfusion import (
     LLMClassifier,
     LLMScorer,
     RecordedScorer,
-    _cost_curve,
     persistence,
 )
+from sklfusion.cascade import _cost_curve
 from sklfusion.plotting import CostCurveDisplay
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 from sklfusion.testing.text_checks import LABELS, TEXTS

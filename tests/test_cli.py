@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion.replies import open_store, request_key
 
 

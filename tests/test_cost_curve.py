@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from sklfusion import CascadeClassifier, RecordedScorer, _cost_curve
+from sklfusion import CascadeClassifier, RecordedScorer
+from sklfusion.cascade import _cost_curve
 
 CLASSES = ["food", "sport"]
 

@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import GridSearchCV
 
 from sklfusion import JointFusionClassifier, TrainingDivergedError, persistence
+from sklfusion._scores import code_scores
 from sklfusion.embedding._net import EncoderNet
-from sklfusion.embedding._scores import code_scores
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
 FAST = {

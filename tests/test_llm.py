@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sklfusion._chat import Usage
 from sklfusion.exceptions import (
     AuthenticationError,
     EndpointError,
@@ -17,7 +18,7 @@ from sklfusion.exceptions import (
     QuotaError,
     SklFusionWarning,
 )
-from sklfusion.llm import _limits
+from sklfusion.llm import _gate
 from sklfusion.llm._faults import (
     UNEXPLAINED,
     CallError,
@@ -26,11 +27,10 @@ from sklfusion.llm._faults import (
     fault_from_status,
     parse_retry_after,
 )
-from sklfusion.llm._limits import Gate, Stopped
+from sklfusion.llm._gate import Gate, Stopped
 from sklfusion.llm._prices import Price, estimate_tokens, find_price
 from sklfusion.llm._reply import reply_from_bytes
 from sklfusion.llm._retry import Attempts, RetryBudget, RetryPolicy
-from sklfusion.llm._types import Usage
 from sklfusion.llm._usage import Meter, UsageReport
 from sklfusion.llm.endpoints import (
     ENDPOINTS,
@@ -224,7 +224,7 @@ class TestGate:
             gate.enter()
             starts.append(clock.time - 100)
         assert min(starts) >= 2.0
-        assert max(starts) <= 2.0 + _limits.SPREAD + 0.01
+        assert max(starts) <= 2.0 + _gate.SPREAD + 0.01
         assert max(starts) - min(starts) > 0.2
 
     def test_the_breaker_opens_probes_and_closes(self):
@@ -232,7 +232,7 @@ class TestGate:
         clock = FakeClock()
         gate = Gate(clock=clock)
         failing = Fault("wait", "http_500")
-        for _ in range(_limits.MIN_OUTCOMES):
+        for _ in range(_gate.MIN_OUTCOMES):
             gate.report(failing)
         start = clock.time
         gate.enter()
@@ -254,7 +254,7 @@ class TestGate:
         ]:
             clock = FakeClock()
             gate = Gate(clock=clock, patience=180.0)
-            for _ in range(_limits.MIN_OUTCOMES):
+            for _ in range(_gate.MIN_OUTCOMES):
                 gate.report(fault)
             while not gate.hopeless:
                 gate.enter()

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from sklfusion._chat import ChatRequest
 from sklfusion.exceptions import AuthenticationError, EndpointError, ModelNotFoundError
 from sklfusion.llm._adapt import THINKING_TOKENS, Adaptations, apply, next_change, refuses
 from sklfusion.llm._faults import Fault, fault_from_status
 from sklfusion.llm._retry import RetryPolicy
-from sklfusion.llm._types import ChatRequest
 from sklfusion.llm._verdict import Verdict
 
 REQUEST = ChatRequest(

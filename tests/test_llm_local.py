@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from sklfusion import LLMClassifier, LLMScorer
+from sklfusion._chat import ChatRequest
 from sklfusion.exceptions import ModelLoadError, ScoringWarning
 from sklfusion.llm import _cores
 from sklfusion.llm._cores import FreeCores, busy_seconds, thread_limit
 from sklfusion.llm._faults import CallError
-from sklfusion.llm._local import LocalBackend, find_local, load_runtime
-from sklfusion.llm._types import ChatRequest
+from sklfusion.llm._llama import LocalBackend, find_local, load_runtime
 from sklfusion.prompts import Task, render
 
 CLASSES = ["World", "Sports", "Business", "Technology"]

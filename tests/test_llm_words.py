@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sklfusion._chat import ChatRequest
 from sklfusion.llm._faults import error_from_fault, fault_from_status, without_text
-from sklfusion.llm._types import ChatRequest
 from sklfusion.llm._words import MASK, SHOWN, clean, error_of, read_error, seconds_in
 
 VARIABLE = "SKLFUSION_TEST_WORDS_KEY"

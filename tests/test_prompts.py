@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklfusion.llm._types import Reply, TokenLogprobs
+from sklfusion._chat import Reply, TokenLogprobs
 from sklfusion.prompts import (
     DEFAULT_TEMPLATE,
     ReplyError,

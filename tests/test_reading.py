@@ -8,9 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sklfusion import LLMClassifier
+from sklfusion._chat import Reply, TokenLogprobs
 from sklfusion.llm._label_scores import score_labels
 from sklfusion.llm._reply import reply_from_value
-from sklfusion.llm._types import Reply, TokenLogprobs
 from sklfusion.prompts import (
     ReplyError,
     Task,
@@ -24,7 +24,7 @@ from sklfusion.prompts._labels import LabelIndex
 from sklfusion.prompts._parse import content_of
 from sklfusion.prompts._spelling import text_of
 from sklfusion.replies import decode_reply, encode_reply
-from sklfusion.scoring._plan import Plan
+from sklfusion.scoring._strategies import Plan
 
 NAMES = [
     "card_arrival",

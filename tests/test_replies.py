@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklfusion import CacheError, CacheWarning
-from sklfusion.llm._types import ChatRequest, Reply, TokenLogprobs, Usage
+from sklfusion._chat import ChatRequest, Reply, TokenLogprobs, Usage
 from sklfusion.replies import decode_reply, encode_reply, open_store, request_key
 from sklfusion.replies._locate import store_path
 
@@ -103,7 +103,7 @@ def test_key_is_the_digest_of_what_is_sent(messages):
 def test_key_is_the_same_in_another_process(tmp_path):
     """Neither hash randomisation nor the process is in the key."""
     code = (
-        "from sklfusion.llm._types import ChatRequest\n"
+        "from sklfusion._chat import ChatRequest\n"
         "from sklfusion.replies import request_key\n"
         "print(request_key(ChatRequest('o', 'm', (('user', 'x'),), {'b': 1, 'a': 2})))"
     )

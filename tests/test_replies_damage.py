@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sklfusion import CacheWarning
-from sklfusion.llm._types import Reply, Usage
+from sklfusion._chat import Reply, Usage
 from sklfusion.replies import encode_reply, open_store
 from sklfusion.replies._place import whole_path
 from sklfusion.replies._repair import salvage

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sklfusion import CacheError, CacheWarning
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
 from sklfusion.replies._exchange import rescue
 
@@ -128,7 +128,7 @@ PUT_UNTIL_FULL = """
 import sys
 from hashlib import sha256
 from sklfusion import CacheError
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
 store = open_store(sys.argv[1])
 stored = 0
@@ -186,7 +186,7 @@ READ_AS_NOBODY = """
 import os, sys
 from hashlib import sha256
 from sklfusion import CacheError
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
 os.setgid(65534); os.setuid(65534)
 import warnings
@@ -228,7 +228,7 @@ def test_a_folder_of_another_user_is_read_not_written(live):
 OPEN_AND_PUT = """
 import sys
 from hashlib import sha256
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
 base, me, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 for r in range(rounds):
@@ -266,7 +266,7 @@ def test_many_processes_open_a_new_store_at_once(tmp_path, processes, rounds):
 PUT_FOR_EVER = """
 import sys
 from hashlib import sha256
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
 store = open_store(sys.argv[1])
 n = int(sys.argv[2])

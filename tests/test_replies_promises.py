@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sklfusion import CacheWarning, LLMScorer
+from sklfusion._chat import Reply
 from sklfusion.llm import _run
-from sklfusion.llm._types import Reply
 from sklfusion.replies import open_store
 from sklfusion.replies._connections import ConnectionPool, DamagedStore
 from sklfusion.replies._repair import repair

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sklfusion import CacheError, CacheWarning
-from sklfusion.llm._types import Reply, Usage
+from sklfusion._chat import Reply, Usage
 from sklfusion.replies import ReplyStore, open_store
 from sklfusion.replies import _connections as connections
 from sklfusion.replies._leases import Clock

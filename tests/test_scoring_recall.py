@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklfusion import CacheWarning, LLMScorer
+from sklfusion._chat import ChatRequest, Reply, Usage
 from sklfusion.exceptions import ScoringWarning
-from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.prompts import DEFAULT_TEMPLATE, ReplyError, Task
 from sklfusion.replies import encode_reply, open_store, request_key, request_keys
 from sklfusion.replies._codec import checksum
-from sklfusion.scoring._ask import Texts, keys_of, recall
-from sklfusion.scoring._packed import Packer
-from sklfusion.scoring._plan import Plan
+from sklfusion.scoring._packs import Packer
+from sklfusion.scoring._strategies import Plan
+from sklfusion.scoring._texts import Texts, keys_of, recall
 
 TASK = Task(("ham", "spam"), instructions='say "so" \\ é')
 

@@ -34,11 +34,11 @@ from scorecard.rows.estimators import SEARCH
 
 from benchmarks._common import ROOT, earlier, print_table, write_json
 from sklfusion import LLMScorer
+from sklfusion._chat import Reply, Usage
 from sklfusion.llm._reply import reply_from_bytes
-from sklfusion.llm._types import Reply, Usage
 from sklfusion.prompts import Task, parse_scores, render
 from sklfusion.replies import encode_reply, open_store
-from sklfusion.scoring._ask import keys_of
+from sklfusion.scoring._texts import keys_of
 from sklfusion.testing import FaultServer, expected_billed, text_digest
 
 WORKERS = 64

@@ -68,8 +68,8 @@ def costs(name, n=10):
     """
     import torch
 
-    from sklfusion.alignment.collect import LocalCollector
-    from sklfusion.collector import _load
+    from sklfusion.scoring._collector import _load
+    from sklfusion.scoring._distributions import LocalCollector
 
     torch.set_num_threads(1)
     path = CACHE / f"alignment_costs_{name.replace(' ', '_')}.json"
@@ -111,8 +111,8 @@ def _measured(asker, lm, texts):
 
 def prefix_gain(n=3):
     """Return tokens and CPU seconds per text with and without reuse of the shared beginning."""
-    from sklfusion.alignment.collect import LocalCollector
-    from sklfusion.collector import _load
+    from sklfusion.scoring._collector import _load
+    from sklfusion.scoring._distributions import LocalCollector
 
     path = CACHE / "alignment_prefix_gain.json"
     if path.exists():

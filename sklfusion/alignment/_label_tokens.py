@@ -28,7 +28,7 @@ def label_starts(tokens):
 
     Examples
     --------
-    >>> from sklfusion.alignment.collect import label_starts
+    >>> from sklfusion.scoring._distributions import label_starts
     >>> label_starts([' ["', "joy", '",', ' "', "ang", "er", '"]'])
     [1, 4]
     """

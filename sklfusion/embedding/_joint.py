@@ -10,9 +10,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._hand_over import declared_classes, warn_if_set
+from sklfusion._scores import as_matrix, code_scores
 from sklfusion._validation import check_layers, check_texts, class_weight_rows, replace_surrogates
 from sklfusion._whole import whole
-from sklfusion.embedding._scores import as_matrix, code_scores
 
 _OPTIONS = {
     "pooling": ("auto", "mean", "cls", "max"),

@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from sklfusion._chat import ChatRequest
 from sklfusion.llm._faults import WAIT_STATUSES, Fault
-from sklfusion.llm._types import ChatRequest
 
 #: What the limit of generated tokens is called; whatever is sent under one may go under another.
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")

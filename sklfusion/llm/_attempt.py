@@ -11,15 +11,15 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+from sklfusion._chat import ChatRequest, Reply, Usage
 from sklfusion.exceptions import BudgetExceededError
 from sklfusion.llm._adapt import Adaptations, apply, next_change, refuses
 from sklfusion.llm._backend import Backend
 from sklfusion.llm._faults import CallError, Fault, without_text
-from sklfusion.llm._limits import Gate
+from sklfusion.llm._gate import Gate
 from sklfusion.llm._prices import estimate_tokens
 from sklfusion.llm._reply import is_filtered
 from sklfusion.llm._retry import Attempts, RetryBudget, RetryPolicy
-from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
 
 # Attempts at an endpoint that nobody has reached yet; it is probably not there.

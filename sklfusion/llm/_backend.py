@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion._chat import ChatRequest, Reply
 
 LOCAL_PREFIX = "local/"
 

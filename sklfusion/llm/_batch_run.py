@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from sklfusion._chat import ChatRequest, Reply, Usage
 from sklfusion.exceptions import BudgetExceededError, EndpointError
 from sklfusion.llm._attempt import guess_usage
 from sklfusion.llm._faults import CallError, Fault, error_from_fault, fault_from_status
 from sklfusion.llm._job import Job
 from sklfusion.llm._reply import reply_from_value
 from sklfusion.llm._retry import RetryPolicy
-from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter
 from sklfusion.llm._words import clean
 from sklfusion.prompts._parse import ReplyError

@@ -23,13 +23,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sklfusion._chat import ChatRequest
 from sklfusion.exceptions import (
     AuthenticationError,
     EndpointError,
     ModelNotFoundError,
     QuotaError,
 )
-from sklfusion.llm._types import ChatRequest
 from sklfusion.llm._words import Said, clean, read_error
 
 # 52x and 530 are those of Cloudflare, 498 and 499 of Groq and of proxies, 598 and 599 of others.

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion.llm._faults import Fault
 from sklfusion.llm._retry import OLD_ANSWER_SECONDS, Attempts
-from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.replies import request_key
 
 # Why a reply ended, where nothing is missing of it.

@@ -11,7 +11,7 @@ import heapq
 import math
 from collections.abc import Callable, Sequence
 
-from sklfusion.llm._types import Reply, TokenLogprobs, Usage
+from sklfusion._chat import Reply, TokenLogprobs, Usage
 from sklfusion.prompts._labels import label_index
 
 #: From what is written of an answer to the listed next tokens (bytes, natural logarithm).

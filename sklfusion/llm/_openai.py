@@ -18,13 +18,13 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import sklfusion
+from sklfusion._chat import ChatRequest, Reply
+from sklfusion._fork import GATE
 from sklfusion.llm._faults import CallError, Fault, bad_reply, fault_from_said, fault_from_status
 from sklfusion.llm._reply import reply_from_bytes
-from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.llm._wire import CallClock, DeadlineBackend, read_body
 from sklfusion.llm._words import Said
 from sklfusion.llm.endpoints import Endpoint, check_secrets, is_loopback, secret_headers
-from sklfusion.replies._fork import GATE
 
 MAX_BODY_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 30

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sklfusion.llm._types import Usage
+from sklfusion._chat import Usage
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sklfusion._chat import Reply, TokenLogprobs, Usage
 from sklfusion.llm._faults import UNEXPLAINED, CallError, Fault, bad_reply, fault_from_said
-from sklfusion.llm._types import Reply, TokenLogprobs, Usage
 from sklfusion.llm._words import Said, error_of
 from sklfusion.prompts._answer import without_thinking
 

@@ -18,17 +18,17 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
+from sklfusion._chat import Reply
 from sklfusion.exceptions import CacheError, CacheMissError
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import Attempter
 from sklfusion.llm._backend import Backend
 from sklfusion.llm._faults import CallError, Fault, error_from_fault, without_text
+from sklfusion.llm._gate import Gate, Stopped
 from sklfusion.llm._job import Job, Memo, is_whole
-from sklfusion.llm._limits import Gate, Stopped
 from sklfusion.llm._reply import only_thought
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._signals import interrupted_by_sigterm
-from sklfusion.llm._types import Reply
 from sklfusion.llm._usage import Meter
 from sklfusion.llm._verdict import Verdict, given_up
 from sklfusion.llm._words import clean

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sklfusion._chat import Usage
 from sklfusion.llm._prices import Price
-from sklfusion.llm._types import Usage
 from sklfusion.replies._spending import Purse
 
 _LOCK = threading.Lock()

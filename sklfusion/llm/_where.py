@@ -9,15 +9,15 @@ import os
 import threading
 from typing import Any
 
+from sklfusion._fork import GATE
 from sklfusion.llm._backend import Backend, is_local
+from sklfusion.llm._gate import Gate
 from sklfusion.llm._keylike import refuse_keys
-from sklfusion.llm._limits import Gate
 from sklfusion.llm._prices import Price, find_price
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._usage import Meter, meter_of
 from sklfusion.llm.endpoint import LLMEndpoint
 from sklfusion.llm.endpoints import Endpoint, resolve_endpoint
-from sklfusion.replies._fork import GATE
 
 BUDGETS = ("money", "tokens", "requests")
 # Fields that the OpenAI client takes beside the body; an endpoint would get them inside of it.
@@ -169,7 +169,7 @@ class Where:
         )
 
     def _local_spec(self) -> Any:
-        from sklfusion.llm._local import find_local
+        from sklfusion.llm._llama import find_local
 
         return find_local(self.endpoint.model.partition("/")[2])
 
@@ -222,7 +222,7 @@ class Where:
     def backend(self) -> Backend:
         """Return the back end of this process; equal settings share one."""
         if self.is_local:
-            from sklfusion.llm._local import LocalBackend
+            from sklfusion.llm._llama import LocalBackend
 
             return LocalBackend(self._local_spec())
         with GATE.inside():  # no fork while a module is being imported

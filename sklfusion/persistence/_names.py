@@ -47,7 +47,7 @@ ESTIMATORS = frozenset(
 #: Parts inside fitted estimators: name in the file -> "module:class".
 PARTS = {
     "annotations": "sklfusion.annotations:Annotations",
-    "cascade_answers": "sklfusion._cost_curve:Answers",
+    "cascade_answers": "sklfusion.cascade._cost_curve:Answers",
     "distribution_pool": "sklfusion.alignment._pool:DistributionPool",
     "encoder_trainer": "sklfusion.embedding._trainer:EncoderTrainer",
     "fixed_scores": "sklfusion.multilabel._thresholds:_Fixed",
@@ -59,7 +59,7 @@ PARTS = {
     "price": "sklfusion.llm._prices:Price",
     "prompt_template": "sklfusion.prompts._templates:PromptTemplate",
     "score_block": "sklfusion.fusion._columns:ScoreBlock",
-    "shot_selector": "sklfusion.scoring._shots:ShotSelector",
+    "shot_selector": "sklfusion.scoring._examples:ShotSelector",
     "task": "sklfusion.prompts._render:Task",
     "temperature_scaling": "sklfusion.multilabel._calibration:TemperatureScaling",
     "usage_report": "sklfusion.llm._usage:UsageReport",

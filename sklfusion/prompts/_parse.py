@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from sklfusion._chat import Reply
 from sklfusion._validation import normalize_label
-from sklfusion.llm._types import Reply
 from sklfusion.prompts._answer import after_field, without_marks, without_thinking
 from sklfusion.prompts._read_label import (
     MAX_EXPLAINED,

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 
-from sklfusion.llm._types import TokenLogprobs
+from sklfusion._chat import TokenLogprobs
 
 _BYTES = re.compile(r"(?:bytes:)?((?:\\x[0-9a-fA-F]{2})+)").fullmatch
 # How byte-level and sentence-piece vocabularies write the space before a word.

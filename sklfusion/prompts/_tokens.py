@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sklfusion.llm._types import TokenLogprobs
+from sklfusion._chat import TokenLogprobs
 from sklfusion.prompts._answer import after_field, thinking_end
 from sklfusion.prompts._labels import DECORATION, LabelIndex, label_index
 from sklfusion.prompts._parse import ReplyError

@@ -9,7 +9,7 @@ import re
 import zlib
 from typing import Any, NoReturn
 
-from sklfusion.llm._types import Reply, TokenLogprobs, Usage
+from sklfusion._chat import Reply, TokenLogprobs, Usage
 
 # Far above any label, far below what would hurt; the wire has its own, smaller limit.
 MAX_VALUE_CHARS = 8_000_000
@@ -32,7 +32,7 @@ def encode_reply(reply: Reply) -> str:
 
     Examples
     --------
-    >>> from sklfusion.llm._types import Reply
+    >>> from sklfusion._chat import Reply
     >>> decode_reply(encode_reply(Reply(("spam",)))) == Reply(("spam",))
     True
     """

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sklfusion import _fork
 from sklfusion.exceptions import CacheError
-from sklfusion.replies import _fork, _place
+from sklfusion.replies import _place
 from sklfusion.replies._damage import (
     BUSY_SECONDS,
     Damage,

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklfusion._chat import Reply
 from sklfusion.exceptions import CacheError
-from sklfusion.llm._types import Reply
 from sklfusion.replies import _forget
 from sklfusion.replies._codec import encode_reply, reply_from_value
 from sklfusion.replies._connections import ConnectionPool

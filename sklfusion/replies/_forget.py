@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sklfusion.llm._types import Reply, Usage
+from sklfusion._chat import Reply, Usage
 from sklfusion.replies._rows import sound
 
 if TYPE_CHECKING:

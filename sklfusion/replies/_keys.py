@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from sklfusion.llm._types import ChatRequest
+from sklfusion._chat import ChatRequest
 
 # Raised only when the meaning of a request changes, since raising it forgets every paid reply.
 KEY_VERSION = 1
@@ -39,7 +39,7 @@ def request_key(request: ChatRequest, sample: int = 0) -> str:
 
     Examples
     --------
-    >>> from sklfusion.llm._types import ChatRequest
+    >>> from sklfusion._chat import ChatRequest
     >>> request = ChatRequest("http://127.0.0.1:1/v1", "m", (("user", "hello"),))
     >>> request_key(request) == request_key(request)
     True
@@ -78,7 +78,7 @@ def request_keys(request: ChatRequest, contents: Iterable[str], sample: int = 0)
 
     Examples
     --------
-    >>> from sklfusion.llm._types import ChatRequest
+    >>> from sklfusion._chat import ChatRequest
     >>> request = ChatRequest("http://127.0.0.1:1/v1", "m", (("user", "hello"),))
     >>> request_keys(request, ["hello"]) == [request_key(request)]
     True

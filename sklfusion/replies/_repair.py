@@ -20,9 +20,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from sklfusion import _fork
+from sklfusion._chat import Usage
 from sklfusion.exceptions import CacheError, CacheWarning
-from sklfusion.llm._types import Usage
-from sklfusion.replies import _forget, _fork
+from sklfusion.replies import _forget
 from sklfusion.replies._codec import MAX_VALUE_CHARS
 from sklfusion.replies._connections import ConnectionPool, create, on_network
 from sklfusion.replies._damage import DamagedStore

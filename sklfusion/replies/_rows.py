@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies._codec import checksum, decode_reply, head_of
 
 T = TypeVar("T")

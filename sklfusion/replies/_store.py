@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sklfusion._chat import Reply
 from sklfusion.exceptions import CacheError
-from sklfusion.llm._types import Reply
 from sklfusion.replies import _exchange, _forget, _leases, _rows
 from sklfusion.replies._codec import decode_reply, encode_reply
 from sklfusion.replies._file import StoreFile
@@ -53,7 +53,7 @@ class ReplyStore(StoreFile):
     Examples
     --------
     >>> import tempfile
-    >>> from sklfusion.llm._types import ChatRequest, Reply
+    >>> from sklfusion._chat import ChatRequest, Reply
     >>> from sklfusion.replies import open_store, request_key
     >>> key = request_key(ChatRequest("http://127.0.0.1:1/v1", "m", (("user", "hello"),)))
     >>> with tempfile.TemporaryDirectory() as folder, open_store(folder) as store:

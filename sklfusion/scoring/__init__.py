@@ -1,11 +1,17 @@
 """Estimators that turn what an LLM says about texts into score columns or labels.
 
-``_plan`` knows how one text is asked under each strategy, ``_session`` asks many, ``_base`` holds
-the parameters that all estimators share.
+``_strategies`` knows how one text is asked about, ``_asking`` asks about many, ``_to_annotations``
+makes arrays of what came of it; ``_base`` holds what all estimators share.
 """
 
-from sklfusion.scoring._classifier import LLMClassifier
-from sklfusion.scoring._recorded import RecordedScorer
-from sklfusion.scoring._scorer import LLMScorer
+from sklfusion._lazy import attach as _attach
 
-__all__ = ["LLMClassifier", "LLMScorer", "RecordedScorer"]
+__getattr__, __dir__, __all__ = _attach(
+    __name__,
+    {
+        "_classifier": ["LLMClassifier"],
+        "_collector": ["LabelDistributionCollector"],
+        "_recorded": ["RecordedScorer"],
+        "_scorer": ["LLMScorer"],
+    },
+)

@@ -18,13 +18,13 @@ from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.replies import open_store
 from sklfusion.replies._spending import purse_for
 from sklfusion.scoring import _calibration
-from sklfusion.scoring._ask import Texts
+from sklfusion.scoring._asking import Session
 from sklfusion.scoring._checks import check_params, read_classes
-from sklfusion.scoring._plan import Plan, is_reasoning
+from sklfusion.scoring._examples import ShotSelector
 from sklfusion.scoring._progress import Progress
-from sklfusion.scoring._result import annotate, report_adapted, report_failures, with_probs
-from sklfusion.scoring._session import Session
-from sklfusion.scoring._shots import ShotSelector
+from sklfusion.scoring._strategies import Plan, is_reasoning
+from sklfusion.scoring._texts import Texts
+from sklfusion.scoring._to_annotations import annotate, report_adapted, report_failures, with_probs
 
 _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
 

@@ -6,7 +6,7 @@ from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import warn_if_set
 from sklfusion._validation import check_classes, is_multilabel, refuse_label_sets
 from sklfusion.llm._where import refuse_both, where_of
-from sklfusion.scoring._plan import STRATEGIES
+from sklfusion.scoring._strategies import STRATEGIES
 
 
 def check_params(estimator, caller):

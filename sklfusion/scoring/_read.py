@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sklfusion.llm._types import Reply, TokenLogprobs
+from sklfusion._chat import Reply, TokenLogprobs
 from sklfusion.prompts import (
     ReplyError,
     Task,

@@ -5,9 +5,9 @@ import math
 from scorecard.rows._base import quiet, row
 from scorecard.rows.replies import bad, good
 from sklfusion import LLMClassifier
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
-from sklfusion.scoring._plan import Plan
+from sklfusion.scoring._strategies import Plan
 
 INTENTS = ["card_arrival", "card_linking", "card_not_working", "exchange_rate", "top_up_failed"]
 

@@ -13,7 +13,7 @@ import joblib
 import sklfusion
 from scorecard.rows._base import CLASSES, quiet, raises, row, same, texts
 from sklfusion import CacheError, CacheWarning
-from sklfusion.llm._types import ChatRequest, Reply
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion.prompts import DEFAULT_TEMPLATE
 from sklfusion.replies import ReplyStore, open_store, request_key
 from sklfusion.replies import _connections as connections
@@ -144,17 +144,17 @@ def _(c):
 
 @row("C05", "parser changed", "0 requests, rows read anew")
 def _(c):
-    from sklfusion.scoring import _plan
+    from sklfusion.scoring import _strategies
 
     X = texts(10)
     c.run(X)
     count(c)
-    original = _plan.parse_label
-    _plan.parse_label = lambda *args, **kwargs: 1 - original(*args, **kwargs)
+    original = _strategies.parse_label
+    _strategies.parse_label = lambda *args, **kwargs: 1 - original(*args, **kwargs)
     try:
         _, a, _ = c.run(X)
     finally:
-        _plan.parse_label = original
+        _strategies.parse_label = original
     assert (count(c), a.labels().tolist()) == (0, ["food"] * 10), a.labels()
     return "0 requests, 10 rows as the new parser reads them"
 
@@ -172,7 +172,7 @@ def _(c):
 
 OPEN = """
 import sys
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
 print("ready", flush=True)
 for line in sys.stdin:
@@ -567,7 +567,7 @@ def _(c):
 FORKS = """
 import os, sys, threading
 from hashlib import sha256
-from sklfusion.llm._types import Reply
+from sklfusion._chat import Reply
 from sklfusion.replies import open_store
 store = open_store(sys.argv[1])
 key = lambda name: sha256(name.encode()).hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 
 from scorecard.rows._base import quiet, raises, row, same, texts
 from sklfusion import DataWarning
-from sklfusion.llm._types import ChatRequest
+from sklfusion._chat import ChatRequest
 from sklfusion.replies import request_key
 
 

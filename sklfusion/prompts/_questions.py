@@ -40,7 +40,7 @@ class Questions:
 
     Examples
     --------
-    >>> from sklfusion.alignment.collect import Questions
+    >>> from sklfusion.scoring._distributions import Questions
     >>> questions = Questions(["joy", "anger"], topic="emotion")
     >>> print(questions.prefix() + questions.text("We won!") + questions.judge("joy"))
     Each text can express none, one or several emotions: joy, anger.

@@ -1,7 +1,7 @@
 """Ask a model what the alignment methods need, and put it into `Annotations`.
 
 Nothing here knows an endpoint, a client or a reply store. `LocalCollector` takes a runtime with
-a state (:class:`~sklfusion.alignment._causal_lm.CausalLM` or anything like it), and
+a state (:class:`~sklfusion.llm._prefix_scorer.CausalLM` or anything like it), and
 `EndpointCollector` a function that answers chat requests; both have ``annotate(texts)``, so
 they fit into ``LabelDistributionEstimator(annotator=...)``.
 """
@@ -21,9 +21,9 @@ from sklfusion.alignment._label_tokens import (
     scores_from_top,
     step_probabilities,
 )
-from sklfusion.alignment._questions import Questions
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import CacheMissError
+from sklfusion.prompts._questions import Questions
 
 __all__ = [
     "QUERIES",

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion.llm._job import Job
-from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.prompts import DEFAULT_TEMPLATE, PromptTemplate, Task, render, schema
 from sklfusion.scoring._read import HTTP_TOP, Reader, Row, Votes, reading_of
 

@@ -16,9 +16,9 @@ from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._faults import UNEXPLAINED
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
-from sklfusion.scoring._ask import Texts
-from sklfusion.scoring._plan import Plan
 from sklfusion.scoring._read import Row
+from sklfusion.scoring._strategies import Plan
+from sklfusion.scoring._texts import Texts
 
 _STATUS = {
     "refusal": "refused",

@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sklfusion._chat import ChatRequest, Reply, Usage
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import guess_usage
 from sklfusion.llm._backend import Backend
+from sklfusion.llm._gate import Gate
 from sklfusion.llm._job import Job, Memo
-from sklfusion.llm._limits import Gate
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._run import Run
-from sklfusion.llm._types import ChatRequest, Reply, Usage
 from sklfusion.llm._usage import Meter, UsageReport
 from sklfusion.llm._verdict import Verdict
 from sklfusion.replies import request_key
-from sklfusion.scoring._ask import Ask, Texts, recall
-from sklfusion.scoring._packed import Packer, ask_packed
-from sklfusion.scoring._plan import Plan
-from sklfusion.scoring._result import TRANSPORT
+from sklfusion.scoring._packs import Packer, ask_packed
+from sklfusion.scoring._strategies import Plan
+from sklfusion.scoring._texts import Ask, Texts, recall
+from sklfusion.scoring._to_annotations import TRANSPORT
 
 # Failures that say something about the text or the line, not about what the endpoint can do.
 _OWN_CAUSES = ("content_filter", "refusal", "too_long", *TRANSPORT)

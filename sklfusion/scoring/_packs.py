@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion.llm._job import Job
-from sklfusion.llm._types import ChatRequest, Reply
 from sklfusion.prompts import (
     check_finish,
     pack_ids,
@@ -20,9 +20,9 @@ from sklfusion.prompts import (
 )
 from sklfusion.prompts._parse import content_of
 from sklfusion.replies import encode_reply
-from sklfusion.scoring._ask import Texts, keys_of
-from sklfusion.scoring._plan import Plan
 from sklfusion.scoring._read import Row, said_row
+from sklfusion.scoring._strategies import Plan
+from sklfusion.scoring._texts import Texts, keys_of
 
 # Marks the entry of one text; never sent.
 _MARK = "sklfusion_packed"

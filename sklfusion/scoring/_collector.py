@@ -1,6 +1,6 @@
 """`LabelDistributionCollector`: ask a model all that the alignment methods need, once.
 
-It joins what does not know each other: the questions of :mod:`sklfusion.alignment.collect`, and
+It joins the questions of :mod:`sklfusion.scoring._distributions` and
 the endpoints, limits and reply store behind an :class:`~sklfusion.LLMScorer`.
 """
 
@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from sklearn.base import BaseEstimator, clone
 
 from sklfusion._validation import check_texts
-from sklfusion.alignment.collect import EndpointCollector, LocalCollector, Questions
 from sklfusion.llm._where import where_of
+from sklfusion.scoring._distributions import EndpointCollector, LocalCollector, Questions
 
 _models = {}
 _lock = threading.Lock()
@@ -148,7 +148,7 @@ class LabelDistributionCollector(BaseEstimator):
 
 def _load(model, memory):
     """Return the causal language model of this process; it is heavy, so there is one of each."""
-    from sklfusion.alignment._causal_lm import CausalLM
+    from sklfusion.llm._prefix_scorer import CausalLM
 
     with _lock:
         if model not in _models:
@@ -168,7 +168,7 @@ class _TextStore:
         return {key: reply.contents[0] for key, reply in replies.items()}
 
     def put(self, key, text):
-        from sklfusion.llm._types import Reply
+        from sklfusion._chat import Reply
 
         self._store.put(key, Reply((text,)))
 
@@ -180,8 +180,8 @@ class _Ask:
         self._scorer = scorer
 
     def __call__(self, requests):
+        from sklfusion._chat import ChatRequest
         from sklfusion.llm._run import Job
-        from sklfusion.llm._types import ChatRequest
 
         where = where_of(self._scorer)
         origin, model, token_field = where.resolve()
@@ -206,6 +206,6 @@ def _read(reply):
 
 
 def _failure(fault):
-    from sklfusion.scoring._result import _status
+    from sklfusion.scoring._to_annotations import _status
 
     return SimpleNamespace(status=_status(fault.cause))

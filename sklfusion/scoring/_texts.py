@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from sklfusion._chat import Reply
 from sklfusion.llm._job import Job
-from sklfusion.llm._types import Reply
 from sklfusion.prompts import ReplyError
 from sklfusion.prompts._render import quote
 from sklfusion.replies import request_keys
-from sklfusion.scoring._plan import Plan
 from sklfusion.scoring._read import Row
+from sklfusion.scoring._strategies import Plan
 
 Examples = Sequence[tuple[str, Any]]
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion._optional import import_optional
 from sklfusion.exceptions import ModelLoadError
 from sklfusion.llm._cores import FreeCores, thread_limit
 from sklfusion.llm._faults import CallError, Fault, fault_from_status
 from sklfusion.llm._label_scores import labels_reply, score_labels
 from sklfusion.llm._reply import reply_from_value
-from sklfusion.llm._types import ChatRequest, Reply
 
 CONTEXT_TOKENS = 4096
 # Fields of a request that only models in this process understand.
@@ -140,7 +140,7 @@ def load_runtime(spec: LocalSpec) -> Runtime:
 def _load(spec: LocalSpec) -> Runtime:
     if spec.kind == "gguf":
         return LlamaRuntime(spec)
-    from sklfusion.llm._transformers import TransformersRuntime
+    from sklfusion.llm._causal_lm import TransformersRuntime
 
     return TransformersRuntime(spec)
 

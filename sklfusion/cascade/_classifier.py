@@ -7,13 +7,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklfusion import _budget, _cost_curve
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import asks_unnamed, declared_classes, hand_over
 from sklfusion._parts import default_first
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_texts, is_multilabel
 from sklfusion._whole import whole
+from sklfusion.cascade import _budget, _cost_curve
 from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.multilabel._targets import check_target, label_scores
