@@ -35,7 +35,7 @@ def keep(connections: Iterable[sqlite3.Connection]) -> None:
     _INHERITED.extend(connections)
 
 
-class Gate:
+class ForkBarrier:
     """Lets threads in and out, and closes while the process forks."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Gate:
             self._changed.notify_all()
 
 
-GATE = Gate()
+GATE = ForkBarrier()
 
 
 def _in_child() -> None:

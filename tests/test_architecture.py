@@ -62,6 +62,86 @@ def test_every_name_imported_inside_the_project_resolves(path):
     assert dangling == []
 
 
+def _is_for_checkers(node):
+    """Tell whether a node is ``if TYPE_CHECKING:``, whose imports never run."""
+    named = getattr(node, "test", None)
+    return isinstance(node, ast.If) and getattr(named, "id", None) == "TYPE_CHECKING"
+
+
+def _running(node):
+    """Yield every node below one but what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if not _is_for_checkers(child):
+            yield child
+            yield from _running(child)
+
+
+def _needs(path, names):
+    """Return the modules of the project that a file imports at any depth."""
+    found = set()
+    for node in _running(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports by dots"
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in names else node.module for name in inside}
+    return (found & names) - {_name(path)}
+
+
+def _circles(graph):
+    """Return the groups of nodes each of which reaches all others."""
+
+    def reach(start):
+        seen, todo = set(), [start]
+        while todo:
+            new = graph.get(todo.pop(), set()) - seen
+            seen |= new
+            todo += new
+        return seen
+
+    reached = {node: reach(node) for node in graph}
+    return {
+        tuple(sorted({node} | {other for other in seen if node in reached.get(other, ())}))
+        for node, seen in reached.items()
+        if node in seen
+    }
+
+
+def _file_graph():
+    names = set(map(_name, MODULES))
+    return {_name(path): _needs(path, names) for path in MODULES}
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Whoever reads a file of a circle has to read them all."""
+    assert _circles(_file_graph()) == set()
+
+
+def test_no_folders_import_each_other_in_a_circle():
+    """Each wing can be understood, tested and replaced with those below it alone."""
+    folders = {}
+    for name, needed in _file_graph().items():
+        wing = name.split(".")[1:2]
+        others = {tuple(other.split(".")[1:2]) for other in needed} - {tuple(wing), ()}
+        folders.setdefault(tuple(wing), set()).update(others)
+    assert _circles(folders) == set()
+
+
+def test_circles_are_found():
+    """The finder of circles finds one."""
+    assert _circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {("b", "c")}
+
+
+def test_the_asking_wing_has_floors():
+    """Questions know neither the store nor an endpoint, and the store knows no endpoint."""
+    below = {"prompts": ("llm", "replies", "scoring"), "replies": ("llm", "scoring")}
+    for wing, above in below.items():
+        wings = tuple(f"sklfusion.{name}" for name in above)
+        for path in ROOT.joinpath(wing).glob("*.py"):
+            assert not [name for name in _imports(path) if name.startswith(wings)], path
+
+
 def test_one_file_imports_openai():
     """The SDK is behind one adapter, so a new major version touches one file."""
     users = [

@@ -15,7 +15,8 @@ from sklfusion.exceptions import ModelLoadError, ScoringWarning
 from sklfusion.llm import _cores
 from sklfusion.llm._cores import FreeCores, busy_seconds, thread_limit
 from sklfusion.llm._faults import CallError
-from sklfusion.llm._llama import LocalBackend, find_local, load_runtime
+from sklfusion.llm._local import LocalBackend, load_runtime
+from sklfusion.llm._local_spec import find_local
 from sklfusion.prompts import Task, render
 
 CLASSES = ["World", "Sports", "Business", "Technology"]

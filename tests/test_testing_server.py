@@ -22,7 +22,7 @@ from sklfusion.testing import (
     text_digest,
 )
 from sklfusion.testing._answers import LOW_MULTI, answer, read_question
-from sklfusion.testing._profiles import KINDS, Fault, choose
+from sklfusion.testing._profiles import KINDS, ScriptedFault, choose
 
 LABELS = ("world", "sport", "food")
 
@@ -165,7 +165,7 @@ def test_every_fault_is_what_it_says(fault_server, kind):
         status = None
     broken = kind in ("reset", "hang", "reset_body", "short", "chunked", "drip_head")
     assert broken == (status is None)
-    fault = Fault(kind)
+    fault = ScriptedFault(kind)
     ledger = fault_server.ledger()
     assert ledger.injected == {kind: 1}
     assert ledger.billed == fault.is_billed

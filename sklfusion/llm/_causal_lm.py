@@ -19,7 +19,7 @@ from sklfusion.exceptions import ModelLoadError
 from sklfusion.llm._cores import FreeCores, thread_limit
 from sklfusion.llm._faults import unusable_text
 from sklfusion.llm._label_scores import labels_reply, score_labels
-from sklfusion.llm._llama import LocalSpec
+from sklfusion.llm._local_spec import LocalSpec
 from sklfusion.prompts._spelling import entry_bytes
 
 # Key-value states of shared prompt beginnings that are kept; each takes some megabytes.

@@ -23,7 +23,7 @@ SPREAD_SHARE = 0.5
 SPREAD = 0.4
 
 
-class Clock:
+class GateClock:
     """Monotonic time and waiting; tests pass one that does not wait."""
 
     def now(self) -> float:
@@ -96,7 +96,7 @@ class Gate:
     ----------
     requests_per_minute, tokens_per_minute : float or None
         Pace. Requests are spread evenly, so that a limit counted by the second holds as well.
-    clock : Clock
+    clock : GateClock
         Source of time.
     patience : float
         Seconds for which an endpoint may refuse without cost before it is given up.
@@ -111,13 +111,13 @@ class Gate:
         self,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
-        clock: Clock | None = None,
+        clock: GateClock | None = None,
         patience: float = 0.0,
     ) -> None:
         self.last: Fault | None = None
         self._per_request = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self._per_token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
-        self._clock = clock or Clock()
+        self._clock = clock or GateClock()
         self._condition = threading.Condition()
         self._next_slot = 0.0
         self._paused_until = 0.0

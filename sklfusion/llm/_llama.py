@@ -1,19 +1,11 @@
-"""Causal language models in this process: a GGUF file through llama.cpp, or a transformers folder.
-
-Models are heavy, so a process loads each at most once, on the first request that the reply store
-cannot answer, and keeps it until it ends. They belong to the process that loaded them: a forked
-child loads its own.
-"""
+"""A GGUF model in llama.cpp that answers chat requests."""
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
 import threading
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from sklfusion._chat import ChatRequest, Reply
 from sklfusion._optional import import_optional
@@ -21,147 +13,13 @@ from sklfusion.exceptions import ModelLoadError
 from sklfusion.llm._cores import FreeCores, thread_limit
 from sklfusion.llm._faults import CallError, Fault, fault_from_status
 from sklfusion.llm._label_scores import labels_reply, score_labels
+from sklfusion.llm._local_spec import LocalSpec
 from sklfusion.llm._reply import reply_from_value
 
 CONTEXT_TOKENS = 4096
 # Fields of a request that only models in this process understand.
 _FORCED = "score_tokens"
 _LABELS = "score_labels"
-
-
-@dataclass(frozen=True)
-class LocalSpec:
-    """A local model that was found but not loaded.
-
-    Parameters
-    ----------
-    kind : {"gguf", "transformers"}
-        Which runtime reads it.
-    location : str
-        File, folder or hub id.
-    name : str
-        What the reply store knows it by: an alias, a hub id, or a name with a digest of the
-        weights, so that a folder may move and must not change.
-    """
-
-    kind: str
-    location: str
-    name: str
-
-
-def find_local(model: str) -> LocalSpec:
-    """Find a local model: an alias of an embedded one, a file, a folder, or a hub id.
-
-    Parameters
-    ----------
-    model : str
-        What follows ``local/``.
-
-    Raises
-    ------
-    ModelLoadError
-        If it is a path that does not exist, or an embedded model that is not installed.
-    """
-    from sklfusion.models import EMBEDDED_MODELS, file_digest, find_model
-
-    if model in EMBEDDED_MODELS:
-        if EMBEDDED_MODELS[model].kind != "llm":
-            raise ModelLoadError(f"{model!r} is an encoder; a scorer needs a language model.")
-        return LocalSpec("gguf", str(find_model(model)), model)
-    path = Path(model).expanduser()
-    if path.is_file():
-        return LocalSpec("gguf", str(path), f"{path.stem}@{file_digest(path)[:16]}")
-    if path.is_dir():
-        weights = sorted([*path.glob("*.safetensors"), *path.glob("*.bin"), path / "config.json"])
-        digests = [file_digest(file)[:16] for file in weights if file.is_file()]
-        if not digests:
-            raise ModelLoadError(f"The folder {path} holds no model (no config.json, no weights).")
-        import hashlib
-
-        digest = hashlib.sha256("".join(digests).encode()).hexdigest()
-        return LocalSpec("transformers", str(path), f"{path.name}@{digest[:16]}")
-    if model.startswith((".", "~", "/")) or model.count("/") != 1:
-        known = [name for name, m in EMBEDDED_MODELS.items() if m.kind == "llm"]
-        raise ModelLoadError(
-            f"local/{model} is no embedded model ({', '.join(known)}), no file and no folder on "
-            "this machine, and no hub id of the form 'local/owner/name'."
-        )
-    return LocalSpec("transformers", model, model)
-
-
-class Runtime(Protocol):
-    """A loaded model."""
-
-    def complete(self, request: ChatRequest) -> Reply:
-        """Answer one request."""
-
-
-class LocalBackend:
-    """Answers requests with a model in this process.
-
-    Parameters
-    ----------
-    spec : LocalSpec
-        Which model.
-    """
-
-    def __init__(self, spec: LocalSpec) -> None:
-        self.spec = spec
-
-    def complete(self, request: ChatRequest, *, deadline: float) -> Reply:
-        """Return the reply. The deadline is for calls over a network and is not used.
-
-        Raises
-        ------
-        CallError
-            With the fault.
-        ModelLoadError
-            If the model cannot be loaded.
-        """
-        return load_runtime(self.spec).complete(request)
-
-    def close(self) -> None:
-        """Do nothing: the model stays loaded for the next scorer of this process."""
-
-
-_lock = threading.Lock()
-_loaded: dict[LocalSpec, Runtime] = {}
-_abandoned: list[Any] = []
-
-
-def load_runtime(spec: LocalSpec) -> Runtime:
-    """Return the model of this process, loading it on first use."""
-    with _lock:
-        if spec not in _loaded:
-            _loaded[spec] = _load(spec)
-        return _loaded[spec]
-
-
-def _load(spec: LocalSpec) -> Runtime:
-    if spec.kind == "gguf":
-        return LlamaRuntime(spec)
-    from sklfusion.llm._causal_lm import TransformersRuntime
-
-    return TransformersRuntime(spec)
-
-
-def unload() -> None:
-    """Free every model that this process has loaded."""
-    with _lock:
-        _loaded.clear()
-
-
-def _forget_after_fork() -> None:
-    # The parent's threads do not exist here; running the destructors would wait for them.
-    global _lock
-    _lock = threading.Lock()
-    _abandoned.extend(_loaded.values())
-    _loaded.clear()
-
-
-atexit.register(unload)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class LlamaRuntime:

@@ -169,7 +169,7 @@ class Where:
         )
 
     def _local_spec(self) -> Any:
-        from sklfusion.llm._llama import find_local
+        from sklfusion.llm._local_spec import find_local
 
         return find_local(self.endpoint.model.partition("/")[2])
 
@@ -222,7 +222,7 @@ class Where:
     def backend(self) -> Backend:
         """Return the back end of this process; equal settings share one."""
         if self.is_local:
-            from sklfusion.llm._llama import LocalBackend
+            from sklfusion.llm._local import LocalBackend
 
             return LocalBackend(self._local_spec())
         with GATE.inside():  # no fork while a module is being imported

@@ -22,9 +22,9 @@ from sklfusion.prompts._read_label import (
     Names,
     answer_field,
     explained_label,
+    label_position,
     names_of,
     pieces_of,
-    plain_label,
 )
 
 #: Raised when the same stored reply would be read differently.
@@ -135,7 +135,7 @@ def parse_label(content: str, keys: Sequence[str], names: Sequence[str] = ()) ->
     """
     known = names_of(tuple(keys), tuple(names))
     if len(content) <= MAX_LABEL_ANSWER:
-        position = _plain_label(content, known)
+        position = _label_position(content, known)
         if position is not None:
             return position
     failed = None
@@ -160,7 +160,7 @@ def parse_label(content: str, keys: Sequence[str], names: Sequence[str] = ()) ->
 
 
 # A hundred thousand answers are a handful of different ones.
-_plain_label = functools.lru_cache(maxsize=4096)(plain_label)
+_label_position = functools.lru_cache(maxsize=4096)(label_position)
 
 
 def _json_label(content: str, known: Names) -> int | None:
@@ -233,7 +233,7 @@ def parse_label_set(
 def _bare_set(content: str, known: Names) -> Sequence[int] | None:
     if len(content) > MAX_LABEL_ANSWER:
         return None
-    position = _plain_label(content, known)
+    position = _label_position(content, known)
     if position is not None:
         return [position]
     plain = without_marks(content)

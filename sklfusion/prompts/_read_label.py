@@ -144,7 +144,7 @@ def answer_field(value: dict[str, Any]) -> Any:
     return named[0] if len(named) == 1 else None
 
 
-def plain_label(content: str, names: Names) -> int | None:
+def label_position(content: str, names: Names) -> int | None:
     """Return the label that an answer is once marks, fences and a field are set aside."""
     for candidate in _forms(content):
         position = names.find(candidate)
@@ -187,7 +187,7 @@ def _explains(rest: str) -> bool:
 
 def _label_first(text: str, names: Names) -> tuple[int | None, str]:
     line, _, rest = text.partition("\n")
-    position = plain_label(line, names)
+    position = label_position(line, names)
     if position is not None:
         return position, rest
     for start in dict.fromkeys([line, after_field(line), _BULLET.sub("", line, count=1)]):
@@ -204,7 +204,7 @@ def _label_last(text: str, names: Names) -> tuple[int | None, str]:
     named = after_field(line)
     if named == line and not rest.rstrip().endswith((".", ":", "!", ")")):
         return None, ""
-    return plain_label(named, names), rest
+    return label_position(named, names), rest
 
 
 def pieces_of(content: str, find: Callable[[str], int | None]) -> list[int] | None:

@@ -12,7 +12,8 @@ Layers, from the inside out: ``_keys`` and ``_codec`` are pure; ``_leases`` deci
 and ``_spending`` how much; ``_schema`` says what a sound file has, ``_damage`` what SQLite's words
 mean; ``_connections`` opens the file; ``_repair`` salvages a damaged one, with ``_pages``, and
 ``_place`` puts it in its place; ``_file`` is the file in use; ``_store`` puts them together;
-``_exchange`` moves replies between stores, ``_forget`` deletes some; ``_locate`` finds the file.
+``_exchange`` moves replies between stores, ``_forget`` deletes some, ``_tally`` keeps what they
+had cost; ``_locate`` finds the file.
 """
 
 from sklfusion.replies._codec import decode_reply, encode_reply

@@ -109,7 +109,7 @@ def _decode_head(head: str) -> Reply:
         value = json.loads(head + ',"created":0}', parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("stored reply is nested too deeply") from None
-    return reply_from_value(value)
+    return reply_from_row(value)
 
 
 _decode_cached = functools.lru_cache(maxsize=4096)(_decode_head)
@@ -119,7 +119,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"stored reply holds {name}")
 
 
-def reply_from_value(value: Any) -> Reply:
+def reply_from_row(value: Any) -> Reply:
     """Return the Reply described by parsed JSON; ValueError if it describes none."""
     if not isinstance(value, dict) or set(value) != set(_FIELDS):
         raise ValueError("stored reply has other fields than a reply")

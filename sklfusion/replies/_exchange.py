@@ -7,33 +7,30 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklfusion._chat import Reply
 from sklfusion.exceptions import CacheError
-from sklfusion.replies import _forget
-from sklfusion.replies._codec import encode_reply, reply_from_value
+from sklfusion.replies import _tally
+from sklfusion.replies._codec import encode_reply, reply_from_row
 from sklfusion.replies._connections import ConnectionPool
 from sklfusion.replies._damage import DamagedStore
 from sklfusion.replies._keys import KEY_VERSION, check_key
 from sklfusion.replies._repair import recover
 from sklfusion.replies._rows import sound
 
-if TYPE_CHECKING:
-    from sklfusion.replies._store import ReplyStore
-
 _HEADER = {"format": "sklfusion-replies", "version": 1}
 _MAX_LINE = 9_000_000
 
 
-def describe(connection: Any, path: Path) -> dict[str, Any]:
+def count_rows(connection: Any, path: Path) -> dict[str, Any]:
     """Return the counts of an open store as plain JSON values; tokens of forgotten replies too."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (leases,) = connection.execute("SELECT count(*) FROM leases").fetchone()
     models: dict[str, int] = {}
-    forgotten, used = _forget.tally(connection)
+    forgotten, used = _tally.tally(connection)
     prompt, completion = used.prompt_tokens or 0, used.completion_tokens or 0
     replies = unusable = 0
     times: list[float] = []
@@ -57,7 +54,7 @@ def describe(connection: Any, path: Path) -> dict[str, Any]:
         "replies": replies,
         "unusable": unusable,
         "models": models,
-        "unreadable": dict(Counter(_forget.causes(connection).values())),
+        "unreadable": dict(Counter(_tally.causes(connection).values())),
         "forgotten": forgotten,
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -68,7 +65,7 @@ def describe(connection: Any, path: Path) -> dict[str, Any]:
     }
 
 
-def check(connection: Any) -> dict[str, Any]:
+def examine(connection: Any) -> dict[str, Any]:
     """Return what is wrong with an open store: pages by SQLite, values by the codec."""
     problems = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
     problems = [problem for problem in problems if problem != "ok"]
@@ -83,23 +80,19 @@ def check(connection: Any) -> dict[str, Any]:
 
 
 def verify(pool: ConnectionPool, path: Path, damage: str | None) -> dict[str, Any]:
-    """Return what :func:`check` says, of a file that is too damaged what can be salvaged."""
+    """Return what :func:`examine` says, of a file that is too damaged what can be salvaged."""
     if damage is None:
         try:
             with pool.connection() as connection:
-                return check(connection)
+                return examine(connection)
         except DamagedStore as found:
             damage = found.reason
     replies = len({key for key, _, _ in recover(path)})
     return {"ok": False, "replies": replies, "unusable": None, "problems": [damage]}
 
 
-def write_lines(path: Path, store: ReplyStore) -> int:
-    """Write all replies of ``store`` to ``path``, whole or not at all."""
-    return _write_file(path, store.rows())
-
-
-def _write_file(path: Path, rows: Iterable[tuple[str, str]]) -> int:
+def write_lines(path: Path, rows: Iterable[tuple[str, str]]) -> int:
+    """Write replies (key and JSON text) to ``path``, whole or not at all; return their number."""
     count = 0
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -123,8 +116,8 @@ def _write_file(path: Path, rows: Iterable[tuple[str, str]]) -> int:
     return count
 
 
-def read_lines(path: Path, store: ReplyStore) -> dict[str, int]:
-    """Add the replies of the file ``path`` to ``store``; unusable lines are counted, not kept.
+def read_lines(path: Path, insert: Callable[[Iterable[tuple[str, str]]], int]) -> dict[str, int]:
+    """Hand the replies of the file ``path`` to ``insert``; unusable lines are only counted.
 
     Raises
     ------
@@ -144,7 +137,7 @@ def read_lines(path: Path, store: ReplyStore) -> dict[str, int]:
                 kept += 1
                 yield row
 
-    counts["added"] = store.insert(usable())
+    counts["added"] = insert(usable())
     counts["present"] = kept - counts["added"]
     return counts
 
@@ -183,7 +176,7 @@ def _parse_line(line: bytes) -> tuple[str, str] | None:
     try:
         row = json.loads(line)
         # Written anew, so that the store holds only what the codec writes.
-        return check_key(row["key"]), encode_reply(reply_from_value(row["reply"]))
+        return check_key(row["key"]), encode_reply(reply_from_row(row["reply"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -216,7 +209,7 @@ def rescue(replies: dict[str, Reply]) -> Path:
             continue
         os.close(handle)
         try:
-            _write_file(Path(name), rows)
+            write_lines(Path(name), rows)
             return Path(name)
         except CacheError as fault:
             Path(name).unlink(missing_ok=True)

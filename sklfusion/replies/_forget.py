@@ -1,62 +1,20 @@
-"""Letting go of replies: which ones, and the tally of what they had cost."""
+"""Letting go of replies: which ones are meant, and deleting them for good."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sklfusion._chat import Reply, Usage
+from sklfusion._chat import Reply
+from sklfusion.replies import _tally
+from sklfusion.replies._file import StoreFile
 from sklfusion.replies._rows import sound
 
-if TYPE_CHECKING:
-    from sklfusion.replies._store import ReplyStore
-
-# Made when first needed, so that a store without them is as good.
-TABLES = (
-    "CREATE TABLE IF NOT EXISTS causes (key TEXT PRIMARY KEY NOT NULL, cause TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS forgotten (model TEXT PRIMARY KEY NOT NULL, replies INTEGER NOT"
-    " NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL)",
-)
-_ADD = (
-    "INSERT INTO forgotten VALUES (?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET"
-    " replies = replies + excluded.replies,"
-    " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
-    " completion_tokens = completion_tokens + excluded.completion_tokens"
-)
 _DAY = 86400.0
 UNREADABLE, _READABLE = "unreadable", ""
-
-
-def has_table(connection: Any, name: str) -> bool:
-    """Tell whether one of the tables has been made."""
-    query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
-    return bool(connection.execute(query, (name,)).fetchone()[0])
-
-
-def note(connection: Any, key: str, cause: str) -> None:
-    """Write down that the reply under a key could not be used."""
-    connection.execute(TABLES[0])
-    connection.execute("INSERT OR REPLACE INTO causes VALUES (?, ?)", (key, cause))
-
-
-def causes(connection: Any) -> dict[str, str]:
-    """Return what was noted, by key."""
-    if not has_table(connection, "causes"):
-        return {}
-    return dict(connection.execute("SELECT key, cause FROM causes"))
-
-
-def tally(connection: Any) -> tuple[int, Usage]:
-    """Return how many replies were forgotten and what they had used."""
-    if not has_table(connection, "forgotten"):
-        return 0, Usage(0, 0)
-    query = "SELECT sum(replies), sum(prompt_tokens), sum(completion_tokens) FROM forgotten"
-    replies, prompt, completion = connection.execute(query).fetchone()
-    return replies or 0, Usage(prompt or 0, completion or 0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +37,7 @@ class Wanted:
 
     def choose(self, connection: Any) -> list[tuple[str, Reply]]:
         """Return the replies that are meant, with their keys."""
-        noted = causes(connection)
+        noted = _tally.causes(connection)
         latest = math.inf if self.older_than is None else time.time() - self.older_than * _DAY
         chosen = []
         for row in connection.execute("SELECT key, checksum, value FROM replies"):
@@ -95,7 +53,7 @@ class Wanted:
         return chosen
 
 
-def forget(store: ReplyStore, wanted: Wanted, *, dry_run: bool) -> dict[str, int]:
+def forget(store: StoreFile, wanted: Wanted, *, dry_run: bool) -> dict[str, int]:
     """Delete replies of a store; see :meth:`ReplyStore.forget`."""
     if wanted == Wanted(None, None, None):
         raise ValueError("forget needs model=, status= or older_than=; it deletes paid replies.")
@@ -115,17 +73,7 @@ def forget(store: ReplyStore, wanted: Wanted, *, dry_run: bool) -> dict[str, int
 
 def delete(connection: Any, chosen: list[tuple[str, Reply]]) -> None:
     """Delete replies, so that no salvage finds them again, and add them to the tally."""
-    sums: dict[str, Counter[str]] = {}
-    for _, reply in chosen:
-        usage = reply.usage
-        sums.setdefault(reply.model or "unknown", Counter()).update(
-            replies=1, prompt=usage.prompt_tokens or 0, completion=usage.completion_tokens or 0
-        )
-    for statement in TABLES:
-        connection.execute(statement)
+    _tally.add(connection, (reply for _, reply in chosen))
     keys = [(key,) for key, _ in chosen]
     connection.executemany("DELETE FROM replies WHERE key = ?", keys)
     connection.executemany("DELETE FROM causes WHERE key = ?", keys)
-    connection.executemany(
-        _ADD, [(model, n["replies"], n["prompt"], n["completion"]) for model, n in sums.items()]
-    )

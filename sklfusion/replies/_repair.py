@@ -23,7 +23,7 @@ from pathlib import Path
 from sklfusion import _fork
 from sklfusion._chat import Usage
 from sklfusion.exceptions import CacheError, CacheWarning
-from sklfusion.replies import _forget
+from sklfusion.replies import _tally
 from sklfusion.replies._codec import MAX_VALUE_CHARS
 from sklfusion.replies._connections import ConnectionPool, create, on_network
 from sklfusion.replies._damage import DamagedStore
@@ -126,9 +126,9 @@ def _keep_tally(target: sqlite3.Connection, damaged: Path) -> None:
         contextlib.suppress(sqlite3.Error, UnicodeDecodeError, TypeError),
         contextlib.closing(_connect(damaged)) as source,
     ):
-        replies, used = _forget.tally(source)
+        replies, used = _tally.tally(source)
     if replies:
-        target.execute(_forget.TABLES[1])
+        target.execute(_tally.TABLES[1])
         row = ("before a salvage", replies, used.prompt_tokens, used.completion_tokens)
         target.execute("INSERT INTO forgotten VALUES (?, ?, ?, ?)", row)
 

@@ -59,7 +59,9 @@ def sound(key: str, check: Any, value: Any) -> Reply | None:
         return None
 
 
-def read(connection: Any, keys: list[str], bad: set[str] | None = None) -> dict[str, Reply]:
+def read_replies(
+    connection: Any, keys: list[str], bad: set[str] | None = None
+) -> dict[str, Reply]:
     """Return the sound replies under at most ``CHUNK`` keys; add the keys of others to ``bad``."""
     replies = {key: sound(key, check, value) for key, check, value in pick(connection, keys)}
     if bad is not None:

@@ -15,12 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklfusion.replies import _leases
-
-if TYPE_CHECKING:
-    from sklfusion.replies._store import ReplyStore
+from sklfusion.replies._file import StoreFile
 
 KINDS = ("requests", "tokens", "money")
 TABLE = (
@@ -72,12 +70,12 @@ def _goes_on(holder: str, boot: str, at: float) -> bool:
     return not ended and time.time() - at < IDLE_SECONDS
 
 
-def purse_for(store: ReplyStore | None, budget: Mapping[str, float], *job: object) -> Purse | None:
+def purse_for(store: StoreFile | None, budget: Mapping[str, float], *job: object) -> Purse | None:
     """Return the purse of one call, None where there is no budget or nothing to share it through.
 
     Parameters
     ----------
-    store : ReplyStore or None
+    store : StoreFile or None
         Where the processes meet.
     budget : mapping
         Empty: none.
@@ -94,13 +92,13 @@ class Purse:
 
     Parameters
     ----------
-    store : ReplyStore
+    store : StoreFile
         Where the processes meet.
     job : str
         Names the job.
     """
 
-    def __init__(self, store: ReplyStore, job: str) -> None:
+    def __init__(self, store: StoreFile, job: str) -> None:
         self._store = store
         self._job = job
         self._lock = threading.Lock()

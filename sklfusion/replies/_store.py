@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from sklfusion._chat import Reply
 from sklfusion.exceptions import CacheError
-from sklfusion.replies import _exchange, _forget, _leases, _rows
+from sklfusion.replies import _exchange, _forget, _leases, _rows, _tally
 from sklfusion.replies._codec import decode_reply, encode_reply
 from sklfusion.replies._file import StoreFile
 from sklfusion.replies._keys import check_key
-from sklfusion.replies._rows import Ticket, chunks, read, read_all, sound, write
+from sklfusion.replies._rows import Ticket, chunks, read_all, read_replies, sound, write
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class ReplyStore(StoreFile):
         found: dict[str, Reply] = {}
         bad: set[str] = set()
         for chunk in chunks(_distinct(keys)):
-            found.update(self._run(partial(read, keys=chunk, bad=bad)))
+            found.update(self._run(partial(read_replies, keys=chunk, bad=bad)))
         self._tell(bad)
         return found
 
@@ -221,7 +221,7 @@ class ReplyStore(StoreFile):
         for chunk in chunks(_distinct(keys)):
 
             def take(connection: Any, chunk: list[str] = chunk) -> set[str]:
-                answered = read(connection, chunk)
+                answered = read_replies(connection, chunk)
                 open_keys = [key for key in chunk if key not in answered]
                 return _leases.take(connection, open_keys, owner, lease_s, self._clock)
 
@@ -295,7 +295,7 @@ class ReplyStore(StoreFile):
     def note(self, key: str, cause: str) -> None:
         """Write down why a reply could not be used, for :meth:`info` and :meth:`forget`."""
         if not self.read_only:
-            self._transact(partial(_forget.note, key=check_key(key), cause=cause))
+            self._transact(partial(_tally.note, key=check_key(key), cause=cause))
 
     # -------------------------------------------------------------------------- whole stores
 
@@ -340,7 +340,7 @@ class ReplyStore(StoreFile):
 
     def info(self) -> dict[str, Any]:
         """Return counts: replies by model, tokens, leases, bytes, times (plain JSON values)."""
-        return self._run(lambda connection: _exchange.describe(connection, self.path))
+        return self._run(lambda connection: _exchange.count_rows(connection, self.path))
 
     def verify(self) -> dict[str, Any]:
         """Check every page and every value; see ``ok``, ``replies``, ``unusable``, ``problems``.
@@ -356,12 +356,12 @@ class ReplyStore(StoreFile):
         The lines are sorted by key and hold no time of export, so that equal stores give equal
         files.
         """
-        return _exchange.write_lines(Path(path), self)
+        return _exchange.write_lines(Path(path), self.rows())
 
     def import_(self, path: Path | str) -> dict[str, int]:
         """Read replies written by :meth:`export`; return ``added``, ``present``, ``refused``."""
         self._refuse_if_read_only()
-        return _exchange.read_lines(Path(path), self)
+        return _exchange.read_lines(Path(path), self.insert)
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield (key, JSON text) of every sound reply, sorted by key."""

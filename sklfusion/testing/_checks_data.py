@@ -6,7 +6,6 @@ import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklfusion.testing.text_checks import ZOO, Case, quiet
-
-CHECKS: dict[int, tuple[str, Callable[[Case], None]]] = {}
+from sklfusion.testing._case import ZOO, Case, check, quiet
 
 _IN_FRESH_PROCESS = """
 import pickle, sys, warnings
@@ -34,16 +31,6 @@ result = result.toarray() if hasattr(result, "toarray") else np.asarray(result)
 with open(sys.argv[2], "wb") as file:
     pickle.dump(result, file)
 """
-
-
-def check(number: int, name: str) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
-    """Register a check under its number."""
-
-    def register(function: Callable[[Case], None]) -> Callable[[Case], None]:
-        CHECKS[number] = (name, function)
-        return function
-
-    return register
 
 
 @check(12, "the order of texts does not matter")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable
 from typing import Any
 
 import joblib
@@ -14,19 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
-from sklfusion.testing.text_checks import Case, quiet
-
-CHECKS: dict[int, tuple[str, Callable[[Case], None]]] = {}
-
-
-def check(number: int, name: str) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
-    """Register a check under its number."""
-
-    def register(function: Callable[[Case], None]) -> Callable[[Case], None]:
-        CHECKS[number] = (name, function)
-        return function
-
-    return register
+from sklfusion.testing._case import Case, check, quiet
 
 
 def _same_params(one: dict[str, Any], two: dict[str, Any], what: str) -> None:

@@ -156,7 +156,7 @@ class FaultServer:
         Parameters
         ----------
         **settings
-            Fields of :class:`sklfusion.testing.server.Settings`: ``seed``, ``profile``,
+            Fields of :class:`sklfusion.testing._script.ServerSettings`: ``seed``, ``profile``,
             ``latency_ms``, ``script``, ``keep_bodies``, ``limit_rps``, ``storms``, ``key_sha256``,
             ``batch``.
         """
@@ -169,7 +169,7 @@ class FaultServer:
         ----------
         *rules : dict
             ``{"fault": {"kind": "status", "status": 429}, "attempts": [1], "contains": "text"}``;
-            see :class:`sklfusion.testing.server.Settings`.
+            see :class:`sklfusion.testing._script.ServerSettings`.
         """
         self._ask("POST", "/__script__", list(rules))
 

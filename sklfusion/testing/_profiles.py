@@ -34,7 +34,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Fault:
+class ScriptedFault:
     """One fault.
 
     Parameters
@@ -72,16 +72,16 @@ class Fault:
         return self.options.get(name, default)
 
 
-def fault_from_json(value: dict[str, Any]) -> Fault:
+def fault_from_json(value: dict[str, Any]) -> ScriptedFault:
     """Return the fault described by ``{"kind": ..., option: value, ...}``."""
     options = {k: v for k, v in value.items() if k not in ("kind", "billed", "usable")}
-    return Fault(value["kind"], options, value.get("billed"), value.get("usable"))
+    return ScriptedFault(value["kind"], options, value.get("billed"), value.get("usable"))
 
 
-def status(code: int, retry_after: float | None = None, **options: Any) -> Fault:
+def status(code: int, retry_after: float | None = None, **options: Any) -> ScriptedFault:
     """Return the fault of an HTTP status."""
     headers = {} if retry_after is None else {"retry-after-ms": str(int(retry_after * 1000))}
-    return Fault("status", {"status": code, "headers": headers, **options})
+    return ScriptedFault("status", {"status": code, "headers": headers, **options})
 
 
 def unit(seed: int, digest: str, attempt: int, salt: str = "") -> float:
@@ -101,14 +101,16 @@ _FREE = [
     (1, status(408)),
 ]
 _PAID = [
-    (2, Fault("reset_body")),
-    (2, Fault("short")),
-    (1, Fault("chunked")),
-    (3, Fault("truncated")),
-    (1, Fault("body", {"body": "<html>busy</html>", "content_type": "text/html"})),
-    (1, Fault("content", {"content": "no such label"})),
+    (2, ScriptedFault("reset_body")),
+    (2, ScriptedFault("short")),
+    (1, ScriptedFault("chunked")),
+    (3, ScriptedFault("truncated")),
+    (1, ScriptedFault("body", {"body": "<html>busy</html>", "content_type": "text/html"})),
+    (1, ScriptedFault("content", {"content": "no such label"})),
 ]
-PROFILES: dict[str, tuple[float, list[tuple[int, Fault]], list[tuple[int, Fault]]]] = {
+PROFILES: dict[
+    str, tuple[float, list[tuple[int, ScriptedFault]], list[tuple[int, ScriptedFault]]]
+] = {
     "none": (0.0, _FREE, _PAID),
     "free20": (0.2, _FREE, []),
     "mixed10": (0.1, _FREE, _PAID),
@@ -117,7 +119,7 @@ PROFILES: dict[str, tuple[float, list[tuple[int, Fault]], list[tuple[int, Fault]
 }
 
 
-def choose(profile: str, seed: int, digest: str, attempt: int) -> Fault | None:
+def choose(profile: str, seed: int, digest: str, attempt: int) -> ScriptedFault | None:
     """Return the fault of one attempt (counted from 1) for the text with this digest.
 
     Examples

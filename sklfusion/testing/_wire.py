@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from sklfusion.testing._profiles import Fault
+from sklfusion.testing._profiles import ScriptedFault
 
 _REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 404: "Not Found"}
 
@@ -89,7 +89,7 @@ async def send_part(writer: asyncio.StreamWriter, data: bytes, *, chunked: bool)
     await asyncio.sleep(0.005)  # let it out before the connection is reset
 
 
-async def never_begin(writer: asyncio.StreamWriter, fault: Fault) -> None:
+async def never_begin(writer: asyncio.StreamWriter, fault: ScriptedFault) -> None:
     """Send what comes before a body, a little at a time, for `until` seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + fault.get("until", 120.0)
@@ -104,7 +104,7 @@ async def never_begin(writer: asyncio.StreamWriter, fault: Fault) -> None:
         await asyncio.sleep(fault.get("seconds", 0.3))
 
 
-def behind(fault: Fault, completion: dict[str, Any]) -> bytes:
+def behind(fault: ScriptedFault, completion: dict[str, Any]) -> bytes:
     """Return what comes behind a reply, in the same packet."""
     if fault.kind == "trailing":
         return _encode(fault.get("body", "rest"))
@@ -125,7 +125,9 @@ async def drip(writer: asyncio.StreamWriter, data: bytes, size: int, seconds: fl
         await writer.drain()
 
 
-def render(completion: dict[str, Any], fault: Fault | None) -> tuple[bytes, dict[str, str], int]:
+def render_reply(
+    completion: dict[str, Any], fault: ScriptedFault | None
+) -> tuple[bytes, dict[str, str], int]:
     """Return body, extra headers and status of the response that a fault asks for."""
     data = json.dumps(completion).encode()
     if fault is None:
