@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 # module -> the public names that live in it
 _EXPORTS = {
-    "alignment": ["LabelDistributionEstimator", "AlignmentDisplay"],
+    "alignment": ["LabelDistributionEstimator"],
     "annotations": ["Annotations"],
     "fusion": ["FusionClassifier", "FusionMLP", "VoteStudent"],
     "cascade": ["CascadeClassifier"],
@@ -18,12 +18,6 @@ _EXPORTS = {
     "embedding": ["JointFusionClassifier", "RobertaEmbedder"],
     "multilabel": ["IterativeStratifiedKFold", "MultiLabelCalibrator", "MultiLabelThresholds"],
     "auto": ["AutoFusionClassifier", "make_fusion_pipeline"],
-    "plotting": [
-        "CostCurveDisplay",
-        "DataEfficiencyDisplay",
-        "ReliabilityDisplay",
-        "SourceTrustDisplay",
-    ],
     "noise": [
         "FineTunedTrajectoryEncoder",
         "KNNLabelPrior",
@@ -32,7 +26,6 @@ _EXPORTS = {
         "NoisyLabelKNNClassifier",
         "SiDyPClassifier",
         "SimplexDiffusionClassifier",
-        "StabilityDisplay",
         "StabilityReport",
         "TrainingDynamicsNoiseDetector",
     ],

@@ -1,9 +1,23 @@
-"""Plots of fusion: accuracy by label budget, reliability, and whom the fusion trusts."""
+"""All displays: accuracy by label budget, reliability, trust, cost, stability, alignment."""
 
 import numpy as np
 
 from sklfusion._optional import import_optional
 from sklfusion._threads import one_thread
+from sklfusion.alignment import AlignmentDisplay
+from sklfusion.noise import StabilityDisplay
+
+__all__ = [
+    "METHOD_COLORS",
+    "AlignmentDisplay",
+    "CostCurveDisplay",
+    "DataEfficiencyDisplay",
+    "ReliabilityDisplay",
+    "SourceTrustDisplay",
+    "StabilityDisplay",
+    "expected_calibration_error",
+    "tidy",
+]
 
 #: One colour per method, the same in every plot. Chosen to be told apart by colour-blind readers.
 METHOD_COLORS = {

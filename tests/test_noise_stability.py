@@ -7,10 +7,11 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklfusion import Annotations, StabilityDisplay, StabilityReport
+from sklfusion import Annotations, StabilityReport
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope, share_unchanged
 from sklfusion.noise._synthetic import add_label_noise
+from sklfusion.plotting import StabilityDisplay
 
 
 class TestAlpha:

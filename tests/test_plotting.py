@@ -11,6 +11,8 @@ from sklearn.model_selection import StratifiedShuffleSplit
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
+import sklfusion
+from sklfusion import plotting
 from sklfusion.plotting import (
     DataEfficiencyDisplay,
     ReliabilityDisplay,
@@ -142,3 +144,16 @@ def test_the_reliability_line_goes_through_the_bins():
     line = display.ax_.get_lines()[1]
     np.testing.assert_allclose(line.get_xydata(), [[0.625, 0.5], [0.9, 1.0]])
     assert display.ece_["fusion"] == pytest.approx((2 / 3) * 0.125 + (1 / 3) * 0.1)
+
+
+def test_all_displays_are_found_in_one_place():
+    """What draws something is in sklfusion.plotting, and not among the estimators."""
+    displays = {name for name in plotting.__all__ if name.endswith("Display")}
+    assert displays == {
+        f"{what}Display"
+        for what in (
+            "Alignment", "CostCurve", "DataEfficiency", "Reliability", "SourceTrust", "Stability"
+        )
+    }  # fmt: skip
+    assert not any(name.endswith("Display") for name in sklfusion.__all__)
+    assert all(callable(getattr(plotting, name).plot) for name in displays)

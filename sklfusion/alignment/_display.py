@@ -77,7 +77,7 @@ class AlignmentDisplay:
 
     Examples
     --------
-    >>> from sklfusion.alignment import AlignmentDisplay
+    >>> from sklfusion.plotting import AlignmentDisplay
     >>> display = AlignmentDisplay.from_predictions(
     ...     [[1, 0]], {"model": [[0.9, 0.1]]}, base_rates=[0.5, 0.5], name="toy")
     >>> print(display.to_text())

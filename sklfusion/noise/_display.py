@@ -24,7 +24,8 @@ class StabilityDisplay:
     --------
     >>> from sklearn.datasets import make_classification
     >>> from sklearn.linear_model import SGDClassifier
-    >>> from sklfusion import StabilityDisplay, StabilityReport
+    >>> from sklfusion import StabilityReport
+    >>> from sklfusion.plotting import StabilityDisplay
     >>> X, y = make_classification(120, random_state=0)
     >>> report = StabilityReport(SGDClassifier(), n_runs=3)
     >>> _ = report.evaluate(X[:80], y[:80], X[80:], y[80:], name="gold")
