@@ -2,10 +2,4 @@
 
 from sklfusion._lazy import attach as _attach
 
-__getattr__, __dir__, __all__ = _attach(
-    __name__,
-    {
-        "_embedder": ["RobertaEmbedder"],
-        "_joint": ["JointFusionClassifier"],
-    },
-)
+__getattr__, __dir__, __all__ = _attach(__name__)

@@ -2,11 +2,4 @@
 
 from sklfusion._lazy import attach as _attach
 
-__getattr__, __dir__, __all__ = _attach(
-    __name__,
-    {
-        "_classifier": ["FusionClassifier"],
-        "_module": ["FusionMLP"],
-        "_student": ["VoteStudent"],
-    },
-)
+__getattr__, __dir__, __all__ = _attach(__name__)

@@ -7,17 +7,4 @@ in which -1, None or NaN is a text that the LLM refused, or the
 
 from sklfusion._lazy import attach as _attach
 
-__getattr__, __dir__, __all__ = _attach(
-    __name__,
-    {
-        "_diffusion": ["SimplexDiffusionClassifier"],
-        "_display": ["StabilityDisplay"],
-        "_dynamics": ["TrainingDynamicsNoiseDetector"],
-        "_encoder": ["MLPTrajectoryEncoder"],
-        "_fine_tuned_encoder": ["FineTunedTrajectoryEncoder"],
-        "_prior": ["KNNLabelPrior", "NoisyLabelKNNClassifier"],
-        "_repair": ["LabelRepairClassifier"],
-        "_sidyp": ["SiDyPClassifier"],
-        "_stability": ["StabilityReport"],
-    },
-)
+__getattr__, __dir__, __all__ = _attach(__name__)

@@ -6,12 +6,4 @@ makes arrays of what came of it; ``_base`` holds what all estimators share.
 
 from sklfusion._lazy import attach as _attach
 
-__getattr__, __dir__, __all__ = _attach(
-    __name__,
-    {
-        "_classifier": ["LLMClassifier"],
-        "_collector": ["LabelDistributionCollector"],
-        "_recorded": ["RecordedScorer"],
-        "_scorer": ["LLMScorer"],
-    },
-)
+__getattr__, __dir__, __all__ = _attach(__name__)

@@ -8,12 +8,4 @@
 from sklfusion._lazy import attach as _attach
 
 # The server must start fast, and needs no scikit-learn.
-__getattr__, __dir__, __all__ = _attach(
-    __name__,
-    {
-        "_answers": ["expected_label", "expected_labels", "text_digest"],
-        "_process": ["FaultServer", "LedgerView"],
-        "_profiles": ["expected_billed"],
-        "text_checks": ["N_TEXT_CHECKS", "check_text_estimator", "iter_text_checks"],
-    },
-)
+__getattr__, __dir__, __all__ = _attach(__name__)

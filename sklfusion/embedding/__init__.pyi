@@ -1,0 +1,2 @@
+from sklfusion.embedding._embedder import RobertaEmbedder as RobertaEmbedder
+from sklfusion.embedding._joint import JointFusionClassifier as JointFusionClassifier

@@ -1,0 +1,3 @@
+from sklfusion.fusion._classifier import FusionClassifier as FusionClassifier
+from sklfusion.fusion._module import FusionMLP as FusionMLP
+from sklfusion.fusion._student import VoteStudent as VoteStudent

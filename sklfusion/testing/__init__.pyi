@@ -1,0 +1,9 @@
+from sklfusion.testing._answers import expected_label as expected_label
+from sklfusion.testing._answers import expected_labels as expected_labels
+from sklfusion.testing._answers import text_digest as text_digest
+from sklfusion.testing._process import FaultServer as FaultServer
+from sklfusion.testing._process import LedgerView as LedgerView
+from sklfusion.testing._profiles import expected_billed as expected_billed
+from sklfusion.testing.text_checks import N_TEXT_CHECKS as N_TEXT_CHECKS
+from sklfusion.testing.text_checks import check_text_estimator as check_text_estimator
+from sklfusion.testing.text_checks import iter_text_checks as iter_text_checks
