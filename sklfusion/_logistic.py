@@ -37,7 +37,37 @@ def smoothed_log_prior(Y, weights, family, strength=1.0):
     return np.log(rate) - np.log1p(-rate)
 
 
-def fit_grouped(A, offset, Y, masks, family, penalty, start, target=None, max_iter=100):
+def fit_labels(A, Y, penalty, start, tolerance=1e-13):
+    """Coefficients (d, K) of one model per label on all rows, found to many digits.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, d)
+        Design matrix; a column of ones is an intercept.
+    Y : ndarray of shape (n, K)
+        Labels, or rates in [0, 1].
+    penalty : float or ndarray of shape (d, K) or (d, 1)
+        Gaussian precision of the coefficients.
+    start : ndarray of shape (d, K)
+        Where to start.
+    tolerance : float
+        Relative fall of the loss at which to stop.
+
+    Returns
+    -------
+    ndarray of shape (d, K)
+    """
+    rows = np.ones((len(Y), 1))
+    found = fit_grouped(
+        A, np.zeros(Y.shape), Y, rows, "sigmoid", penalty, start[:, None, :],
+        max_iter=300, tolerance=tolerance,
+    )  # fmt: skip
+    return found[:, 0, :]
+
+
+def fit_grouped(
+    A, offset, Y, masks, family, penalty, start, target=None, max_iter=100, tolerance=1e-9
+):
     """Minimise penalised log-loss of ``offset + A @ W`` for several row weightings at once.
 
     All groups (cross-validation folds and the fit on all rows) share one matrix product, which
@@ -61,16 +91,17 @@ def fit_grouped(A, offset, Y, masks, family, penalty, start, target=None, max_it
         Where to start.
     target : ndarray of shape (d, K), optional
         Mean of the Gaussian prior, 0 by default.
-    max_iter : int
-        Bound on L-BFGS iterations.
+    max_iter, tolerance : int and float
+        Bounds on L-BFGS iterations and on the relative fall of the loss in the last of them.
 
     Returns
     -------
     ndarray of shape (d, G, K)
     """
     _, W = fit_shared(
-        np.empty((0, *Y.shape)), A, offset, Y, masks, family, penalty, start, target, max_iter
-    )
+        np.empty((0, *Y.shape)), A, offset, Y, masks, family, penalty, start, target, max_iter,
+        tolerance=tolerance,
+    )  # fmt: skip
     return W
 
 
@@ -86,6 +117,7 @@ def fit_shared(
     target=None,
     max_iter=100,
     factor_prior=((), ()),
+    tolerance=1e-9,
 ):
     """As :func:`fit_grouped`, with one factor for all classes on each of some given logits.
 
@@ -95,7 +127,7 @@ def fit_shared(
     ----------
     shared : ndarray of shape (J, n, K)
         Logits that enter with a factor each.
-    A, offset, Y, masks, family, penalty, start, target, max_iter
+    A, offset, Y, masks, family, penalty, start, target, max_iter, tolerance
         As in :func:`fit_grouped`.
     factor_prior : pair of ndarray of shape (J,)
         Means and precisions of the Gaussian prior of the factors; they start at the means.
@@ -136,7 +168,7 @@ def fit_shared(
         jac=True,
         method="L-BFGS-B",
         bounds=[(0.0, None)] * n_factors + free if n_factors else None,
-        options={"maxiter": max_iter, "ftol": 1e-9, "gtol": 1e-6 * max(1.0, masks.max())},
+        options={"maxiter": max_iter, "ftol": tolerance, "gtol": 1e-6 * max(1.0, masks.max())},
     )
     factors = result.x[:n_factors].reshape(n_groups, len(shared))
     return factors, result.x[n_factors:].reshape(d, n_groups, n_classes)

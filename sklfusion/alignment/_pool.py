@@ -1,18 +1,19 @@
 """`DistributionPool`: one label distribution out of several, and the sets to say with it."""
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from sklfusion._logistic import fit_shared
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.multilabel._calibration import to_logits
 from sklfusion.multilabel._targets import check_target
 
 # Beyond these odds a source is not believed: a vote of 8 to 0 is no 18 nats.
-_CLIP = 1e-4
+_LEAST_PROBABILITY = 1e-4
+# Ridge of the intercepts: as good as none.
 _TRACE = 1e-2
 
 
@@ -124,7 +125,9 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         p = np.where(missing, 0.5, X)
         if ((p < 0) | (p > 1)).any():
             raise ValueError(f"{type(self).__name__} got values outside [0, 1] in X.")
-        Z = np.where(missing, np.nan, to_logits(np.clip(p, _CLIP, 1 - _CLIP)))
+        Z = np.where(
+            missing, np.nan, to_logits(np.clip(p, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
+        )
         return Z.reshape(len(X), -1, k)
 
     def predict_proba(self, X):
@@ -147,19 +150,13 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
 @one_thread()
 def _fit_pool(Z, Y, penalty):
     """Return weights (S,) of at least 0 and intercepts (K,) of least cross-entropy; convex."""
-    s, k = Z.shape[1:]
-
-    def objective(flat):
-        w, b = flat[:s], flat[s:]
-        z = np.einsum("nsk,s->nk", Z, w) + b
-        loss = (np.logaddexp(0, z) - Y * z).sum() + (penalty * (w @ w) + _TRACE * (b @ b)) / 2
-        delta = expit(z) - Y
-        gradient = [np.einsum("nk,nsk->s", delta, Z) + penalty * w, delta.sum(0) + _TRACE * b]
-        return loss, np.concatenate(gradient)
-
-    bounds = [(0, None)] * s + [(None, None)] * k
-    result = minimize(objective, np.zeros(s + k), jac=True, method="L-BFGS-B", bounds=bounds)
-    return result.x[:s], result.x[s:]
+    n, n_sources, k = Z.shape
+    prior = np.zeros(n_sources), np.full(n_sources, float(penalty))
+    weights, intercept = fit_shared(
+        Z.transpose(1, 0, 2), np.ones((n, 1)), np.zeros((n, k)), Y, np.ones((n, 1)), "sigmoid",
+        penalty=_TRACE, start=np.zeros((1, 1, k)), factor_prior=prior, tolerance=1e-13,
+    )  # fmt: skip
+    return weights[0], intercept[0, 0]
 
 
 def expected_f1_sets(probabilities):

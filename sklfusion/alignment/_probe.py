@@ -1,16 +1,19 @@
 """A linear probe for soft targets: K logistic regressions fitted together."""
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
+from sklfusion._logistic import fit_labels
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_cells
 
-_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Inverse ridges that "auto" tries.
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Ridge of the intercepts: as good as none, but finite where a label has no positives.
+_TRACE = 1e-3
 
 
 class LinearProbe:
@@ -60,7 +63,7 @@ class LinearProbe:
         folds = KFold(min(5, len(Z) // 2), shuffle=True, random_state=self.random_state)
         splits = list(folds.split(Z))
         starts, losses = [None] * len(splits), []
-        for C in _GRID:
+        for C in _RIDGES:
             losses.append(0.0)
             for number, (train, test) in enumerate(splits):
                 starts[number] = fit_ridge_logistic(Z[train], Y[train], C, starts[number])
@@ -68,7 +71,7 @@ class LinearProbe:
                 losses[-1] += (np.logaddexp(0, z) - Y[test] * z).sum()
             if len(losses) > 2 and losses[-3] < losses[-2] < losses[-1]:
                 break  # weaker ridges only get worse from here, and take longest
-        return _GRID[int(np.argmin(losses))]
+        return _RIDGES[int(np.argmin(losses))]
 
     def predict_proba(self, X):
         """Return independent probabilities of shape (n, K)."""
@@ -86,24 +89,13 @@ def fit_ridge_logistic(Z, Y, C, start=None):
     The objective is Σ BCE + ‖W‖² / (2 C), the intercept free but for a trace of ridge that keeps
     labels without positives finite. Rates need no duplicated rows: the gradient is Zᵀ(P − Y).
     """
-    n, d = Z.shape
-    k = Y.shape[1]
-    trace = 1e-3
-
-    def objective(flat):
-        W, b = flat[: d * k].reshape(d, k), flat[d * k :]
-        z = Z @ W + b
-        loss = (np.logaddexp(0, z) - Y * z).sum() + (W**2).sum() / (2 * C) + trace * (b @ b) / 2
-        delta = expit(z) - Y
-        gradient = np.concatenate([(Z.T @ delta + W / C).ravel(), delta.sum(axis=0) + trace * b])
-        return loss / n, gradient / n
-
+    A = np.column_stack([Z, np.ones(len(Z))])
+    penalty = np.full((A.shape[1], 1), 1 / C)
+    penalty[-1] = _TRACE
     if start is None:
-        rate = (Y.sum(axis=0) + 0.5) / (n + 1)
-        flat = np.concatenate([np.zeros(d * k), np.log(rate) - np.log1p(-rate)])
+        rate = (Y.sum(axis=0) + 0.5) / (len(Y) + 1)
+        W = np.vstack([np.zeros((Z.shape[1], Y.shape[1])), np.log(rate) - np.log1p(-rate)])
     else:
-        flat = np.concatenate([start[0].ravel(), start[1]])
-    result = minimize(
-        objective, flat, jac=True, method="L-BFGS-B", options={"maxiter": 300, "gtol": 1e-6}
-    )
-    return result.x[: d * k].reshape(d, k), result.x[d * k :]
+        W = np.vstack(start)
+    W = fit_labels(A, Y, penalty, W, tolerance=1e-10)
+    return W[:-1], W[-1]

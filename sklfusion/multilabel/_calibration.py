@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._logistic import fit_labels
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_scores
 from sklfusion._whole import whole
@@ -21,6 +22,8 @@ from sklfusion.multilabel._targets import (
 )
 
 _EPSILON = 1e-8
+# Ridge of a map per row: as good as none, but separable scores get a finite slope.
+_RIDGE = 1e-6
 
 
 class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -217,7 +220,7 @@ def apply_maps(maps, logits):
 
 
 class PlattScaling:
-    """p = σ(slope · s + intercept), fitted by Newton's method; the identity until fitted.
+    """p = σ(slope · s + intercept), of largest likelihood; the identity until fitted.
 
     Targets are pulled to (n₊ + 1)/(n₊ + 2) and 1/(n₋ + 2) as Platt does, so that separable
     scores give a finite slope. The slope is kept at 0 or above: a map that turns the ranking
@@ -233,7 +236,7 @@ class PlattScaling:
         high, low = (positives + 1) / (positives + 2), 1 / (len(t) - positives + 2)
         t = low + t * (high - low)
         design = np.column_stack([s, np.ones_like(s)])
-        self.slope, self.intercept = _newton(design, t, np.array([1.0, 0.0]))
+        self.slope, self.intercept = map(float, _fit_line(design, t, [1.0, 0.0]))
         if self.slope < 0:
             self.slope, self.intercept = 0.0, float(logit(t.mean()))
         return self
@@ -251,7 +254,7 @@ class TemperatureScaling:
 
     def fit(self, s, t):
         """Fit to log-odds ``s`` and targets ``t`` in [0, 1], both of shape (n,)."""
-        slope = _newton(s[:, None], t, np.array([1.0]))[0]
+        slope = _fit_line(s[:, None], t, [1.0])[0]
         # A slope of zero or less says that the scores carry nothing: 0.5 throughout.
         self.temperature = 1.0 / max(slope, 1e-6)
         return self
@@ -281,25 +284,6 @@ _MAPS = {
 }
 
 
-def _newton(design, t, start, ridge=1e-6, max_iter=50):
-    """Logistic regression of soft targets in a few dimensions; convex, halving bad steps."""
-
-    def loss(w):
-        z = design @ w
-        return (np.logaddexp(0, z) - t * z).mean() + ridge / 2 * (w @ w)
-
-    w, value = start, loss(start)
-    for _ in range(max_iter):
-        p = expit(design @ w)
-        gradient = design.T @ (p - t) / len(t) + ridge * w
-        hessian = (design * (p * (1 - p))[:, None]).T @ design / len(t)
-        step = np.linalg.solve(hessian + ridge * np.eye(len(w)), gradient)
-        size = 1.0
-        while (new := loss(w - size * step)) > value and size > 1e-8:
-            size /= 2
-        if size <= 1e-8:
-            break
-        w, gain, value = w - size * step, value - new, new
-        if gain < 1e-12:
-            break
-    return w
+def _fit_line(A, t, start):
+    """Logistic coefficients (d,) of soft targets ``t`` (n,), with a trace of ridge."""
+    return fit_labels(A, t[:, None], _RIDGE * len(t), np.array(start)[:, None])[:, 0]
