@@ -1,23 +1,17 @@
-"""Checks at the door: texts, targets and score matrices.
+"""Checks at the door: class names, targets, weights and matrices; for texts see `_text_input`.
 
-Every public method that takes texts, labels or scores comes through here, so that all messages
-have one form: what arrived, what was wanted, what to do.
+Every public method that takes labels or scores comes through here, so that all messages have one
+form: what arrived, what was wanted, what to do.
 """
 
 import enum
 import numbers
-import re
-import warnings
+import unicodedata
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import type_of_target
-
-from sklfusion.exceptions import DataWarning
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_MISSING_ADVICE = "Replace missing texts first, for example by ''."
 
 
 def is_missing(value):
@@ -27,110 +21,6 @@ def is_missing(value):
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
     return type(value).__name__ in ("NAType", "NaTType")
-
-
-def check_texts(X, *, caller="this estimator", allow_empty=False):
-    """Return ``X`` as a list of str.
-
-    Parameters
-    ----------
-    X : list, tuple, 1-d array, Series, or one-column DataFrame of str
-        The texts, of numpy, pandas, polars or pyarrow. A generator is materialised.
-    caller : str
-        Name of the estimator, for messages.
-    allow_empty : bool
-        Whether zero texts are legal (they are in ``transform``, not in ``fit``).
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    TypeError
-        If ``X`` is one bare string or holds something that is not a string; the message names
-        the index.
-    ValueError
-        If a text is missing, ``X`` is empty, or it has more than one column.
-    """
-    if isinstance(X, str | bytes):
-        raise TypeError(
-            f"{caller} got one bare {type(X).__name__}; it needs a list of texts. "
-            "Did you mean [text]?"
-        )
-    if sparse.issparse(X):
-        raise TypeError(
-            f"{caller} got a sparse matrix; it needs a list of texts. "
-            "Pass the raw texts, not their features."
-        )
-    table = hasattr(X, "column_names")  # pyarrow, datasets
-    if table or (hasattr(X, "columns") and hasattr(X, "shape")):  # pandas, polars
-        if X.shape[1] != 1:
-            raise ValueError(
-                f"{caller} got a frame with {X.shape[1]} columns; it needs one column of texts. "
-                "Select the text column, e.g. X['text'], or use "
-                "sklearn.compose.ColumnTransformer([('text', estimator, 'text')])."
-            )
-        X = X[X.column_names[0] if table else X.columns[0]]
-    if hasattr(X, "to_pylist"):  # pyarrow, whose own items are no str
-        X = X.to_pylist()
-    ndim = getattr(X, "ndim", 1)
-    if ndim == 2 and X.shape[1] == 1:
-        X = np.asarray(X).ravel()
-    elif ndim != 1:
-        raise ValueError(
-            f"{caller} got a {ndim}-dimensional array; it needs a 1-d sequence of texts. "
-            "Select the text column, e.g. with sklearn.compose.ColumnTransformer."
-        )
-    if not hasattr(X, "__iter__"):
-        raise TypeError(f"{caller} got {type(X).__name__}; it needs a list of texts.")
-    if isinstance(X, dict):
-        raise TypeError(f"{caller} got a dict; it needs a list of texts, e.g. list(X.values()).")
-    texts = X.tolist() if isinstance(X, np.ndarray) else list(X)
-    if not texts and not allow_empty:
-        raise ValueError(
-            f"{caller} got 0 texts (found array with 0 sample(s)); at least 1 is required."
-        )
-    if set(map(type, texts)) <= {str}:
-        return texts
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            if is_missing(text):
-                raise ValueError(
-                    f"texts[{index}] is missing ({text!r}); {caller} needs str. " + _MISSING_ADVICE
-                )
-            raise TypeError(
-                f"texts[{index}] is {type(text).__name__}; {caller} needs str. "
-                "Convert the column with .astype(str), or check that it is the text column."
-            )
-    # numpy.str_ is a str, but its repr and its pickles are not those of one
-    return [text if type(text) is str else str(text) for text in texts]
-
-
-def replace_surrogates(texts, *, caller="this estimator"):
-    """Return ``texts`` with each lone surrogate replaced by U+FFFD; warn once if there was one.
-
-    A lone surrogate (half of a UTF-16 pair, left behind by a broken decoder) cannot be written as
-    UTF-8, so tokenizers and HTTP clients fail on it in the middle of a run.
-
-    Warns
-    -----
-    DataWarning
-        If something was replaced; names the index of the first such text.
-    """
-    found = [n for n, text in enumerate(texts) if not text.isascii() and _SURROGATE.search(text)]
-    if not found:
-        return texts
-    warnings.warn(
-        f"{caller}: {len(found)} text(s) hold lone surrogates, the first is texts[{found[0]}]; "
-        "each was replaced by U+FFFD. Decode the source with the right encoding to keep them.",
-        DataWarning,
-        stacklevel=3,
-    )
-    texts = list(texts)
-    for index in found:
-        texts[index] = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", texts[index])
-    return texts
 
 
 def plain_label(label):
@@ -185,8 +75,6 @@ def check_classes(classes, *, caller="this estimator"):
 
 def normalize_label(label):
     """Fold a label for comparison: NFKC, case, inner white space, outer punctuation."""
-    import unicodedata
-
     label = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
     # Where there is nothing but punctuation ("*", "!"), it is the label.
     return label.strip(" \t\n'\"`.,;:!*") or label

@@ -17,7 +17,8 @@ from sklfusion._hand_over import (
     warn_without_effect,
 )
 from sklfusion._parts import as_embedder, as_scorer, with_score_classes
-from sklfusion._validation import check_texts, is_multilabel, plain_labels
+from sklfusion._text_input import TextInputMixin, check_texts
+from sklfusion._validation import is_multilabel, plain_labels
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
 from sklfusion.llm.endpoint import names_a_model
@@ -103,7 +104,7 @@ def _delegates(name):
     return check
 
 
-class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
+class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     """Texts in, labels out: an encoder and an LLM fused, with good defaults.
 
     Parameters
@@ -461,9 +462,6 @@ class AutoFusionClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         tags.classifier_tags.multi_label = True
         tags.target_tags.required = True
         return tags

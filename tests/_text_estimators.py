@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklfusion._validation import check_texts
+from sklfusion._text_input import check_texts
 
 
 class LetterCounts(TransformerMixin, BaseEstimator):

@@ -583,7 +583,7 @@ class TestScoresThatStandElsewhere:
 def test_pyarrow_columns_and_tables_are_texts():
     """As are chunked arrays; a null is missing."""
     pyarrow = pytest.importorskip("pyarrow")
-    from sklfusion._validation import check_texts
+    from sklfusion._text_input import check_texts
 
     boxes = (pyarrow.array(X), pyarrow.chunked_array([X[:9], X[9:]]), pyarrow.table({"t": X}))
     for box in boxes:

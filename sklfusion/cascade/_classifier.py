@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import asks_unnamed, declared_classes, hand_over
 from sklfusion._parts import default_first
+from sklfusion._text_input import TextInputMixin, check_texts, distinct
 from sklfusion._threads import one_thread
-from sklfusion._validation import check_class_target, check_texts, is_multilabel
+from sklfusion._validation import check_class_target, is_multilabel
 from sklfusion._whole import whole
 from sklfusion.cascade import _budget, _cost_curve
 from sklfusion.llm.endpoint import names_a_model
@@ -19,7 +20,7 @@ from sklfusion.models import DEFAULT_LLM
 from sklfusion.multilabel._targets import check_target, label_scores
 
 
-class CascadeClassifier(ClassifierMixin, BaseEstimator):
+class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     """Answer with a cheap classifier; ask the LLM about the texts where that pays.
 
     The texts that the first stage is least sure of are asked about, and what the LLM says is
@@ -146,9 +147,6 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         tags.classifier_tags.multi_label = True
         tags.target_tags.required = True
         return tags
@@ -355,14 +353,12 @@ class CascadeClassifier(ClassifierMixin, BaseEstimator):
         """Return distinct texts, the row of each text in X, their probabilities and doubts."""
         check_is_fitted(self, "first_")
         texts = check_texts(X, caller="CascadeClassifier", allow_empty=True)
-        distinct = list(dict.fromkeys(texts))
-        place = {text: row for row, text in enumerate(distinct)}
-        rows = np.array([place[text] for text in texts], dtype=int)
-        if not distinct:
-            return distinct, rows, np.empty((0, len(self.classes_))), np.empty(0)
-        proba = label_scores(self.first_, distinct)
+        different, rows = distinct(texts)
+        if not different:
+            return different, rows, np.empty((0, len(self.classes_))), np.empty(0)
+        proba = label_scores(self.first_, different)
         proba, silent = _cost_curve.usable(proba, self.prior_, self.multilabel_)
-        return distinct, rows, proba, _cost_curve.doubt(proba, silent, self.multilabel_)
+        return different, rows, proba, _cost_curve.doubt(proba, silent, self.multilabel_)
 
     def _choose(self, texts, doubt):
         """Return the rows to ask about, most doubtful first, within the budget."""

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._validation import check_texts, replace_surrogates
+from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import pack, unpack
 from sklfusion.embedding._cache import open_cache, through_cache
@@ -16,7 +16,7 @@ from sklfusion.exceptions import ModelLoadError
 _CHUNK = 8192  # texts tokenised at once: bounds memory, and what an interruption can lose
 
 
-class RobertaEmbedder(TransformerMixin, BaseEstimator):
+class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
     """Encode texts with a transformer encoder.
 
     Takes any encoder that ``transformers.AutoModel`` loads; RoBERTa and its kin are what it was
@@ -320,9 +320,6 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         tags.target_tags.required = bool(self.fine_tune)
         tags.target_tags.multi_output = bool(self.fine_tune)
         return tags
@@ -364,16 +361,14 @@ class RobertaEmbedder(TransformerMixin, BaseEstimator):
 
     def _embed(self, texts):
         """Vectors of the frozen encoder: distinct texts once, from the cache where it has them."""
-        position = {}
-        index = np.array([position.setdefault(text, len(position)) for text in texts])
-        distinct = list(position)
-        vectors = np.empty((len(distinct), self._width), dtype=np.float32)
+        different, index = distinct(texts)
+        vectors = np.empty((len(different), self._width), dtype=np.float32)
         cache, space = open_cache(self.memory), key_space(self)
-        progress = self._progress(len(distinct))
-        for start in range(0, len(distinct), _CHUNK):
+        progress = self._progress(len(different))
+        for start in range(0, len(different), _CHUNK):
             part = slice(start, start + _CHUNK)
             vectors[part] = through_cache(
-                cache, space, distinct[part], self._width, self._encode, progress
+                cache, space, different[part], self._width, self._encode, progress
             )
         if progress is not None:
             progress.close()

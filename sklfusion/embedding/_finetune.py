@@ -7,6 +7,7 @@ from sklearn.model_selection import check_cv, train_test_split
 from sklearn.utils import check_random_state
 
 from sklfusion._class_labels import in_names, read_labels
+from sklfusion._text_input import distinct
 from sklfusion._validation import (
     check_class_target,
     check_indicator,
@@ -131,8 +132,7 @@ def folds(cv, texts, target, seed):
 def _fold_of_texts(texts, target, n_folds, seed):
     """Fold number per text: equal texts together, classes spread evenly."""
     rng = np.random.RandomState(seed)
-    position = {}
-    group = np.array([position.setdefault(text, len(position)) for text in texts])
+    _, group = distinct(texts)
     _, first = np.unique(group, return_index=True)
     shuffled = rng.permutation(len(first))
     if target.labels is not None:

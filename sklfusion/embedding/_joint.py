@@ -11,7 +11,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._hand_over import declared_classes, warn_if_set
 from sklfusion._scores import as_matrix, code_scores
-from sklfusion._validation import check_layers, check_texts, class_weight_rows, replace_surrogates
+from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogates
+from sklfusion._validation import check_layers, class_weight_rows
 from sklfusion._whole import whole
 
 _OPTIONS = {
@@ -21,7 +22,7 @@ _OPTIONS = {
 }
 
 
-class JointFusionClassifier(ClassifierMixin, BaseEstimator):
+class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     """Train a transformer encoder together with the head that fuses it with LLM scores.
 
     Where :class:`FusionClassifier` takes the encoder's vectors as they are, this one adapts the
@@ -299,9 +300,6 @@ class JointFusionClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         tags.classifier_tags.multi_label = True
         return tags
 

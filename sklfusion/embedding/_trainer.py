@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
+from sklfusion._text_input import distinct
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import plain_files, unpack
 from sklfusion.embedding._backbone import empty_backbone, load, resolve_device
@@ -117,9 +118,8 @@ class EncoderTrainer(BaseEstimator):
 
     def scores(self, texts):
         """Log-probabilities (one class per text) or log-odds per label, (n, K) float32."""
-        position = {}
-        index = [position.setdefault(text, len(position)) for text in texts]
-        logits = self.logits(list(position))[index]
+        different, places = distinct(texts)
+        logits = self.logits(different)[places]
         return logits if self.multilabel_ else log_softmax(logits)
 
     def __getstate__(self):

@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import nn
 
-from sklfusion._validation import check_texts
+from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.noise._encoder import agreement_penalty

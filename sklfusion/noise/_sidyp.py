@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sklfusion._validation import check_texts
+from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
 from sklfusion.noise._dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
 from sklfusion.noise._labels import noisy_target, validation_split

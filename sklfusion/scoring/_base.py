@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklfusion._validation import check_texts, plain_label, replace_surrogates
+from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
+from sklfusion._validation import plain_label
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._job import Memo
 from sklfusion.llm._keylike import KeyGuard
@@ -29,14 +30,11 @@ from sklfusion.scoring._to_annotations import annotate, report_adapted, report_f
 _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
 
 
-class BaseLLMEstimator(KeyGuard, BaseEstimator):
+class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
     """Asks an LLM about texts. Not for direct use."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         tags.target_tags.required = self.classes is None or bool(self.n_shots)
         # Without a store two runs may get different answers.
         tags.non_deterministic = self.memory is None and not self._is_local()
@@ -222,23 +220,19 @@ class BaseLLMEstimator(KeyGuard, BaseEstimator):
 
     def _texts(self, texts):
         """Return the texts of a call: distinct, shortened, with their examples."""
-        distinct = list(dict.fromkeys(texts))
-        rows_of = np.arange(len(texts))
-        if len(distinct) < len(texts):
-            place = {text: number for number, text in enumerate(distinct)}
-            rows_of = np.array([place[text] for text in texts])
-        shots = self._shots.select(distinct) if self._shots.any else None
+        different, rows_of = distinct(texts)
+        shots = self._shots.select(different) if self._shots.any else None
         limit = self.max_text_tokens
         flags = {}
         if limit is not None:
-            for number, text in enumerate(distinct):
+            for number, text in enumerate(different):
                 if len(text) >= limit:
-                    distinct[number], cut = shorten(text, limit)
+                    different[number], cut = shorten(text, limit)
                     if cut:
                         flags[number] = frozenset({"shortened"})
         if shots is not None:
             shots = [[(shorten(t, limit)[0], label) for t, label in shown] for shown in shots]
-        return Texts(distinct, rows_of, flags, shots)
+        return Texts(different, rows_of, flags, shots)
 
     def _session(self, progress=None):
         where = where_of(self)

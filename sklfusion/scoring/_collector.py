@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from sklearn.base import BaseEstimator, clone
 
-from sklfusion._validation import check_texts
+from sklfusion._text_input import check_texts
 from sklfusion.llm._where import where_of
 from sklfusion.scoring._distributions import EndpointCollector, LocalCollector, Questions
 

@@ -12,7 +12,7 @@ import json
 import numpy as np
 from scipy.special import softmax
 
-from sklfusion._validation import check_texts
+from sklfusion._text_input import check_texts, distinct
 from sklfusion.alignment._label_tokens import (
     first_token_ids,
     label_logits,
@@ -64,9 +64,9 @@ class _Collector:
             Multi-label; ``meta`` counts queries.
         """
         texts = check_texts(texts, caller=type(self).__name__)
-        distinct = list(dict.fromkeys(texts))
-        records = dict(zip(distinct, self._records(distinct), strict=True))
-        return self._assemble([records[text] for text in texts])
+        different, places = distinct(texts)
+        records = self._records(different)
+        return self._assemble([records[place] for place in places])
 
     def calls_per_text(self):
         """Return how many questions one text is asked."""

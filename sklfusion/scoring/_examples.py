@@ -14,7 +14,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from sklfusion._validation import check_indicator, check_texts, plain_label
+from sklfusion._text_input import check_texts
+from sklfusion._validation import check_indicator, plain_label
 
 SELECTIONS = ("random", "nearest", "diverse")
 # Beyond this many candidates per query, the balance over classes would cost more than it gives.

@@ -8,20 +8,15 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._class_labels import read_labels, refuse_bare_numbers
-from sklfusion._validation import (
-    check_classes,
-    check_texts,
-    is_multilabel,
-    plain_label,
-    plain_labels,
-)
+from sklfusion._text_input import TextInputMixin, check_texts
+from sklfusion._validation import check_classes, is_multilabel, plain_label, plain_labels
 from sklfusion._whole import whole
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
 from sklfusion.scoring._scorer import score_columns, score_names
 
 
-class RecordedScorer(TransformerMixin, BaseEstimator):
+class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
     """Score texts with recorded LLM outputs, so that an experiment re-runs with no endpoint.
 
     Parameters
@@ -82,9 +77,6 @@ class RecordedScorer(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         tags.target_tags.required = self.classes is None and not isinstance(
             self.table, Annotations
         )
