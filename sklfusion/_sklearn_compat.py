@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 __all__ = [
     "BaseComposition",
     "HasMethods",
+    "Interval",
     "StrOptions",
     "check_parameters",
     "check_sample_weight",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class _NumberIn(_Interval):
+class Interval(_Interval):
     """An interval in which True is no number."""
 
     def is_satisfied_by(self, val):
@@ -34,7 +35,7 @@ class _NumberIn(_Interval):
 
 def integer(low, high=None):
     """Constraint: an integer from ``low`` to ``high``, both included."""
-    return _NumberIn(numbers.Integral, low, high, closed="left" if high is None else "both")
+    return Interval(numbers.Integral, low, high, closed="left" if high is None else "both")
 
 
 def real(low, high=None, closed="left"):
@@ -42,7 +43,7 @@ def real(low, high=None, closed="left"):
 
     ``closed`` names the bounds that belong to the interval: "left", "right", "both", "neither".
     """
-    return _NumberIn(numbers.Real, low, high, closed=closed)
+    return Interval(numbers.Real, low, high, closed=closed)
 
 
 def one_of(*values):

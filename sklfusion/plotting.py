@@ -1,8 +1,11 @@
 """All displays: accuracy by label budget, reliability, trust, cost, stability, alignment."""
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import check_scoring
 
 from sklfusion._optional import import_optional
+from sklfusion._sklearn_compat import safe_indexing
 from sklfusion._threads import one_thread
 from sklfusion.alignment import AlignmentDisplay
 from sklfusion.noise import StabilityDisplay
@@ -112,9 +115,6 @@ class DataEfficiencyDisplay:
         -------
         DataEfficiencyDisplay
         """
-        from sklearn.base import clone
-        from sklearn.metrics import check_scoring
-        from sklearn.utils import _safe_indexing
 
         splits = list(cv.split(X, y))
         scores = {name: np.full((len(train_sizes), len(splits)), np.nan) for name in estimators}
@@ -124,11 +124,11 @@ class DataEfficiencyDisplay:
                 for name, estimator in estimators.items():
                     with one_thread(X, openmp=False):
                         model = clone(estimator).fit(
-                            _safe_indexing(X, rows), _safe_indexing(y, rows)
+                            safe_indexing(X, rows), safe_indexing(y, rows)
                         )
                     score = check_scoring(model, scoring=scoring)
                     scores[name][row, column] = score(
-                        model, _safe_indexing(X, test), _safe_indexing(y, test)
+                        model, safe_indexing(X, test), safe_indexing(y, test)
                     )
         return cls(list(train_sizes), scores, **kwargs).plot(ax=ax)
 

@@ -7,10 +7,10 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import check_cv, cross_val_predict
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Bunch, get_tags
-from sklearn.utils.metaestimators import _BaseComposition  # nested set_params, as VotingClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
+from sklfusion._sklearn_compat import BaseComposition
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel, plain_label
 from sklfusion._whole import whole
@@ -23,7 +23,7 @@ from sklfusion.multilabel._targets import (
 )
 
 
-class ClassRoutingClassifier(ClassifierMixin, _BaseComposition, BaseEstimator):
+class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
     """Ensemble in which every class has one responsible member.
 
     One label per row: each member's answer scores 1, or 2 where that member is the one

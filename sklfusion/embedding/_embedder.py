@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._sklearn_compat import wrap_output
 from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import pack, unpack
@@ -246,13 +247,11 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         """
         if not self.fine_tune:
             return self.fit(X, y).transform(X)
-        from sklearn.utils._set_output import _wrap_data_with_container
-
         from sklfusion.embedding._finetune import cross_fit
 
         texts = self._prepare_fit(X)
         scores = cross_fit(self, texts, y)
-        return _wrap_data_with_container("transform", self._columns(texts, scores), X, self)
+        return wrap_output("transform", self._columns(texts, scores), X, self)
 
     def transform(self, X):
         """Encode texts.

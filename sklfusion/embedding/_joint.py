@@ -6,11 +6,12 @@ import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._hand_over import declared_classes, warn_if_set
 from sklfusion._scores import as_matrix, code_scores
+from sklfusion._sklearn_compat import check_sample_weight
 from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogates
 from sklfusion._validation import check_layers, class_weight_rows
 from sklfusion._whole import whole
@@ -338,7 +339,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     def _weights(self, target, texts, sample_weight):
         if sample_weight is None and self.class_weight is None:
             return None
-        weights = _check_sample_weight(sample_weight, np.zeros((len(texts), 1)))
+        weights = check_sample_weight(sample_weight, np.zeros((len(texts), 1)))
         if (weights < 0).any() or not weights.sum() > 0:
             raise ValueError(
                 "sample_weight must not be negative, and at least one must be positive."

@@ -4,10 +4,11 @@ import numbers
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._hand_over import warn_if_set
+from sklfusion._sklearn_compat import check_sample_weight
 from sklfusion._validation import (
     check_cells,
     check_class_target,
@@ -150,7 +151,7 @@ def warn_of_idle_parameters(est):
 
 def row_weights(est, X, Y, sample_weight):
     """Sample weights times class weights, shape (n,)."""
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weights = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.sum() > 0:
         raise ValueError("Sample weights must contain at least one non-zero number.")
     if est.class_weight is not None:

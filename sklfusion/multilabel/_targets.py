@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import get_tags
 
+from sklfusion._sklearn_compat import safe_indexing
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, check_indicator, is_multilabel
 from sklfusion.exceptions import DataWarning
@@ -132,13 +133,13 @@ def out_of_fold_scores(estimator, X, Y, splits, *, method, params, n_jobs=None):
 
     def one(train, test):
         fit_params = {
-            name: _safe_indexing(value, train)
+            name: safe_indexing(value, train)
             if hasattr(value, "__len__") and not isinstance(value, str) and len(value) == n
             else value
             for name, value in params.items()
         }
-        model = fit_inner(estimator, _safe_indexing(X, train), Y[train], fit_params)
-        return label_scores(model, _safe_indexing(X, test), method, Y.shape[1])
+        model = fit_inner(estimator, safe_indexing(X, train), Y[train], fit_params)
+        return label_scores(model, safe_indexing(X, test), method, Y.shape[1])
 
     parts = Parallel(n_jobs=n_jobs)(delayed(one)(train, test) for train, test in splits)
     seen = np.concatenate([test for _, test in splits])

@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from sklfusion._sklearn_compat import HasMethods, Interval, StrOptions, check_parameters
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.noise._labels import noisy_target
@@ -135,7 +135,7 @@ missing_label, legacy
         """
         from sklfusion.noise._label_diffusion import LabelDiffusion, settings_of
 
-        self._validate_params()
+        check_parameters(self)
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
         codes, self.classes_, _ = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__

@@ -5,9 +5,9 @@ from numbers import Real
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklfusion._sklearn_compat import Interval, check_parameters
 from sklfusion._whole import whole
 from sklfusion.noise._labels import noisy_target
 
@@ -98,7 +98,7 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
         -------
         self
         """
-        self._validate_params()
+        check_parameters(self)
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
         codes, self.classes_, gold = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__

@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from sklfusion._sklearn_compat import Interval, StrOptions, check_parameters
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
@@ -144,7 +144,7 @@ class KNNLabelPrior(BaseEstimator):
         -------
         self
         """
-        self._validate_params()
+        check_parameters(self)
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
         codes, self.classes_, gold = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__

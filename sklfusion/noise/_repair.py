@@ -7,10 +7,16 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import _safe_indexing, check_random_state, indexable
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklfusion._sklearn_compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_parameters,
+    safe_indexing,
+)
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
@@ -167,7 +173,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        self._validate_params()
+        check_parameters(self)
         codes, classes, known_gold = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__
         )
@@ -320,7 +326,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.estimators_ = []
         # the first two states are spent on folds and choices
         seeds = np.random.RandomState(self._seeds[0]).randint(2**31 - 1, size=self.n_members)
-        inputs = _safe_indexing(X, rows)
+        inputs = safe_indexing(X, rows)
         for seed in seeds:
             student = self._student(seed)
             with one_thread(inputs, openmp=False):

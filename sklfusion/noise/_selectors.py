@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.utils import _safe_indexing
 
+from sklfusion._sklearn_compat import safe_indexing
 from sklfusion._threads import one_thread
 
 
@@ -67,8 +67,8 @@ def out_of_fold_proba(estimator, X, codes, n_classes, *, cv=5, seed=0):
             proba, columns = np.ones((len(rows), 1)), labels[:1]
         else:
             with one_thread(X, openmp=False):
-                student = clone(estimator).fit(_safe_indexing(X, known[train]), labels)
-            proba, columns = student.predict_proba(_safe_indexing(X, rows)), student.classes_
+                student = clone(estimator).fit(safe_indexing(X, known[train]), labels)
+            proba, columns = student.predict_proba(safe_indexing(X, rows)), student.classes_
         # rows without a label are in every fold: they get the mean
         scale = np.r_[np.ones(len(test)), np.full(len(unknown), 1 / n_splits)]
         out[np.ix_(rows, columns)] += proba * scale[:, None]

@@ -5,9 +5,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from sklfusion._sklearn_compat import HasMethods, Interval, StrOptions, check_parameters
 from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
 from sklfusion.noise._dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
@@ -251,7 +251,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        self._validate_params()
+        check_parameters(self)
         X = self._check_X(X, reset=True)
         codes, self.classes_, gold = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from sklearn.utils import check_random_state
 
+from sklfusion._sklearn_compat import safe_indexing
 from sklfusion._threads import one_thread
 from sklfusion.noise._labels import as_annotations, encode_labels, missing_mask
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope, share_unchanged
@@ -281,10 +282,8 @@ class StabilityReport:
             picked = np.array(picked.tolist())
         elif picked.dtype.kind == "f" and (picked == picked.astype(int)).all():
             picked = picked.astype(int)
-        from sklearn.utils import _safe_indexing
-
         with one_thread(X, openmp=False):
-            return estimator.fit(_safe_indexing(X, rows), picked)
+            return estimator.fit(safe_indexing(X, rows), picked)
 
 
 def _summarise(predictions, y_test, classes):
