@@ -107,7 +107,7 @@ def throughput():
 
 
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
-LONG = ("few_shot", "fusion_all", "rivals")
+LONG = ("few_shot", "fusion_all", "fusion_parts", "rivals")
 
 
 def alignment():

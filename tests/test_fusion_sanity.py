@@ -216,6 +216,22 @@ def test_two_wrong_votes_do_not_silence_a_label():
     assert (voted[1:] > 0).all()
 
 
+def test_few_rows_get_no_mixing_matrix():
+    """One label's vote tells another label: used from 100 rows on, mostly noise below that."""
+    rng = np.random.default_rng(0)
+    first = (rng.random(300) < 0.5).astype(int)
+    Y = np.column_stack([first, np.where(rng.random(300) < 0.95, first, 1 - first)])
+    votes = np.column_stack(
+        [np.where(rng.random(300) < 0.95, first, 1 - first), rng.random(300) < 0.5]
+    )
+    X = np.hstack([rng.normal(size=(300, 5)), votes])
+    params = {"random_state": 0, "score_columns": [5, 6]}
+    few = FusionClassifier(**params).fit(X[:90], Y[:90])
+    many = FusionClassifier(**params).fit(X[:200], Y[:200])
+    assert "mix" not in few.contributions(X)
+    assert "mix" in many.contributions(X)
+
+
 def test_the_probe_averages_over_penalties(monkeypatch):
     """Each penalty counts by its held-out likelihood, tempered, and by how usual it is."""
     rng = np.random.default_rng(3)

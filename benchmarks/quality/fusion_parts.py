@@ -1,6 +1,6 @@
 """What each part of the fusion is worth: accuracy and log-loss without it, paired by draw.
 
-    python -m benchmarks.quality.fusion_parts [--quick] [--jobs N] [--draws N] [--first N]
+    python -m benchmarks.quality.fusion_parts [--quick] [--jobs N]
 
 Every part is taken out by itself, all else kept, and the fusion is fitted and judged on the same
 labelled and test rows as the whole. The draws are none that the other programs show (they begin
@@ -27,8 +27,9 @@ from benchmarks.quality._contest import fusion, hits, split
 from benchmarks.quality._llm_sets import LLMSet, load
 from sklfusion.fusion import _inputs, _probe, _trust, _votes
 
-SIZES = (20, 50, 150, 500, 1000, 2000)
-FIRST_DRAW, DRAWS = 400, 2
+#: Labelled rows to the number of draws: with few rows a draw says little, and costs little.
+DRAWS = {20: 6, 50: 6, 150: 6, 500: 2, 1000: 2, 2000: 2}
+FIRST_DRAW = 400
 #: Strong and weak LLMs, one and several, votes and soft scores, one label per text and many.
 PAIRS = (
     ("AG News", "gpt-5-nano"),
@@ -75,6 +76,7 @@ VARIANTS = {
     "learning of the trusts": ([(_trust, "trust_prior", _with_precision(1e6))], {}),
     "half a say at first": ([(_trust, "_ENCODER_START", 1.0)], {}),
     "bias per class": ([(_trust, "_BIAS_PRECISION", 1e6)], {}),
+    "mixing matrix": ([(_trust, "_MIX_FROM", 1e9)], {}),
     "scale band": ([(_inputs, "_BAND", 1e9)], {}),
 }
 #: The same for what can be added.
@@ -126,19 +128,19 @@ def cell(data, X, n_embedding, size, draw):
     return {"data": data.name, "llm": data.llm, "size": size, "draw": draw, "found": found}
 
 
-def run(draws, first, jobs, quick=False):
+def run(jobs, quick=False):
     """Fit all variants on all cells."""
     tasks = []
     for data in sets():
         E = embed(data.texts)
         X = np.hstack([E, *data.votes])
         room = len(data.y) - (len(data.y) + 1) // 2 if data.test is None else (~data.test).sum()
-        for size in SIZES[:1] if quick else SIZES:
+        for size, draws in DRAWS.items() if not quick else [(20, 1)]:
             if size <= room:
-                tasks += [(data, X, E.shape[1], size, d) for d in range(first, first + draws)]
+                tasks += [(data, X, E.shape[1], size, FIRST_DRAW + d) for d in range(draws)]
     tasks.sort(key=lambda task: -task[3])
     cells = Parallel(n_jobs=jobs, verbose=1)(delayed(cell)(*task) for task in tasks)
-    return {"first": first, "draws": draws, "cells": cells}
+    return {"first_draw": FIRST_DRAW, "draws": DRAWS, "cells": cells}
 
 
 def by_set(cells, value):
@@ -192,11 +194,8 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.fusion_parts")
     parser.add_argument("--quick", action="store_true", help="20 rows, one draw, no files")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--draws", type=int, default=DRAWS)
-    parser.add_argument("--first", type=int, default=FIRST_DRAW)
     arguments = parser.parse_args()
-    draws = 1 if arguments.quick else arguments.draws
-    results = run(draws, arguments.first, arguments.jobs, arguments.quick)
+    results = run(arguments.jobs, arguments.quick)
     print_table(*table(results))
     if not arguments.quick:
         write_json("fusion_parts", results)

@@ -455,8 +455,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         dict of str to ndarray of shape (n, K)
-            ``"prior"``, one entry per source, and ``"residual"`` where there is one. They sum to
-            the logits.
+            ``"prior"``, one entry per source, and ``"mix"`` and ``"residual"`` where there are
+            such. They sum to the logits.
 
         Raises
         ------

@@ -10,7 +10,7 @@ from sklfusion.fusion._folds import assign_folds
 from sklfusion.fusion._net import forward, make_net, train
 from sklfusion.fusion._probe import fit_probe
 from sklfusion.fusion._problem import Problem
-from sklfusion.fusion._trust import fit_trust
+from sklfusion.fusion._trust import beats, fit_trust
 from sklfusion.fusion._votes import fit_evidence
 
 #: Folds of everything that is learnt out of fold.
@@ -195,6 +195,12 @@ def _fit_sources(X, fitted_inputs, inputs, problem):
     return _Sources(parts, np.array(is_encoder))
 
 
+def _mix_features(fitted_inputs, sources, inputs):
+    """What the module multiplies with its mixing matrix, the probe's part out of fold."""
+    probe = sources.parts[:1] if len(fitted_inputs.encoder) else []
+    return np.hstack([*(part.oof_evidence for part in probe), inputs["codes"]])
+
+
 def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, residual):
     """Evidence per source, trust per source, and a residual MLP if it earns its place.
 
@@ -213,35 +219,27 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     """
     problem = Problem(Y, weights, assign_folds(X, Y, family, N_FOLDS, rng), family)
     sources = _fit_sources(X, fitted_inputs, inputs, problem)
-    trust = fit_trust(sources.evidence, sources.is_encoder, problem)
+    mixing = _mix_features(fitted_inputs, sources, inputs)
+    trust = fit_trust(sources.evidence, sources.is_encoder, problem, mixing)
+    shape = {"anchor": True, "mix": trust.mix is not None}
     names = source_names(fitted_inputs)
     logits = {"anchored": trust.oof_logits}
     trainer = _Trainer(fitted_inputs, inputs, Y, weights, family, settings, rng)
     if residual:
-        with_mlp = trainer.held_out(problem.folds, {"anchor": True}, trust.oof_logits)
+        with_mlp = trainer.held_out(problem.folds, shape, trust.oof_logits)
         logits["anchored+residual"] = with_mlp
     losses = {name: row_losses(value, Y, family) for name, value in logits.items()}
     chosen = "anchored"
     if residual and beats(losses["anchored+residual"], losses["anchored"], weights, _MARGIN):
         chosen = "anchored+residual"
-        net = trainer.fit(np.arange(len(Y)), {"anchor": True}, trust.oof_logits)
+        net = trainer.fit(np.arange(len(Y)), shape, trust.oof_logits)
     else:
-        net = trainer.untrained({"anchor": True, "mlp": False})
+        net = trainer.untrained(shape | {"mlp": False})
     _set_anchor(net.module_, problem, sources, trust)
     evidence = zip(names, sources.parts, strict=True)
     losses |= {f"{name} evidence": problem.losses(part.oof_evidence) for name, part in evidence}
     weights_by_name = dict(zip(names, trust.weights.tolist(), strict=True))
     return Fitted(_finish(net), names, chosen, weights_by_name, logits[chosen], losses)
-
-
-def beats(challenger, holder, weights, n_errors):
-    """Whether the challenger's loss is lower by over ``n_errors`` paired standard errors."""
-    total = weights.sum()
-    gain = holder - challenger
-    mean = weights @ gain / total
-    variance = weights @ (gain - mean) ** 2 / total
-    effective = total**2 / (weights**2).sum()
-    return bool(mean > n_errors * np.sqrt(variance / effective))
 
 
 def _set_anchor(module, problem, sources, trust):
@@ -254,6 +252,8 @@ def _set_anchor(module, problem, sources, trust):
     values["trust_llm"] = weights
     for m, part in enumerate(parts):
         values |= {f"table_{m}": part.coef, f"table_bias_{m}": part.bias}
+    if trust.mix is not None:
+        values["mix"] = trust.mix
     module.double()
     with torch.no_grad():
         for name, value in values.items():

@@ -37,7 +37,7 @@ class FusionMLP(nn.Module):
     ``anchor=False`` is the network of LabelFusion: the blocks are concatenated and pass through
     a small MLP. ``anchor=True`` adds linear evidence per source::
 
-        logits = prior + a * (E @ probe) + sum_m b_m * (Z_m @ table_m) + residual MLP
+        logits = prior + a * (E @ probe) + sum_m b_m * (Z_m @ table_m) + mix + residual MLP
 
     whose parameters :class:`FusionClassifier` sets in closed form or by convex optimisation, and
     which ``partial_fit`` then trains like any other parameter.
@@ -61,8 +61,7 @@ class FusionMLP(nn.Module):
     mlp : bool
         Whether there is an MLP; with ``anchor`` it is the residual, and starts at zero.
     mix : bool
-        Whether there is a mixing matrix (``anchor`` only). Models saved by earlier versions may
-        have one; none is fitted any more.
+        Whether there is a mixing matrix (``anchor`` only).
     input_scale : array of shape (n_inputs,), optional
         Factor per input column of the MLP, so that no block drowns another.
     seed : int

@@ -2,13 +2,14 @@
 
 ``logits = log prior + a * encoder + sum_m b_m * llm_m + c``, maximum a posteriori: the trusts a,
 b_m and the bias c start at a Gaussian prior of fixed strength, whose pull fades as rows come in.
+With several labels per text a mixing matrix lets one label's vote speak about another.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from sklfusion._logistic import fit_shared
+from sklfusion._logistic import fit_shared, row_losses
 
 #: An LLM is taken at its word at first; several divide by the root of their number, because they
 #: err together. An encoder starts with half a say, since the LLM has said part of it already.
@@ -17,14 +18,21 @@ _LLM_START, _ENCODER_START = 1.0, 0.5
 _LLM_PRECISION, _ENCODER_PRECISION = 8.0, 10.0
 #: Precision of the bias per class, which mends what the parts get wrong about the frequencies.
 _BIAS_PRECISION = 2.0
+#: Precisions of the mixing matrix, from rigid to free.
+_MIX_PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3)
+#: Below this many rows a mixing matrix is noise, whatever cross-validation says.
+_MIX_FROM = 100
+#: Paired standard errors by which it must lower the out-of-fold log-loss.
+_MIX_MARGIN = 1.0
 
 
 @dataclass
 class Trust:
-    """Trust per source, bias per class, and the logits of each row from fits without it."""
+    """Trust per source, bias per class, mixing matrix, and the logits of fits without each row."""
 
     weights: np.ndarray
     bias: np.ndarray
+    mix: np.ndarray | None
     oof_logits: np.ndarray
 
 
@@ -40,8 +48,8 @@ def trust_prior(is_encoder):
     return means, np.where(is_encoder, _ENCODER_PRECISION, _LLM_PRECISION)
 
 
-def fit_trust(sources, is_encoder, problem):
-    """Fit the trusts.
+def fit_trust(sources, is_encoder, problem, mix_features=None):
+    """Fit the trusts, and with several labels the mixing matrix where it is worth it.
 
     Parameters
     ----------
@@ -51,22 +59,52 @@ def fit_trust(sources, is_encoder, problem):
         Whether a source is an encoder (True) or an LLM.
     problem : Problem
         Targets, weights, folds and link.
+    mix_features : ndarray of shape (n, r), optional
+        What a mixing matrix may use: the probe's evidence and the coded votes.
 
     Returns
     -------
     Trust
     """
-    ones = np.ones((len(problem.Y), 1))
-    trust, bias = fit_shared(
+    plain = best = _fit(sources, is_encoder, problem, np.empty((len(problem.Y), 0)), 1.0)
+    classes = problem.family == "softmax"  # there a vote's table speaks of every class already
+    if mix_features is None or classes or problem.weights.sum() < _MIX_FROM:
+        return plain
+    losses = lowest = row_losses(plain.oof_logits, problem.Y, problem.family)
+    for penalty in _MIX_PENALTIES:
+        found = _fit(sources, is_encoder, problem, mix_features, penalty)
+        loss = row_losses(found.oof_logits, problem.Y, problem.family)
+        if problem.weights @ loss >= problem.weights @ lowest:
+            break  # too free from here on
+        best, lowest = found, loss
+    return best if beats(lowest, losses, problem.weights, _MIX_MARGIN) else plain
+
+
+def _fit(sources, is_encoder, problem, mix_features, penalty):
+    A = np.hstack([mix_features, np.ones((len(problem.Y), 1))])
+    precision = np.full((A.shape[1], problem.Y.shape[1]), penalty)
+    precision[-1] = _BIAS_PRECISION
+    trust, W = fit_shared(
         sources,
-        ones,
+        A,
         problem.offset,
         problem.Y,
         problem.masks,
         problem.family,
-        _BIAS_PRECISION,
-        np.zeros((1, problem.masks.shape[1], problem.Y.shape[1])),
+        precision,
+        np.zeros((A.shape[1], problem.masks.shape[1], problem.Y.shape[1])),
         factor_prior=trust_prior(is_encoder),
     )
     logits = problem.offset + np.einsum("nj,jnk->nk", trust[problem.folds], sources)
-    return Trust(trust[-1], bias[0, -1], logits + problem.held_out(ones, bias))
+    mix = W[:-1, -1] if mix_features.shape[1] else None
+    return Trust(trust[-1], W[-1, -1], mix, logits + problem.held_out(A, W))
+
+
+def beats(challenger, holder, weights, n_errors):
+    """Whether the challenger's loss is lower by over ``n_errors`` paired standard errors."""
+    total = weights.sum()
+    gain = holder - challenger
+    mean = weights @ gain / total
+    variance = weights @ (gain - mean) ** 2 / total
+    effective = total**2 / (weights**2).sum()
+    return bool(mean > n_errors * np.sqrt(variance / effective))
