@@ -8,6 +8,8 @@ names, and answers in the labels of y.
 import numbers
 import re
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from sklearn.utils import column_or_1d
@@ -45,7 +47,8 @@ def read_labels(y, *, caller="this estimator"):
         raise ValueError(f"{caller} requires y to be passed, but the target y is None.")
     refuse_label_sets(y, caller=caller)
     if isinstance(y, np.ma.MaskedArray):
-        y = np.where(np.ma.getmaskarray(y), None, y.data.astype(object))
+        mask, y = np.ma.getmaskarray(y), y.data.astype(object)
+        y[mask] = None
     listed = not (hasattr(y, "__array__") or hasattr(y, "dtype"))
     values = _object_array(y) if listed else np.asarray(y)
     if values.dtype.kind == "T":  # numpy's strings of any length, which scikit-learn cannot sort
@@ -156,9 +159,9 @@ def sort_labels(labels):
         return sorted(labels, key=str)
 
 
-def are_codes(values, n_classes):
+def are_codes(values: Iterable[Any], n_classes: int) -> bool:
     """Whether values are whole numbers in 0..K-1 (booleans only of two classes)."""
-    if any(not isinstance(value, numbers.Real) or value != int(value) for value in set(values)):
+    if any(not isinstance(value, numbers.Real) or value % 1 for value in set(values)):
         return False
     if any(isinstance(value, bool) for value in values) and n_classes != 2:
         return False

@@ -18,8 +18,8 @@ SMALL_CELLS = 20_000_000
 
 _lock = threading.Lock()
 _sections = 0  # open ones, over all threads
-_held = []  # BLAS libraries, and how many threads each gets back when the last one closes
-_pools = (None, None)  # the libraries found, and whether torch was loaded then
+_held: list = []  # BLAS libraries, and how many threads each gets back when the last one closes
+_pools: tuple = (None, None)  # the libraries found, and whether torch was loaded then
 _own = threading.local()  # what the calling thread holds
 
 
@@ -61,7 +61,8 @@ def one_thread(X=None, *, openmp=True):
 
 
 def _is_small(X):
-    shape, types = getattr(X, "shape", ()), getattr(X, "dtypes", [getattr(X, "dtype", None)])
+    shape: tuple[int, ...] = getattr(X, "shape", ())
+    types = getattr(X, "dtypes", [getattr(X, "dtype", None)])
     if len(shape) != 2 or any(getattr(t, "kind", "O") not in "biuf" for t in types):
         return False
     return shape[0] * shape[1] <= SMALL_CELLS

@@ -3,14 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 try:
     import typer
     from rich.console import Console
     from rich.table import Table
 except ImportError:  # reported by main(), where it can be told to the user
-    typer = None
+    typer = None  # type: ignore[assignment]
 
 from sklfusion._optional import import_optional
 from sklfusion.exceptions import SklFusionError
@@ -280,7 +280,7 @@ if typer is not None:
 
 _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
 # "None", "NA" and "null" are texts and class names like others; an empty cell is missing.
-_OPTIONS = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     ".csv": {"keep_default_na": False, "na_values": [""]},
     ".jsonl": {"lines": True, "dtype": False},
 }

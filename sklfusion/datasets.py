@@ -1,6 +1,7 @@
 """A small text data set that ships with the package."""
 
 import csv
+import io
 from importlib.resources import files
 
 import numpy as np
@@ -42,9 +43,8 @@ def load_newsdesk(*, return_X_y=False):
     >>> len(desk.data), desk.target_names
     (300, ['Business', 'Culture', 'Health', 'Politics', 'Science', 'Sports'])
     """
-    source = files("sklfusion") / "data" / "newsdesk.csv"
-    with source.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    source = (files("sklfusion") / "data" / "newsdesk.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(source)))
     data = [row["text"] for row in rows]
     target = np.array([row["desk"] for row in rows])
     if return_X_y:

@@ -105,7 +105,7 @@ EMBEDDED_MODELS = {
     )
 }
 
-_digests = {}
+_digests: dict[tuple[str, int, int], str] = {}
 
 
 def file_digest(path):

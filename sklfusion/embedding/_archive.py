@@ -5,7 +5,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-_unpacked = {}
+_unpacked: dict[str, str] = {}
 _lock = threading.Lock()
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+from typing import Any
 
 from sklearn.base import BaseEstimator
 
@@ -107,15 +108,15 @@ SKLEARN_MODULES = frozenset(
 _SKLEARN_NAME = re.compile(r"(sklearn\.[a-z_.]+)\.(_?[A-Z][A-Za-z0-9_]*)")
 
 
-def is_known(name):
+def is_known(name: str) -> bool:
     """Tell whether a name may stand in a file; imports nothing."""
     if name in ESTIMATORS or name in PARTS:
         return True
     match = _SKLEARN_NAME.fullmatch(name)
-    return bool(match) and match[1] in SKLEARN_MODULES
+    return match is not None and match[1] in SKLEARN_MODULES
 
 
-def class_of(name):
+def class_of(name: str) -> type:
     """Return the class that a known name stands for.
 
     Raises
@@ -138,7 +139,7 @@ def class_of(name):
     return cls
 
 
-def name_of(cls):
+def name_of(cls: type) -> str | None:
     """Return the name of a class in files, or None if it has none."""
     path = f"{cls.__module__}:{cls.__qualname__}"
     for name, home in PARTS.items():
@@ -155,7 +156,7 @@ def name_of(cls):
     return name if public is cls else None
 
 
-def public_sklearn_name(path):
+def public_sklearn_name(path: str) -> str:
     """Return ``sklearn.svm.SVC`` for ``sklearn.svm._classes.SVC``."""
     *modules, name = path.split(".")
     public = []
@@ -166,7 +167,7 @@ def public_sklearn_name(path):
     return ".".join([*public, name])
 
 
-def build(cls, state):
+def build(cls: Any, state: dict[str, Any]) -> Any:
     """Return an instance of a record or estimator with that state, without its constructor.
 
     Raises

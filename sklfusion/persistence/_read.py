@@ -155,7 +155,7 @@ class _Builder:
             return [self.build(item) for item in node]
         if not isinstance(node, dict):
             return node
-        read = getattr(self, f"_{node['type']}", None) if "state" not in node else self._object
+        read = self._object if "state" in node else getattr(self, f"_{node['type']}")
         return read(node)
 
     def _object(self, node):

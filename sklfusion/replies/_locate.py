@@ -7,7 +7,7 @@ import threading
 import warnings
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from sklfusion._memory import is_there, memory_folder, require_folder, warn_about
 from sklfusion.exceptions import CacheError, CacheWarning
@@ -46,6 +46,10 @@ def store_path(memory: Any) -> Path | None:
     return None if folder is None else folder / FOLDER / FILE
 
 
+@overload
+def open_store(memory: str | os.PathLike[str], **settings: Any) -> ReplyStore: ...
+@overload
+def open_store(memory: Any, **settings: Any) -> ReplyStore | None: ...
 def open_store(
     memory: Any, *, durability: str = "process", read_only: bool = False
 ) -> ReplyStore | None:

@@ -104,7 +104,8 @@ class Batches:
         lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
         if half:
             lines = lines[: len(lines) // 2]
-        good, bad = [], []
+        good: list[dict[str, Any]] = []
+        bad: list[dict[str, Any]] = []
         for line in reversed(lines):  # results come in any order
             result = _answer_line(line, self.script)
             (good if result["response"]["status_code"] == 200 else bad).append(result)

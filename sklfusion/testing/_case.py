@@ -88,7 +88,9 @@ class Case:
         else:
             assert np.all(got == wanted), f"{what}: results differ"
 
-    def refuses(self, kinds: type | tuple[type, ...], texts: Any, *words: str) -> None:
+    def refuses(
+        self, kinds: type[Exception] | tuple[type[Exception], ...], texts: Any, *words: str
+    ) -> None:
         """Assert that ``fit`` and the output method refuse texts with words in the message."""
         calls: list[tuple[str, Callable[[], Any]]] = [
             ("fit", lambda: self.fit(texts, self.y)),

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,12 +168,14 @@ def render_reply(
     return data, headers, 200
 
 
+_PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+
+
 def packed(encodings: list[str], size: int) -> bytes:
     """Return blanks, packed by each encoding in turn; one that is not known changes nothing."""
     data = b" " * size
     for name in encodings:
-        pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(name)
-        data = data if pack is None else pack(data)
+        data = _PACK[name](data) if name in _PACK else data
     return data
 
 

@@ -187,8 +187,9 @@ class LoopbackServer:
         if fault is not None and kind == "drip":
             await _wire.drip(writer, data, fault.get("bytes", 8), fault.get("seconds", 0.3))
         else:
-            after = fault is not None and kind in ("stray", "trailing")
-            rest = _wire.behind(fault, completion) if after else b""
+            rest = b""
+            if fault is not None and kind in ("stray", "trailing"):
+                rest = _wire.behind(fault, completion)
             await _wire.send(writer, code, data, headers=headers, rest=rest)
         ledger.deliver(entry)
         return kind != "close"
