@@ -16,7 +16,7 @@ class TextInputMixin:
     """Tells scikit-learn that X is a list of texts; comes before ``BaseEstimator``."""
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
@@ -160,6 +160,6 @@ def distinct(texts):
     places : ndarray of shape (n,) of int
         ``different[places[i]]`` is ``texts[i]``.
     """
-    seen = {}
-    places = np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=int)
+    seen: dict[str, int] = {}
+    places = np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=np.int64)
     return list(seen), places

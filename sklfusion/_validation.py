@@ -59,7 +59,7 @@ def check_classes(classes, *, caller="this estimator"):
         raise ValueError(
             f"{caller} got {len(classes)} class(es): {list(classes)!r}; it needs at least two."
         )
-    seen = {}
+    seen: dict[str, object] = {}
     for name in classes:
         folded = normalize_label(str(name))
         if not folded:

@@ -1,7 +1,16 @@
 """Fitting as a whole: an estimator whose fit was broken off is what it was before."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
+from typing import TYPE_CHECKING
+
+# skorch brings torch in, which the functions here do not need.
+if TYPE_CHECKING:
+    from skorch import NeuralNet as _Net
+else:
+    _Net = object
 
 
 def whole(method=None, *, keep=()):
@@ -42,7 +51,7 @@ class _EndOfTraining(Exception):
     """A callback has seen enough epochs."""
 
 
-class WholeTraining:
+class WholeTraining(_Net):
     """Makes Ctrl-C end the fit of a skorch net; comes before `NeuralNet` among the bases.
 
     skorch takes it as a wish to stop early and goes on with weights that are trained half. Its

@@ -1,6 +1,10 @@
 """`Annotations`: what an LLM said about n texts, as plain arrays."""
 
+from __future__ import annotations
+
+import os
 from dataclasses import dataclass, field, fields, replace
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -70,20 +74,21 @@ class Annotations:
     """
 
     classes: tuple
-    votes: np.ndarray | None = None
-    probs: np.ndarray | None = None
-    repeats: np.ndarray | None = None
-    first_step_logits: np.ndarray | None = None
+    # Array-likes go in, arrays or None come out; a dataclass has one type for both.
+    votes: Any = None
+    probs: Any = None
+    repeats: Any = None
+    first_step_logits: Any = None
     step_probs: list | None = None
-    unary_logits: np.ndarray | None = None
-    pair_probs: np.ndarray | None = None
-    hidden: np.ndarray | None = None
-    coverage: np.ndarray | None = None
-    status: np.ndarray | None = None
+    unary_logits: Any = None
+    pair_probs: Any = None
+    hidden: Any = None
+    coverage: Any = None
+    status: Any = None
     multilabel: bool = False
-    meta: dict = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         def store(name, value):
             object.__setattr__(self, name, value)
 
@@ -118,7 +123,7 @@ class Annotations:
 
     def _check(self, n):
         k = len(self.classes)
-        tails = {
+        tails: dict[str, list[tuple[int, ...]]] = {
             "votes": [(k,)],
             "probs": [(k,)],
             "first_step_logits": [(k + 1,)],
@@ -145,10 +150,10 @@ class Annotations:
         if unknown:
             raise ValueError(f"Annotations.status has {sorted(unknown)}; known are {STATUSES}.")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.status)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Any) -> Annotations:
         """Return the annotations of some rows (slice, boolean mask or integer array)."""
         if isinstance(rows, tuple):  # scikit-learn's splitters ask for X[rows, ...]
             rows = rows[0]
@@ -166,16 +171,16 @@ class Annotations:
         return replace(self, **changes)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(n, K). It lets scikit-learn cut annotations into folds."""
         return (len(self), len(self.classes))
 
     @property
-    def ok(self):
+    def ok(self) -> np.ndarray:
         """Boolean array of shape (n,): which rows have an answer."""
         return self.status == "ok"
 
-    def scores(self, kind="auto"):
+    def scores(self, kind: str = "auto") -> np.ndarray:
         """Return (n, K) scores: ``"probs"``, ``"votes"``, ``"repeats"`` (vote shares) or the
         first of these that is there (``"auto"``). Rows without an answer are NaN."""
         if kind == "auto":
@@ -196,7 +201,7 @@ class Annotations:
         value[~self.ok] = np.nan
         return value
 
-    def labels(self):
+    def labels(self) -> np.ndarray:
         """Return the labels said: object array of shape (n,), None where there is no answer, or
         for multi-label a 0/1 matrix of shape (n, K) with rows of -1."""
         scores = self.scores("votes" if self.votes is not None else "auto")
@@ -209,7 +214,7 @@ class Annotations:
         out[ok] = names[scores[ok].argmax(axis=1)]
         return out
 
-    def codes(self):
+    def codes(self) -> np.ndarray:
         """Return class indices of shape (n,), -1 where there is no answer (multi-class only)."""
         if self.multilabel:
             raise ValueError("codes() is for multi-class annotations; use labels().")
@@ -219,7 +224,7 @@ class Annotations:
         out[ok] = scores[ok].argmax(axis=1)
         return out
 
-    def entropy(self):
+    def entropy(self) -> np.ndarray:
         """Return the entropy of each row's class distribution in nats, shape (n,).
 
         Multi-label rows give the sum of the labels' binary entropies. NaN without an answer.
@@ -231,7 +236,7 @@ class Annotations:
         p = p / p.sum(axis=1, keepdims=True)
         return -(p * np.log(p)).sum(axis=1)
 
-    def to_npz(self, path):
+    def to_npz(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
         """Write the annotations to an ``.npz`` file without pickle."""
         import json
 
@@ -255,7 +260,7 @@ class Annotations:
         np.savez_compressed(path, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod
-    def from_npz(cls, path):
+    def from_npz(cls, path: str | os.PathLike[str] | IO[bytes]) -> Self:
         """Read annotations written by :meth:`to_npz`."""
         import json
 
@@ -268,7 +273,7 @@ class Annotations:
         return cls(**header, **arrays)
 
     @classmethod
-    def from_labels(cls, labels, classes, **kwargs):
+    def from_labels(cls, labels: Any, classes: Any, **kwargs: Any) -> Self:
         """Make annotations from one label per text; None, NaN, -1 or an unknown label is missing.
 
         Examples

@@ -1,8 +1,11 @@
 """A small text data set that ships with the package."""
 
+from __future__ import annotations
+
 import csv
 import io
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -17,7 +20,7 @@ NEWSDESK_DESCRIPTIONS = {
 }
 
 
-def load_newsdesk(*, return_X_y=False):
+def load_newsdesk(*, return_X_y: bool = False) -> Any:
     """Load 300 short news briefs, 50 for each of six desks.
 
     The briefs were written for this package, all about invented people and events. Many cross

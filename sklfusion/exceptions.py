@@ -24,6 +24,8 @@ Errors carry plain fields only. They hold no request or response object, so they
 through worker processes and never drag a key along.
 """
 
+from __future__ import annotations
+
 
 class SklFusionError(Exception):
     """Base of all errors raised by sklfusion itself."""
@@ -44,14 +46,20 @@ class EndpointError(SklFusionError):
         Scheme, host and port of the endpoint.
     """
 
-    def __init__(self, message, status=None, code=None, origin=None):
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        code: str | None = None,
+        origin: str | None = None,
+    ) -> None:
         super().__init__(message, status, code, origin)
         self.message = message
         self.status = status
         self.code = code
         self.origin = origin
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.message
 
 

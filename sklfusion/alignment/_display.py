@@ -1,5 +1,9 @@
 """Methods side by side: a table and a plot, the base rates always among them."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 
 from sklfusion._optional import import_optional
@@ -15,8 +19,15 @@ _TITLES = {
 
 
 def alignment_table(
-    y_true, predictions, *, base_rates, costs=None, sets=None, multilabel=True, epsilon=1e-8
-):
+    y_true: Any,
+    predictions: Any,
+    *,
+    base_rates: Any,
+    costs: dict | None = None,
+    sets: dict | None = None,
+    multilabel: bool = True,
+    epsilon: float = 1e-8,
+) -> dict:
     """Judge several predictions of the same texts.
 
     Parameters
@@ -86,15 +97,17 @@ class AlignmentDisplay:
     model         0.21   0.20  0.052  1.000      -
     """
 
-    def __init__(self, tables):
+    def __init__(self, tables: dict) -> None:
         self.tables = tables
 
     @classmethod
-    def from_predictions(cls, y_true, predictions, *, base_rates, name="", **kwargs):
+    def from_predictions(
+        cls, y_true: Any, predictions: Any, *, base_rates: Any, name: str = "", **kwargs: Any
+    ) -> Self:
         """Judge predictions and return a display; see :func:`alignment_table`."""
         return cls({name: alignment_table(y_true, predictions, base_rates=base_rates, **kwargs)})
 
-    def to_text(self):
+    def to_text(self) -> str:
         """Return the tables as aligned text."""
         lines = []
         width = max(len(m) for table in self.tables.values() for m in table) + 2
@@ -109,7 +122,7 @@ class AlignmentDisplay:
             lines.append("")
         return "\n".join(lines).rstrip()
 
-    def plot(self, metrics=("nll", "l1", "f1")):
+    def plot(self, metrics: tuple[str, ...] = ("nll", "l1", "f1")) -> Self:
         """Draw one row of panels per data set, NLL on a log scale. Returns self."""
         plt = import_optional("matplotlib.pyplot", extra="plot", purpose="Plotting")
         unknown = set(metrics) - set(_COLUMNS)

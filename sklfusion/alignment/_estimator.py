@@ -1,8 +1,13 @@
 """`LabelDistributionEstimator`: label probabilities from what an LLM put out."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._whole import whole
@@ -115,19 +120,19 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
 
     def __init__(
         self,
-        method="max",
+        method: str = "max",
         *,
-        annotator=None,
-        calibrate=None,
-        epsilon=1e-8,
-        threshold=0.5,
-        smoothing=0.5,
-        penalty=0.01,
-        C="auto",
-        n_components="auto",
-        scoring="nll",
-        random_state=0,
-    ):
+        annotator: Any = None,
+        calibrate: str | None = None,
+        epsilon: float = 1e-8,
+        threshold: float | str = 0.5,
+        smoothing: float = 0.5,
+        penalty: float = 0.01,
+        C: float | str = "auto",
+        n_components: int | str | None = "auto",
+        scoring: Any = "nll",
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
         self.method = method
         self.annotator = annotator
         self.calibrate = calibrate
@@ -140,7 +145,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         self.scoring = scoring
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
@@ -149,7 +154,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         return tags
 
     @whole
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn what the method needs to learn; nothing for uncalibrated zero-shot methods.
 
         Parameters
@@ -180,7 +185,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
             )
         self.multilabel_ = X.multilabel if isinstance(X, Annotations) else True
         Y, names = (None, None) if y is None else self._target(X, y)
-        self.classes_ = np.array(X.classes) if isinstance(X, Annotations) else names
+        self.classes_: Any = np.array(X.classes) if isinstance(X, Annotations) else names
         if self.classes_ is None:
             raise ValueError("Without Annotations the labels are read from y; pass y.")
         k = len(self.classes_)
@@ -194,7 +199,8 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
                 "scikit-learn's CalibratedClassifierCV(method='temperature')."
             )
         self.base_rates_ = np.full(k, 0.5 if self.multilabel_ else 1 / k)
-        self.probe_, self.calibrators_, self.shift_ = None, None, None
+        self.probe_: Any = None
+        self.calibrators_, self.shift_ = None, None
         if self.calibrate in _BATCH:
             z = to_logits(self._raw(X)[self._answered(X)])
             level = z.mean() if self.calibrate == "batch_shared" and len(z) else 0.0
@@ -319,7 +325,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
             penalty=self.penalty,
         )
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities of shape (n, K): independent per label, or rows that sum to one.
 
         Texts without an answer get ``base_rates_``.
@@ -352,7 +358,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
             probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
         return probabilities
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return label sets as an int indicator of shape (n, K), or classes of shape (n,)."""
         probabilities = self.predict_proba(X)
         if not self.multilabel_:
@@ -361,12 +367,12 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
             return expected_f1_sets(probabilities)
         return (probabilities > self.threshold).astype(np.int64)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Return ``predict_proba(X)``: score columns for a fusion, beside an embedding."""
         return self.predict_proba(X)
 
     @whole
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit and return the score columns of the same texts, shape (n, K).
 
         Texts are asked about once. Those of a probe come from folds that did not see the text,
@@ -379,12 +385,12 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
             held_out = self._held_out(X, self._target(X, y)[0], self._answered(X))
         return self._finish(X, held_out)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return "method_label" of each column."""
         check_is_fitted(self, "classes_")
         return np.array([f"{self.method}_{label}" for label in self.classes_], dtype=object)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return minus the alignment NLL (or L1, by ``scoring``); larger is better."""
         check_is_fitted(self, "classes_")
         X = self._annotations(X)

@@ -92,11 +92,11 @@ def first_token_ids(tokenize, labels):
         first step cannot tell them apart.
     """
     table = [[tokenize(form)[0] for form in label_forms(label)] for label in labels]
-    owners = {}
+    owners: dict[int, list[str]] = {}
     for label, row in zip(labels, table, strict=True):
         owners.setdefault(row[0], []).append(str(label))
     _refuse_collisions({key: names for key, names in owners.items() if len(names) > 1})
-    claimed = {}
+    claimed: dict = {}
     for k, row in enumerate(table):
         for token in row:
             claimed.setdefault(token, set()).add(k)
@@ -166,7 +166,8 @@ def scores_from_top(top, labels):
         If a listed token is the beginning of two labels.
     """
     names = [normalize_label(str(label)) for label in labels]
-    found, clashes = [[] for _ in names], {}
+    found: list[list[float]] = [[] for _ in names]
+    clashes: dict = {}
     for token, logprob in top:
         piece = token.strip(" \t\r\n\"'`[(").casefold()
         if not piece:

@@ -3,6 +3,10 @@
 K is the number of labels; where an axis has K + 1, the last is "none", the empty set.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from scipy.special import expit, softmax
 
@@ -16,7 +20,9 @@ METHODS = (
 _CHUNK = 1024
 
 
-def calls_per_text(method, n_labels, *, both_orders=False, n_repeats=1):
+def calls_per_text(
+    method: str, n_labels: int, *, both_orders: bool = False, n_repeats: int = 1
+) -> int | float:
     """Return how many queries one text costs.
 
     Parameters
@@ -48,7 +54,7 @@ def calls_per_text(method, n_labels, *, both_orders=False, n_repeats=1):
     return costs.get(method, 1)
 
 
-def hard_distribution(votes, epsilon=1e-8):
+def hard_distribution(votes: Any, epsilon: float = 1e-8) -> np.ndarray:
     """Return 1 − epsilon where a label was said (share above one half), else epsilon."""
     return np.where(np.asarray(votes) > 0.5, 1 - epsilon, epsilon)
 
@@ -73,13 +79,15 @@ def vote_shares(repeats, outcomes=2, smoothing=0.5):
     )
 
 
-def compare_to_none(first_step_logits):
+def compare_to_none(first_step_logits: Any) -> np.ndarray:
     """Return P_l = σ(s_l − s_none) from logits or log-probabilities of shape (n, K + 1)."""
     s = np.asarray(first_step_logits, dtype=float)
     return expit(s[:, :-1] - s[:, -1:])
 
 
-def max_over_steps(step_probs, first_step_logits=None, epsilon=1e-8):
+def max_over_steps(
+    step_probs: Any, first_step_logits: Any = None, epsilon: float = 1e-8
+) -> np.ndarray:
     """Return the largest probability that each label had at any label step of the generation.
 
     Parameters
@@ -107,7 +115,7 @@ def max_over_steps(step_probs, first_step_logits=None, epsilon=1e-8):
     return np.maximum(np.array(rows), epsilon)
 
 
-def unary_distribution(unary_logits, n_labels):
+def unary_distribution(unary_logits: Any, n_labels: int) -> np.ndarray:
     """Return the probability of "reasonable" of each label, shape (n, K).
 
     Parameters
@@ -121,7 +129,14 @@ def unary_distribution(unary_logits, n_labels):
     return expit(logits[..., 0] - logits[..., 1])
 
 
-def bradley_terry(pair_probs, n_items, *, penalty=0.01, max_iter=100, tolerance=1e-9):
+def bradley_terry(
+    pair_probs: Any,
+    n_items: int,
+    *,
+    penalty: float = 0.01,
+    max_iter: int = 100,
+    tolerance: float = 1e-9,
+) -> np.ndarray:
     """Return the strengths θ that explain soft pairwise preferences best.
 
     Minimises Σ −[p ln σ(θ_i − θ_j) + (1 − p) ln σ(θ_j − θ_i)] + penalty · ‖θ‖² for each text.

@@ -1,8 +1,13 @@
 """`DistributionPool`: one label distribution out of several, and the sets to say with it."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklfusion._logistic import fit_shared
@@ -65,10 +70,10 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
     True
     """
 
-    def __init__(self, penalty=1.0):
+    def __init__(self, penalty: float = 1.0) -> None:
         self.penalty = penalty
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
@@ -77,7 +82,7 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         return tags
 
     @whole
-    def fit(self, X, y):
+    def fit(self, X: Any, y: Any) -> Self:
         """Learn the weights.
 
         Parameters
@@ -130,7 +135,7 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         )
         return Z.reshape(len(X), -1, k)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return independent probabilities of shape (n, K)."""
         check_is_fitted(self, "weights_")
         Z = self._logits(X, len(self.classes_))
@@ -142,7 +147,7 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         Z = np.where(np.isnan(Z), self._mean, Z)
         return expit(np.einsum("nsk,s->nk", Z, self.weights_) + self.intercept_)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the labels of probability above 0.5 as an int indicator of shape (n, K)."""
         return (self.predict_proba(X) > 0.5).astype(np.int64)
 
@@ -159,7 +164,7 @@ def _fit_pool(Z, Y, penalty):
     return weights[0], intercept[0, 0]
 
 
-def expected_f1_sets(probabilities):
+def expected_f1_sets(probabilities: Any) -> np.ndarray:
     """Return the label set of each text whose expected example F1 is largest.
 
     With independent labels that is always the m most probable ones, for an m that the

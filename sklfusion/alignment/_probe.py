@@ -62,7 +62,8 @@ class LinearProbe:
             return 1e-2
         folds = KFold(min(5, len(Z) // 2), shuffle=True, random_state=self.random_state)
         splits = list(folds.split(Z))
-        starts, losses = [None] * len(splits), []
+        starts: list = [None] * len(splits)
+        losses: list[float] = []
         for C in _RIDGES:
             losses.append(0.0)
             for number, (train, test) in enumerate(splits):

@@ -7,7 +7,10 @@ and L1 because most labels are rare, so read them beside the F1 and beside the r
 rates, which :func:`~sklfusion.alignment.alignment_table` always adds.
 """
 
+from __future__ import annotations
+
 import warnings
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -53,7 +56,14 @@ def _average(values, sample_weight):
     return float(np.average(values, weights=sample_weight))
 
 
-def alignment_nll(y_true, y_prob, *, epsilon=1e-8, multilabel=True, sample_weight=None):
+def alignment_nll(
+    y_true: Any,
+    y_prob: Any,
+    *,
+    epsilon: float = 1e-8,
+    multilabel: bool = True,
+    sample_weight: Any = None,
+) -> float:
     """Negative log-likelihood of the annotators under the predicted rates, in nats per text.
 
     Multi-label: −Σ_l [H_l ln P_l + (1 − H_l) ln(1 − P_l)]; one label per text: −Σ_l H_l ln P_l.
@@ -96,7 +106,9 @@ def alignment_nll(y_true, y_prob, *, epsilon=1e-8, multilabel=True, sample_weigh
     return _average(loss.sum(axis=1), sample_weight)
 
 
-def alignment_l1(y_true, y_prob, *, multilabel=True, sample_weight=None):
+def alignment_l1(
+    y_true: Any, y_prob: Any, *, multilabel: bool = True, sample_weight: Any = None
+) -> float:
     """Mean over texts of Σ_l |P_l − H_l|: how many annotators' worth of labels are misplaced.
 
     Parameters are those of :func:`alignment_nll`.
@@ -111,7 +123,9 @@ def alignment_l1(y_true, y_prob, *, multilabel=True, sample_weight=None):
     return _average(np.abs(y_prob - y_true).sum(axis=1), sample_weight)
 
 
-def jensen_shannon(y_true, y_prob, *, multilabel=True, sample_weight=None):
+def jensen_shannon(
+    y_true: Any, y_prob: Any, *, multilabel: bool = True, sample_weight: Any = None
+) -> float:
     """Jensen-Shannon divergence in bits, in [0, 1].
 
     Multi-label: between the two coins of each label, mean over labels and texts; one label per
@@ -135,7 +149,15 @@ def jensen_shannon(y_true, y_prob, *, multilabel=True, sample_weight=None):
     return _average(per_text / (2 * np.log(2)), sample_weight)
 
 
-def example_f1(y_true, y_prob, *, threshold=0.5, empty=1.0, multilabel=True, sample_weight=None):
+def example_f1(
+    y_true: Any,
+    y_prob: Any,
+    *,
+    threshold: float = 0.5,
+    empty: float = 1.0,
+    multilabel: bool = True,
+    sample_weight: Any = None,
+) -> float:
     """Mean over texts of the F1 between the predicted and the majority label set.
 
     Parameters
@@ -170,7 +192,9 @@ def example_f1(y_true, y_prob, *, threshold=0.5, empty=1.0, multilabel=True, sam
     return _average(f1, sample_weight)
 
 
-def annotator_rates(y_annot, items=None, *, smoothing=0.0, return_counts=False):
+def annotator_rates(
+    y_annot: Any, items: Any = None, *, smoothing: float = 0.0, return_counts: bool = False
+) -> Any:
     """Turn annotators' answers into rates per text and label.
 
     Parameters

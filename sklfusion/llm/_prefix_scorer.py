@@ -1,9 +1,13 @@
 """A causal language model in this process, with its states at hand."""
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,18 +41,20 @@ class CausalLM:
         Tokens that went through the model so far.
     """
 
-    def __init__(self, model, tokenizer, name):
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
         self.tokens_computed = 0
         ends = model.generation_config.eos_token_id
         self._ends = set(ends if isinstance(ends, list) else [ends]) - {None}
-        self._cache = None
-        self._hidden = None
+        self._cache: Any = None
+        self._hidden: Any = None
 
     @classmethod
-    def load(cls, model="smollm2-135m", *, cache_dir=None):
+    def load(
+        cls, model: str = "smollm2-135m", *, cache_dir: str | os.PathLike[str] | None = None
+    ) -> Self:
         """Load an embedded model, a GGUF file or a transformers folder.
 
         A GGUF file takes a minute to read in transformers, so it is converted once and the copy
@@ -80,24 +86,24 @@ class CausalLM:
         return cls(loaded, tokenizer, name)
 
     @property
-    def length(self):
+    def length(self) -> int:
         """Number of tokens in the state."""
         return 0 if self._cache is None else self._cache.get_seq_length()
 
     @property
-    def hidden(self):
+    def hidden(self) -> np.ndarray[Any, Any]:
         """Last hidden state at the last token read, shape (D,), float32."""
-        return self._hidden.float().cpu().numpy()
+        return np.asarray(self._hidden.float().cpu())
 
-    def tokenize(self, text):
+    def tokenize(self, text: str) -> list[int]:
         """Return the ids of a text, without special tokens."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def decode(self, ids):
+    def decode(self, ids: Sequence[int]) -> str:
         """Return the text of some ids."""
-        return self.tokenizer.decode(ids)
+        return str(self.tokenizer.decode(ids))
 
-    def read(self, ids):
+    def read(self, ids: Sequence[int]) -> None:
         """Extend the state by some tokens."""
         import torch
         from transformers import DynamicCache
@@ -109,14 +115,14 @@ class CausalLM:
         self._hidden = out.last_hidden_state[0, -1]
         self.tokens_computed += len(ids)
 
-    def rewind(self, length):
+    def rewind(self, length: int) -> None:
         """Forget all but the first ``length`` tokens."""
         if length == 0:
             self._cache = None
         elif self._cache is not None and length < self.length:
             self._cache.crop(length - self.length)  # negative: how many to drop
 
-    def branch(self, continuations):
+    def branch(self, continuations: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
         """Return the hidden state after each continuation, shape (m, D); the state stays.
 
         What continuations begin with alike is computed once.
@@ -133,7 +139,7 @@ class CausalLM:
             tree.add(ids)
         return np.concatenate([*rows, self._branch_packed(tree)])
 
-    def _branch_packed(self, tree):
+    def _branch_packed(self, tree: _TokenTree) -> np.ndarray[Any, Any]:
         import torch
 
         past = self.length
@@ -153,32 +159,36 @@ class CausalLM:
             )
         self.rewind(past)
         self.tokens_computed += len(tree)
-        return out.last_hidden_state[0, tree.ends].float().cpu().numpy()
+        return np.asarray(out.last_hidden_state[0, tree.ends].float().cpu())
 
-    def _forward(self, tokens, **kwargs):
+    def _forward(self, tokens: Any, **kwargs: Any) -> Any:
         return self.model.base_model(
             input_ids=tokens, past_key_values=self._cache, use_cache=True, **kwargs
         )
 
-    def logits(self, hidden, ids=None):
+    def logits(self, hidden: Any, ids: Any = None) -> np.ndarray[Any, Any]:
         """Return logits of hidden states (..., D), of some tokens or of the whole vocabulary."""
         weight = self._output_weight
         weight = weight if ids is None else weight[np.asarray(ids)]
-        return np.asarray(hidden) @ weight.T
+        return np.matmul(hidden, weight.T)
 
     @cached_property
-    def _output_weight(self):
+    def _output_weight(self) -> np.ndarray[Any, Any]:
         weight = self.model.get_output_embeddings().weight.detach()
-        return weight.float().cpu().numpy()
+        return np.asarray(weight.float().cpu())
 
-    def generate(self, max_tokens, stop="\n"):
+    def generate(
+        self, max_tokens: int, stop: str = "\n"
+    ) -> tuple[list[str], list[int], list[np.ndarray[Any, Any]]]:
         """Continue greedily and return (token texts, ids, logits before each token).
 
         Ends at the end token, after a token that contains ``stop``, or after ``max_tokens``.
         The state is rewound to where it was.
         """
-        start, texts, ids, steps = self.length, [], [], []
-        hidden = self._hidden
+        texts: list[str] = []
+        ids: list[int] = []
+        steps: list[np.ndarray[Any, Any]] = []
+        start, hidden = self.length, self._hidden
         while len(ids) < max_tokens:
             logits = self.logits(self.hidden)
             token = int(logits.argmax())
@@ -198,16 +208,16 @@ class CausalLM:
 class _TokenTree:
     """Continuations of one state, merged where they begin alike."""
 
-    def __init__(self):
-        self.tokens = []
-        self.ends = []
-        self._parents = []
-        self._nodes = {}
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.ends: list[int] = []
+        self._parents: list[int] = []
+        self._nodes: dict[tuple[int, int], int] = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.tokens)
 
-    def add(self, ids):
+    def add(self, ids: Sequence[int]) -> None:
         node = -1
         for token in ids:
             key = (node, token)
@@ -218,7 +228,7 @@ class _TokenTree:
             node = self._nodes[key]
         self.ends.append(node)
 
-    def visible(self):
+    def visible(self) -> np.ndarray[Any, Any]:
         """Each token sees itself and what led to it, as a boolean matrix."""
         seen = np.eye(len(self.tokens), dtype=bool)
         for node, parent in enumerate(self._parents):  # parents come first
@@ -227,7 +237,7 @@ class _TokenTree:
         return seen
 
 
-def _model_folder(model, cache_dir):
+def _model_folder(model: str, cache_dir: str | os.PathLike[str] | None) -> tuple[Path, str]:
     """Return the transformers folder of a model and its name, converting a GGUF file once."""
     from sklfusion.models import EMBEDDED_MODELS, file_digest, find_model
 
@@ -247,14 +257,14 @@ def _model_folder(model, cache_dir):
     return folder, name
 
 
-def _cache_root(cache_dir):
+def _cache_root(cache_dir: str | os.PathLike[str] | None) -> Path:
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "sklfusion"
 
 
-def _convert(path, folder):
+def _convert(path: Path, folder: Path) -> None:
     """Write a transformers copy of a GGUF file; the config last, as the mark of completeness."""
     import torch
     from safetensors.torch import save_file

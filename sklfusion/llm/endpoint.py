@@ -15,7 +15,7 @@ from sklfusion.llm._usage import Meter, UsageReport
 _lock = threading.Lock()
 
 
-class LLMEndpoint(KeyGuard, BaseEstimator):  # type: ignore[misc]
+class LLMEndpoint(KeyGuard, BaseEstimator):
     """Where an LLM is asked, how fast, and for how much.
 
     Goes wherever a model string goes: ``LLMScorer(LLMEndpoint(...))``,

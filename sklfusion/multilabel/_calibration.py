@@ -1,9 +1,14 @@
 """`MultiLabelCalibrator`: probabilities per label that mean what they say."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.isotonic import IsotonicRegression
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._logistic import fit_labels
@@ -90,14 +95,14 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: Any = None,
         *,
-        method="sigmoid",
-        per_label=True,
-        cv=None,
-        n_jobs=None,
-        random_state=0,
-    ):
+        method: str = "sigmoid",
+        per_label: bool = True,
+        cv: Any = None,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
         self.estimator = estimator
         self.method = method
         self.per_label = per_label
@@ -105,11 +110,11 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         return multilabel_tags(super().__sklearn_tags__(), self.estimator)
 
     @whole
-    def fit(self, X, y, **params):
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Fit the estimator and the maps.
 
         Parameters
@@ -172,12 +177,12 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         scores = label_scores(self.estimator_, X, self._method, len(self.classes_))
         return to_logits(scores) if self._method == "predict_proba" else scores
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return calibrated probabilities per label, independent, shape (n, K)."""
         check_is_fitted(self, "calibrators_")
         return apply_maps(self.calibrators_, self._logits(X))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the labels of probability at least 0.5 as an int indicator of shape (n, K)."""
         return (self.predict_proba(X) >= 0.5).astype(np.int64)
 
@@ -277,7 +282,7 @@ class IsotonicScaling:
         return self.regression.predict(s)
 
 
-_MAPS = {
+_MAPS: dict[str, Any] = {
     "sigmoid": PlattScaling,
     "temperature": TemperatureScaling,
     "isotonic": IsotonicScaling,

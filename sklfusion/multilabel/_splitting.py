@@ -1,5 +1,10 @@
 """Cross-validation splits for multi-label targets."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_random_state
@@ -41,7 +46,7 @@ class IterativeStratifiedKFold(KFold):
     [[1, 2], [1, 2], [1, 2]]
     """
 
-    def split(self, X, y, groups=None):
+    def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Generate train and test indices.
 
         Parameters

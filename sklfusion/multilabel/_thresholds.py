@@ -1,8 +1,13 @@
 """`MultiLabelThresholds`: one decision threshold per label, tuned on held-out scores."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.metrics import check_scoring
+from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -114,18 +119,18 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: Any = None,
         *,
-        scoring="f1",
-        per_label=True,
-        thresholds=100,
-        default="auto",
-        at_least_one=False,
-        response_method="auto",
-        cv=None,
-        n_jobs=None,
-        random_state=0,
-    ):
+        scoring: Any = "f1",
+        per_label: bool = True,
+        thresholds: Any = 100,
+        default: float | str = "auto",
+        at_least_one: bool = False,
+        response_method: str = "auto",
+        cv: Any = None,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
         self.estimator = estimator
         self.scoring = scoring
         self.per_label = per_label
@@ -137,11 +142,11 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         return multilabel_tags(super().__sklearn_tags__(), self.estimator)
 
     @whole
-    def fit(self, X, y, **params):
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Fit the estimator and tune the thresholds.
 
         Parameters
@@ -256,12 +261,12 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return check_scores(X, len(self.classes_), caller=type(self).__name__)
         return label_scores(self.estimator_, X, self._method, len(self.classes_))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the label sets as an int indicator matrix of shape (n, K)."""
         return apply_thresholds(self._scores(X), self.thresholds_, self.at_least_one)
 
     @available_if(_inner_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities of the estimator, shape (n, K), unchanged."""
         check_is_fitted(self, "thresholds_")
         if self.estimator_ is None:
@@ -269,7 +274,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return label_scores(self.estimator_, X, "predict_proba", len(self.classes_))
 
     @available_if(_inner_has("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the decision values of the estimator, shape (n, K), unchanged."""
         check_is_fitted(self, "thresholds_")
         return label_scores(self.estimator_, X, "decision_function", len(self.classes_))
@@ -325,7 +330,7 @@ class _Tuner:
 
     def _grid(self, values):
         """Candidate thresholds midway between neighbouring scores, thinned to quantiles."""
-        if not np.isscalar(self.candidates):
+        if np.ndim(self.candidates):
             return np.asarray(self.candidates, dtype=np.float64)
         middle = (values[1:] + values[:-1]) / 2
         if len(middle) > self.candidates:

@@ -176,7 +176,7 @@ def build(cls: Any, state: dict[str, Any]) -> Any:
         If the state lacks a field of a dataclass or has one too many.
     """
     if dataclasses.is_dataclass(cls):
-        return cls(**state)
+        return cls(**state)  # type: ignore[operator]
     instance = cls.__new__(cls)
     if issubclass(cls, BaseEstimator):
         # a parameter that came after the file was written has its default

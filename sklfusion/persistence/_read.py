@@ -1,7 +1,10 @@
 """The reader: the tree is looked at as a whole, and only then built."""
 
+from __future__ import annotations
+
 import base64
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from sklfusion.persistence._format1 import upgrade
 from sklfusion.persistence._names import ESTIMATORS, build, class_of
 
 
-def load(path, *, endpoints=(), memory=None):
+def load(path: str | Path, *, endpoints: Any = (), memory: Any = None) -> Any:
     """Read an estimator that :func:`save` wrote.
 
     Parameters
@@ -83,7 +86,7 @@ def load(path, *, endpoints=(), memory=None):
         raise PersistenceError(f"{bundle.path}: the model cannot be rebuilt: {error!r}") from error
 
 
-def info(path):
+def info(path: str | Path) -> dict[str, Any]:
     """Tell what a saved model holds and where it would send, without building anything.
 
     Parameters

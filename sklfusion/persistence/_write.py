@@ -1,5 +1,7 @@
 """The writer: an estimator becomes a tree of plain nodes and a table of arrays."""
 
+from __future__ import annotations
+
 import base64
 import contextlib
 import dataclasses
@@ -8,6 +10,7 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,7 +24,7 @@ MAX_DEPTH = 100
 _NO_PICKLE = "Use joblib.dump for this model, and load it only where you trust the file."
 
 
-def save(estimator, path):
+def save(estimator: Any, path: str | Path) -> None:
     """Write a fitted estimator to ``path``.
 
     Parameters

@@ -1,7 +1,11 @@
 """The prompt: what is said once for all texts, once per text, and once per question."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -49,16 +53,16 @@ class Questions:
     Does it express joy? Answer:
     """
 
-    labels: tuple
+    labels: Any  # a sequence goes in, a tuple stays
     none_label: str = "none"
     topic: str = "label"
     instructions: str | None = None
-    examples: tuple = ()
-    aliases: dict = field(default_factory=dict)
-    answers: tuple = ("yes", "no")
+    examples: Any = ()
+    aliases: dict[Any, str] = field(default_factory=dict)
+    answers: tuple[str, str] = ("yes", "no")
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "labels", check_classes(self.labels, caller="Questions"))
         object.__setattr__(
             self, "examples", tuple((text, tuple(said)) for text, said in self.examples)
@@ -71,25 +75,25 @@ class Questions:
         check_classes([*self.words, self.none_label], caller="Questions")
 
     @property
-    def words(self):
+    def words(self) -> tuple[str, ...]:
         """The labels as the model sees them."""
         return tuple(str(self.aliases.get(label, label)) for label in self.labels)
 
     @property
-    def options(self):
+    def options(self) -> tuple[str, ...]:
         """The words and, last, the one for none."""
         return (*self.words, self.none_label)
 
-    def prefix(self):
+    def prefix(self) -> str:
         """Return what all texts share. It ends before the line break that precedes a text."""
         opening = self.instructions or (
             f"Each text can express none, one or several {self.topic}s: {', '.join(self.words)}."
         )
         rng = np.random.default_rng(self.seed)
-        blocks = [opening, *(self._demonstration(*example, rng) for example in self.examples)]
+        blocks = [opening, *(self._demonstration(text, said, rng) for text, said in self.examples)]
         return "\n\n".join(blocks)
 
-    def _demonstration(self, text, said, rng):
+    def _demonstration(self, text: str, said: Sequence[Any], rng: np.random.Generator) -> str:
         right = [str(self.aliases.get(name, name)) for name in said]
         wrong = [word for word in self.words if word not in right]
         lines = [self.text(text).lstrip("\n") + self.list() + " " + self.answer(right)]
@@ -107,32 +111,32 @@ class Questions:
             lines = [head, *lines[1:], *rest]
         return "\n".join(lines)
 
-    def text(self, text):
+    def text(self, text: str) -> str:
         """Return the block of a text. As a JSON string it stays data, whatever it says."""
         return f"\n\nText: {json.dumps(text, ensure_ascii=False)}"
 
-    def list(self):
+    def list(self) -> str:
         """Ask for all labels."""
         return f"\n{self.topic.capitalize()}s:"
 
-    def answer(self, words):
+    def answer(self, words: Sequence[str]) -> str:
         """Return the answer to ``list``."""
         return ", ".join(words) or self.none_label
 
-    def judge(self, word):
+    def judge(self, word: str) -> str:
         """Ask about one label."""
         return f"\nDoes it express {word}? Answer:"
 
-    def compare(self, first, second):
+    def compare(self, first: str, second: str) -> str:
         """Ask which of two labels fits better."""
         return f"\nBetter fit, {first} or {second}? Answer:"
 
-    def pairs(self, both_orders=True):
+    def pairs(self, both_orders: bool = True) -> Sequence[tuple[int, int]]:
         """Return index pairs of options; K is none. With both orders each pair comes twice."""
         n = len(self.options)
         one_way = [(i, j) for i in range(n) for j in range(i + 1, n)]
         return one_way + [(j, i) for i, j in one_way] if both_orders else one_way
 
-    def fingerprint(self):
+    def fingerprint(self) -> Sequence[Any]:
         """Return everything that decides the prompt, as JSON values."""
         return [PROMPT_VERSION, self.prefix(), self.list(), self.judge("?"), list(self.answers)]
