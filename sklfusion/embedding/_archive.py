@@ -5,7 +5,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-_unpacked: dict[str, str] = {}
+_unpacked: dict[str, tempfile.TemporaryDirectory] = {}
 _lock = threading.Lock()
 
 

@@ -170,7 +170,7 @@ class CausalLM:
         """Return logits of hidden states (..., D), of some tokens or of the whole vocabulary."""
         weight = self._output_weight
         weight = weight if ids is None else weight[np.asarray(ids)]
-        return np.matmul(hidden, weight.T)
+        return np.asarray(np.matmul(hidden, weight.T))
 
     @cached_property
     def _output_weight(self) -> np.ndarray[Any, Any]:
