@@ -241,3 +241,11 @@ def refuse_bare_numbers(classes, *, caller="this estimator", give="classes=[...]
             "sorted order the codes count. Or pass class_descriptions={0: '...'}, or names in y. "
             "If the numbers themselves are meant (stars), say so in classes=[1, 2, ...]."
         )
+
+
+def declared_classes(scorer):
+    """Return the classes that a scorer, or a name of an LLM, was told, or None."""
+    classes = getattr(scorer, "classes", None)
+    if classes is None:
+        classes = getattr(getattr(scorer, "table", None), "classes", None)  # annotations
+    return None if classes is None else plain_labels(classes)

@@ -1,14 +1,12 @@
 """Settings of a whole, handed to the parts that a user built: used, or refused, never dropped."""
 
-import inspect
 import os
-import warnings
 
 import numpy as np
 from sklearn.base import clone
 
-from sklfusion._validation import plain_label, plain_labels
-from sklfusion.exceptions import DataWarning
+from sklfusion._idle import warn_without_effect
+from sklfusion._validation import plain_label
 from sklfusion.llm.endpoint import names_a_model
 
 # What a setting that nobody set looks like; None elsewhere.
@@ -94,14 +92,6 @@ def _described(descriptions):
     return {plain_label(label): text for label, text in descriptions.items()}
 
 
-def declared_classes(scorer):
-    """Return the classes that a scorer, or a name of an LLM, was told, or None."""
-    classes = getattr(scorer, "classes", None)
-    if classes is None:
-        classes = getattr(getattr(scorer, "table", None), "classes", None)  # annotations
-    return None if classes is None else plain_labels(classes)
-
-
 def asks_unnamed(llm):
     """Whether an LLM, by name, endpoint or estimator, takes its class names from y alone."""
     if names_a_model(llm):
@@ -112,40 +102,3 @@ def asks_unnamed(llm):
         and not own["class_descriptions"]
         and own.get("classes") is None
     )
-
-
-def warn_without_effect(caller, names, why):
-    """Warn that parameters change nothing.
-
-    Parameters
-    ----------
-    caller : str
-        Name of the estimator.
-    names : sequence of str
-        Its parameters.
-    why : str
-        The reason, as a main clause.
-    """
-    verb = "has" if len(names) == 1 else "have"
-    warnings.warn(
-        f"{caller}: {', '.join(names)} {verb} no effect: {why}.", DataWarning, stacklevel=5
-    )
-
-
-def warn_if_set(estimator, names, why):
-    """Warn of those of the named parameters that differ from the default of their class."""
-    signature = inspect.signature(type(estimator).__init__).parameters
-    idle = [
-        name for name in names if not _equal(getattr(estimator, name), signature[name].default)
-    ]
-    if idle:
-        warn_without_effect(type(estimator).__name__, idle, why)
-
-
-def _equal(value, default):
-    if value is default or type(value) is type(default) is str:
-        return value == default
-    try:
-        return bool(np.array_equal(np.atleast_1d(value), np.atleast_1d(default)))
-    except (TypeError, ValueError):
-        return False

@@ -2,7 +2,8 @@
 
 from sklearn.base import clone
 
-from sklfusion._hand_over import declared_classes, hand_over
+from sklfusion._class_labels import declared_classes
+from sklfusion._hand_over import hand_over
 from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER
 

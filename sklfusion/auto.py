@@ -9,13 +9,9 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
-from sklfusion._hand_over import (
-    asks_unnamed,
-    declared_classes,
-    hand_over,
-    warn_without_effect,
-)
+from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
+from sklfusion._hand_over import asks_unnamed, hand_over
+from sklfusion._idle import warn_without_effect
 from sklfusion._parts import as_embedder, as_scorer, with_score_classes
 from sklfusion._text_input import TextInputMixin, check_texts
 from sklfusion._validation import is_multilabel, plain_labels

@@ -7,8 +7,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
-from sklfusion._hand_over import asks_unnamed, declared_classes, hand_over
+from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
+from sklfusion._hand_over import asks_unnamed, hand_over
 from sklfusion._parts import default_first
 from sklfusion._text_input import TextInputMixin, check_texts, distinct
 from sklfusion._threads import one_thread

@@ -3,7 +3,7 @@
 import json
 import numbers
 
-from sklfusion._hand_over import warn_if_set
+from sklfusion._idle import warn_if_set
 from sklfusion.embedding._cache import open_cache
 
 _CHOICES = {

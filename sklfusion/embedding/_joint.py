@@ -8,8 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._class_labels import in_names, read_labels
-from sklfusion._hand_over import declared_classes, warn_if_set
+from sklfusion._class_labels import declared_classes, in_names, read_labels
+from sklfusion._idle import warn_if_set
 from sklfusion._scores import as_matrix, code_scores
 from sklfusion._sklearn_compat import check_sample_weight
 from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogates

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from sklfusion._class_labels import in_names, read_labels
-from sklfusion._hand_over import warn_if_set
+from sklfusion._idle import warn_if_set
 from sklfusion._sklearn_compat import check_sample_weight
 from sklfusion._validation import (
     check_cells,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
-from sklfusion._hand_over import warn_if_set
+from sklfusion._idle import warn_if_set
 from sklfusion._validation import check_classes, is_multilabel, refuse_label_sets
 from sklfusion.llm._where import refuse_both, where_of
 from sklfusion.scoring._strategies import STRATEGIES
