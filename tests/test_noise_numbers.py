@@ -83,8 +83,8 @@ class TestTransition:
         wanted = 0.5 * np.log(0.5 / 0.375) + 0.25 * np.log(2 / 3) + 0.25 * np.log(2)
         assert mutual_information(a, mixed, 2) == pytest.approx(wanted)
 
-    def test_anchors_are_the_rows_of_largest_lift(self):
-        """Ten rows of class 1 at .4, whose rate is .25, tell its row; not those at .9 for 0."""
+    def test_anchors_are_the_rows_of_largest_probability(self):
+        """Ten rows of class 1 at .4, their largest anywhere, tell its row; not those at .9 for 0."""
         proba = np.array([[0.9, 0.1]] * 30 + [[0.6, 0.4]] * 10)
         codes = np.array([0] * 30 + [1] * 10)
         matrix = estimate_transition(proba, codes)

@@ -90,7 +90,7 @@ class TestTransition:
         assert (back.argmax(axis=1) == clean.argmax(axis=1)).all()
 
     def test_finds_a_class_that_never_wins(self):
-        """A class mostly called something else is found by its lift, not by its share."""
+        """A class mostly called something else is found where it is said the most."""
         rng = np.random.default_rng(0)
         matrix = np.array([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.45, 0.15, 0.4]])
         true = np.repeat([0, 1, 2], [400, 400, 400])

@@ -25,21 +25,19 @@ def estimate_transition(proba, codes, *, top_share=0.25, min_rows=10):
 
     Notes
     -----
-    The anchors of class z are the rows where the noisy label z is most over-represented, that is
-    with the largest ``p(z | x) / p(z)``, not the largest ``p(z | x)``: a class whose texts the LLM
-    mostly calls something else never has the largest probability anywhere, yet its own label is
-    still several times more frequent there than elsewhere. The row of the matrix is the mean
-    probability vector of the anchors (of the probabilities and not of the labels, which would
-    make every row with a lucky label an anchor).
+    The anchors of class z are the rows with the largest ``p(z | x)`` of all rows, whichever class
+    is the likeliest in them: a class whose texts the LLM mostly calls something else is the
+    likeliest nowhere, yet its own label is still more frequent among its texts than elsewhere.
+    The row of the matrix is the mean probability vector of the anchors (of the probabilities and
+    not of the labels, which would make every row with a lucky label an anchor).
     """
     known = codes >= 0
     n_classes = proba.shape[1]
-    rate = np.bincount(codes[known], minlength=n_classes) / max(known.sum(), 1)
-    lift = proba / np.maximum(rate, 1e-12)
+    n_labelled = np.bincount(codes[known], minlength=n_classes)
     matrix = np.empty((n_classes, n_classes))
     for z in range(n_classes):
-        n_anchors = min(len(proba), max(min_rows, int(top_share * known.sum() * rate[z])))
-        matrix[z] = proba[np.argsort(-lift[:, z], kind="stable")[:n_anchors]].mean(axis=0)
+        n_anchors = min(len(proba), max(min_rows, int(top_share * n_labelled[z])))
+        matrix[z] = proba[np.argsort(-proba[:, z], kind="stable")[:n_anchors]].mean(axis=0)
     matrix = np.maximum(matrix, 1e-6)
     return matrix / matrix.sum(axis=1, keepdims=True)
 
