@@ -519,6 +519,14 @@ class TestParametersWithoutEffect:
         assert all(name in said for name in idle)
         assert self.told(FusionClassifier(random_state=0, fusion="concat", **idle), *rows) == []
 
+    @pytest.mark.parametrize("whole", [{}, {"fusion": "concat", "max_epochs": 3}])
+    def test_of_a_guard_that_has_nothing_to_guard(self, rows, whole):
+        """Without a residual MLP there is nothing that it could refuse."""
+        (said,) = self.told(FusionClassifier(guard=False, random_state=0, **whole), *rows)
+        assert "guard has no effect" in said
+        used = FusionClassifier(guard=False, residual=True, random_state=0, max_epochs=3)
+        assert self.told(used, *rows) == []
+
     @pytest.mark.parametrize("same", [{"hidden_layer_sizes": [64, 32]}, {"dropout": 0.1}, {}])
     def test_defaults_never_warn(self, rows, same):
         """Also when they are written out, as a list or a tuple."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from _fusion_data import make_rows
 from scipy.special import logit, softmax
 
@@ -276,3 +277,31 @@ def test_the_cut_moves_only_where_the_rows_ask_for_it():
     some = np.r_[Y, np.zeros((10, 3))]
     assert choose_cut(np.r_[proba, np.full((10, 3), 0.1)], some, np.ones(100)) == (0.35, False)
     assert choose_cut(np.where(Y == 1, 0.8, 0.2), Y, np.ones(90))[0] == 0.5
+
+
+def test_without_the_guard_the_residual_stays_whatever_it_adds():
+    """The probabilities are then those of the net with the MLP, and nothing warns."""
+    X, y = make_rows(90)
+    params = {"random_state": 0, "residual": True, "max_epochs": 5}
+    guarded = FusionClassifier(**params).fit(X, y)
+    free = FusionClassifier(guard=False, **params).fit(X, y)
+    assert (guarded.chosen_, free.chosen_) == ("anchored", "anchored+residual")
+    assert free.oof_scores_ == guarded.oof_scores_
+    assert guarded.n_iter_ == 0 < free.n_iter_
+    parts = free.contributions(X)
+    assert np.abs(parts["residual"]).max() > 0
+    np.testing.assert_allclose(sum(parts.values()), free.decision_function(X), atol=1e-9)
+
+
+def test_settings_of_the_net_beyond_the_parameters():
+    """net_params reaches the non-linearity and the weight decay, and both change the fit."""
+    X, y = make_rows(90)
+    base = {"fusion": "concat", "random_state": 0, "max_epochs": 5}
+    plain = FusionClassifier(**base).fit(X, y).predict_proba(X)
+    for told in ({"module__activation": "gelu"}, {"optimizer__weight_decay": 5.0}):
+        clf = FusionClassifier(net_params=told, **base).fit(X, y)
+        assert np.abs(clf.predict_proba(X) - plain).max() > 1e-4, told
+    gelu = FusionClassifier(net_params={"module__activation": "gelu"}, **base).fit(X, y)
+    assert any(isinstance(m, torch.nn.GELU) for m in gelu.net_.module_.modules())
+    with pytest.raises(ValueError, match=r"activation='sine'; it must be one of .*'gelu'"):
+        FusionClassifier(net_params={"module__activation": "sine"}, **base).fit(X, y)

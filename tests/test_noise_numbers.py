@@ -84,7 +84,7 @@ class TestTransition:
         assert mutual_information(a, mixed, 2) == pytest.approx(wanted)
 
     def test_anchors_are_the_rows_of_largest_probability(self):
-        """Ten rows of class 1 at .4, their largest anywhere, tell its row; not those at .9 for 0."""
+        """Ten rows of class 1 at .4, their largest anywhere, tell its row."""
         proba = np.array([[0.9, 0.1]] * 30 + [[0.6, 0.4]] * 10)
         codes = np.array([0] * 30 + [1] * 10)
         matrix = estimate_transition(proba, codes)

@@ -185,11 +185,8 @@ def test_a_whole_pipeline_of_texts_comes_back(tmp_path):
     assert again.fusion_ is again.pipeline_.named_steps["fusion"]
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_stored_models_of_every_format_load(number):
-    """Files that earlier versions wrote give what they gave then."""
-    expected = json.loads((STORED / f"expected_v{number}.json").read_text(encoding="utf-8"))
-    assert len(expected) == 9
+def check_outputs(number, expected):
+    """Stored files give the outputs that stand beside them."""
     for name, case in expected.items():
         model = persistence.load(STORED / f"{name}_v{number}.sklf")
         texts = isinstance(case["X"][0], str)
@@ -197,6 +194,25 @@ def test_stored_models_of_every_format_load(number):
         method = "predict_proba" if hasattr(model, "predict_proba") else "transform"
         found = np.asarray(getattr(model, method)(X), dtype=float)
         np.testing.assert_allclose(found, case["outputs"], rtol=0, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_stored_models_of_every_format_load(number):
+    """Files that earlier versions wrote give what they gave then."""
+    expected = json.loads((STORED / f"expected_v{number}.json").read_text(encoding="utf-8"))
+    assert len(expected) == 9
+    check_outputs(number, expected)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_parameters_that_became_nested_are_moved(number):
+    """Files in which they stood flat give what they gave, and can be shown and cloned."""
+    path = STORED / f"expected_flat_v{number}.json"
+    expected = json.loads(path.read_text(encoding="utf-8"))
+    check_outputs(number, expected)
+    concat = persistence.load(STORED / f"concat_v{number}.sklf")
+    assert concat.net_params == {"module__activation": "gelu", "optimizer__weight_decay": 0.1}
+    assert concat.fusion == "concat"
 
 
 @pytest.mark.parametrize("number", [1, 2])

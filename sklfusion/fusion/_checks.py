@@ -23,16 +23,13 @@ _OPTIONS = {
     "fusion": ("anchored", "concat"),
     "loss": ("auto", "cross_entropy", "binary_cross_entropy"),
     "features": ("auto", "embedding", "proba", "both"),
-    "activation": ("relu", "gelu", "tanh", "silu"),
 }
 # Parameters of a net that may not be trained; not what a net of anybody's has (device, verbose).
 _OF_STOPPING = ("validation_fraction", "n_iter_no_change")
 _OF_THE_MLP = (
     "hidden_layer_sizes",
-    "activation",
     "dropout",
     "lr",
-    "weight_decay",
     "max_epochs",
     "batch_size",
     "early_stopping",
@@ -44,7 +41,6 @@ _OF_THE_MLP = (
 #: Parameter -> what it must be, in words and as a test.
 _RANGES = {
     "lr": ("positive and finite", lambda v: 0 < v < np.inf),
-    "weight_decay": ("at least 0 and finite", lambda v: 0 <= v < np.inf),
     "validation_fraction": ("positive and below 1", lambda v: 0 < v < 1),
     "dropout": ("at least 0 and below 1", lambda v: 0 <= v < 1),
 }
@@ -83,8 +79,32 @@ def _check_integer(est, option, low):
         )
 
 
-def check_fit_data(est, X, y, classes=None, reset=True):
-    """Return X as an array and the target as (n, K); set ``classes_`` and ``multilabel_``."""
+def fit_rows(est, X, y, sample_weight, classes=None, reset=True):
+    """Return X, the target as (n, K), and the weights of the rows that have one.
+
+    Checks the parameters too; with ``reset`` it sets ``classes_`` and ``multilabel_``.
+    """
+    check_options(est)
+    X, Y = _check_fit_data(est, X, y, classes, reset)
+    weights = _row_weights(est, X, Y, sample_weight)
+    live = weights > 0
+    return X[live], Y[live], weights[live]
+
+
+def check_rows(est, X):
+    """Return rows to predict as a dense array; none at all is legal."""
+    X = validate_data(
+        est,
+        X,
+        reset=False,
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        ensure_min_samples=0,
+    )
+    return check_cells(X.toarray() if sparse.issparse(X) else X, caller=type(est).__name__)
+
+
+def _check_fit_data(est, X, y, classes, reset):
     if y is None:
         raise ValueError(
             f"{type(est).__name__} requires y to be passed, but the target y is None."
@@ -137,19 +157,19 @@ def warn_of_idle_parameters(est):
     has_scores = bool(est.inputs_.blocks)
     if est.chosen_ != "concat" and not est.residual:
         why = "no MLP is trained beside LLM scores unless residual=True or fusion='concat'"
-        warn_if_set(est, _OF_THE_MLP, why)
+        warn_if_set(est, (*_OF_THE_MLP, "guard"), why)
     elif not est.early_stopping:
         warn_if_set(est, _OF_STOPPING, "early_stopping=False trains all epochs")
     if est.fusion == "concat" or not has_scores:
         why = "there are no LLM scores" if not has_scores else "fusion='concat' is one MLP"
-        warn_if_set(est, ("residual",), why)
+        warn_if_set(est, ("residual", "guard"), why)
     if not has_scores:
         warn_if_set(est, ("features", "score_classes"), "no columns were found to be LLM scores")
     if not est.multilabel_:
         warn_if_set(est, ("threshold",), "it cuts multi-label predictions, and y has one class")
 
 
-def row_weights(est, X, Y, sample_weight):
+def _row_weights(est, X, Y, sample_weight):
     """Sample weights times class weights, shape (n,)."""
     weights = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.sum() > 0:

@@ -2,26 +2,21 @@
 
 import copy
 
-import numpy as np
-from scipy import sparse
 from scipy.special import expit, log_expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._threads import one_thread
-from sklfusion._validation import check_cells, check_layers, is_multilabel
 from sklfusion._whole import whole
 from sklfusion.fusion._checks import (
-    check_fit_data,
-    check_options,
+    check_rows,
     check_two_classes,
-    row_weights,
+    fit_rows,
     warn_of_idle_parameters,
 )
-from sklfusion.fusion._columns import find_columns
-from sklfusion.fusion._inputs import Inputs, split_encoder
-from sklfusion.multilabel._cut import apply_cut, choose_cut
+from sklfusion.fusion._inputs import find_inputs
+from sklfusion.multilabel._cut import apply_cut, resolve_cut
 
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):
@@ -57,19 +52,17 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     hidden_layer_sizes : tuple of int, default=(64, 32)
         Hidden layers of the MLP. There is one where there are no LLM scores, with
         ``fusion="concat"``, and as the residual of anchored fusion with ``residual=True``;
-        elsewhere this and what follows on training (``activation`` to ``n_iter_no_change``,
+        elsewhere this and what follows on training (``dropout`` to ``n_iter_no_change``,
         ``net_params``) has no effect, and setting it warns.
-    activation : {"relu", "gelu", "tanh", "silu"}, default="relu"
-        Its non-linearity.
     dropout : float, default=0.1
         Its dropout rate.
     residual : bool, default=False
-        Whether anchored fusion tries a residual MLP, for what no sum of evidence can say; it is
-        kept only if it lowers the out-of-fold log-loss by more than two standard errors.
+        Whether anchored fusion tries a residual MLP, for what no sum of evidence can say.
+    guard : bool, default=True
+        Whether the residual MLP stays only if it lowers the out-of-fold log-loss by more than two
+        paired standard errors; False keeps it always.
     lr : float, default=1e-3
         Learning rate of AdamW.
-    weight_decay : float, default=0.01
-        Its decoupled weight decay.
     max_epochs : int, default=100
         Bound on epochs.
     batch_size : int or "auto", default="auto"
@@ -92,7 +85,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     device : str, default="cpu"
         Where the MLP trains; ``"auto"`` takes CUDA if there is one. Predictions run on the CPU.
     net_params : dict, optional
-        Further settings of the skorch net, e.g. ``{"optimizer": torch.optim.SGD}``.
+        Further settings of the skorch net, such as ``{"module__activation": "gelu",
+        "optimizer__weight_decay": 0.1}`` in place of "relu" and 0.01.
     verbose : int, default=0
         Passed to skorch.
 
@@ -155,11 +149,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         classes=None,
         features="auto",
         hidden_layer_sizes=(64, 32),
-        activation="relu",
         dropout=0.1,
         residual=False,
+        guard=True,
         lr=1e-3,
-        weight_decay=0.01,
         max_epochs=100,
         batch_size="auto",
         early_stopping=True,
@@ -179,11 +172,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.classes = classes
         self.features = features
         self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
         self.dropout = dropout
         self.residual = residual
+        self.guard = guard
         self.lr = lr
-        self.weight_decay = weight_decay
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.early_stopping = early_stopping
@@ -240,18 +232,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         warn_of_idle_parameters(self)
         return self
 
-    def _fit(self, X, y, sample_weight):
-        check_options(self)
-        X, Y = check_fit_data(self, X, y)
-        weights = row_weights(self, X, Y, sample_weight)
-        live = weights > 0
-        X, Y, weights = X[live], Y[live], weights[live]
-        check_two_classes(self, Y)
-        rng = check_random_state(self.random_state)
-        self._resolve_columns(X, Y)
-        inputs = self.inputs_.transform(X)
-        self._fit_net(X, inputs, Y, weights, rng)
-        self._fit_cut(Y, weights)
+    def _fit(self, X, y, sample_weight, classes=None):
+        X, Y, weights = fit_rows(self, X, y, sample_weight, classes)
+        if classes is None:
+            check_two_classes(self, Y)
+        self.score_columns_, self.inputs_ = find_inputs(self, X, Y)
+        logits = self._fit_net(X, Y, weights, check_random_state(self.random_state))
+        self._fit_cut(logits, Y, weights)
         return self
 
     @property
@@ -260,68 +247,24 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             return "sigmoid" if self.multilabel_ else "softmax"
         return "softmax" if self.loss == "cross_entropy" else "sigmoid"
 
-    def _resolve_columns(self, X, Y):
-        names = getattr(self, "feature_names_in_", None)
-        found = find_columns(
-            X,
-            Y,
-            self.score_columns,
-            self.score_classes,
-            self.classes_.tolist(),
-            names,
-            self.multilabel_,
-        )
-        self.score_columns_ = found.scores
-        encoder, proba = found.encoder, None
-        if found.blocks and len(encoder):
-            encoder, proba = split_encoder(X, Y, encoder, self.features, self.multilabel_)
-        blocks = ([proba] if proba is not None else []) + found.blocks
-        own = [block is proba for block in blocks]
-        self.inputs_ = Inputs(self._family, self.multilabel_, encoder, blocks, own).fit(X)
+    def _fit_net(self, X, Y, weights, rng):
+        from sklfusion.fusion._fit import fit_fusion
 
-    def _fit_net(self, X, inputs, Y, weights, rng):
-        from sklfusion.fusion._fit import fit_anchored, fit_concat
-
-        common = (self.inputs_, inputs, Y, weights, self._family, self._settings(), rng)
-        with one_thread(X):
-            if self.fusion == "concat" or not self.inputs_.blocks:
-                fitted = fit_concat(*common)
-            else:
-                fitted = fit_anchored(X, *common, residual=self.residual)
+        fitted = fit_fusion(self, X, Y, weights, rng)
         self.net_ = fitted.net
         self.chosen_ = fitted.chosen
         self.source_names_ = fitted.source_names
         self.source_weights_ = fitted.source_weights
         total = weights.sum()
         self.oof_scores_ = {k: float(weights @ v / total) for k, v in fitted.oof_losses.items()}
-        self._oof_logits = fitted.oof_logits
         self.n_iter_ = len(fitted.net.history)
+        return fitted.oof_logits
 
-    def _settings(self):
-        import torch
-
-        from sklfusion.fusion._fit import Settings
-
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        fields = {
-            name: getattr(self, name) for name in Settings.__dataclass_fields__ if name != "device"
-        }
-        fields["hidden_layer_sizes"] = check_layers(self.hidden_layer_sizes)
-        return Settings(device=device, **fields)
-
-    def _fit_cut(self, Y, weights):
+    def _fit_cut(self, logits, Y, weights):
         self.threshold_, self.fill_empty_ = None, False
-        logits = self.__dict__.pop("_oof_logits", None)
-        if not self.multilabel_:
-            return
-        if self.threshold != "auto":
-            self.threshold_ = float(self.threshold)
-        elif logits is None:
-            self.threshold_ = 0.5
-        else:
-            self.threshold_, self.fill_empty_ = choose_cut(expit(logits), Y, weights)
+        if self.multilabel_:
+            proba = None if logits is None else expit(logits)
+            self.threshold_, self.fill_empty_ = resolve_cut(self.threshold, proba, Y, weights)
 
     @whole
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -345,27 +288,16 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        from sklfusion.fusion._fit import continue_training
+        from sklfusion.fusion._fit import Settings, continue_training
 
-        first = not hasattr(self, "net_")
-        if first and (classes is None or is_multilabel(y)):
-            return self._fit(X, y, sample_weight)
-        check_options(self)
-        X, Y = check_fit_data(self, X, y, classes, reset=first)
-        weights = row_weights(self, X, Y, sample_weight)
-        live = weights > 0
-        X, Y, weights = X[live], Y[live], weights[live]
-        rng = check_random_state(self.random_state)
-        if first:
-            self._resolve_columns(X, Y)
-            self._fit_net(X, self.inputs_.transform(X), Y, weights, rng)
-            self._fit_cut(Y, weights)
-            return self
-        inputs = self.inputs_.transform(X)
+        if not hasattr(self, "net_"):
+            return self._fit(X, y, sample_weight, classes)
+        X, Y, weights = fit_rows(self, X, y, sample_weight, classes, reset=False)
+        inputs, rng = self.inputs_.transform(X), check_random_state(self.random_state)
         # a copy, so that a broken-off epoch leaves the net of before
         net = copy.deepcopy(self.net_)
         with one_thread(X):
-            self.net_ = continue_training(net, inputs, Y, weights, self._settings(), rng)
+            self.net_ = continue_training(net, inputs, Y, weights, Settings.of(self), rng)
         self.n_iter_ = len(self.net_.history)
         return self
 
@@ -373,16 +305,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
 
     def _prepare(self, X):
         check_is_fitted(self, "net_")
-        X = validate_data(
-            self,
-            X,
-            reset=False,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            ensure_min_samples=0,
-        )
-        X = X.toarray() if sparse.issparse(X) else X
-        return self.inputs_.transform(check_cells(X, caller=type(self).__name__))
+        return self.inputs_.transform(check_rows(self, X))
 
     def _logits(self, X):
         from sklfusion.fusion._net import forward
@@ -463,16 +386,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         AttributeError
             For concatenated fusion, whose sources do not add up.
         """
-        import torch
+        from sklfusion.fusion._net import contributions
 
         inputs = self._prepare(X)
         if self.source_weights_ is None:
             raise AttributeError(
                 "contributions needs anchored fusion; this model concatenates its sources."
             )
-        module = self.net_.module_.eval()
-        with torch.inference_mode():
-            parts = module.contributions(**{k: torch.as_tensor(v) for k, v in inputs.items()})
-        blocks = [n for n in self.source_names_ if n != "encoder" or not module.n_encoder]
-        rename = {f"block_{m}": name for m, name in enumerate(blocks)} | {"mlp": "residual"}
-        return {rename.get(name, name): part.detach().numpy().copy() for name, part in parts}
+        return contributions(self.net_.module_, inputs, self.source_names_)

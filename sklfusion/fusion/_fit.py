@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from sklfusion._logistic import row_losses
+from sklfusion._threads import one_thread
+from sklfusion._validation import check_layers
 from sklfusion.fusion._folds import assign_folds
 from sklfusion.fusion._net import forward, make_net, train
 from sklfusion.fusion._probe import fit_probe
@@ -30,10 +32,8 @@ class Settings:
     """What the parts need of the estimator's parameters, resolved."""
 
     hidden_layer_sizes: tuple
-    activation: str
     dropout: float
     lr: float
-    weight_decay: float
     max_epochs: int
     batch_size: object
     early_stopping: bool
@@ -42,6 +42,15 @@ class Settings:
     device: str
     verbose: int
     net_params: dict | None
+
+    @classmethod
+    def of(cls, est):
+        """Settings of a `FusionClassifier`."""
+        values = {name: getattr(est, name) for name in cls.__dataclass_fields__}
+        values["hidden_layer_sizes"] = check_layers(est.hidden_layer_sizes)
+        if est.device == "auto":
+            values["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(**values)
 
 
 @dataclass
@@ -63,14 +72,12 @@ def _net(settings, module_params, family, n_rows, seed, watched):
     return make_net(
         {
             "hidden_layer_sizes": settings.hidden_layer_sizes,
-            "activation": settings.activation,
             "dropout": settings.dropout,
             "seed": seed,
             **module_params,
         },
         family=family,
         lr=settings.lr,
-        weight_decay=settings.weight_decay,
         max_epochs=settings.max_epochs,
         batch_size=size,
         patience=settings.n_iter_no_change if watched else None,
@@ -102,6 +109,16 @@ def _finish(net):
     net.module_.to("cpu").double().eval()
     net.device = "cpu"
     return net
+
+
+def fit_fusion(est, X, Y, weights, rng):
+    """Fit the net of a `FusionClassifier` whose inputs are fitted, in the way that it asks for."""
+    inputs, settings = est.inputs_.transform(X), Settings.of(est)
+    common = (est.inputs_, inputs, Y, weights, est._family, settings, rng)
+    with one_thread(X):
+        if est.fusion == "concat" or not est.inputs_.blocks:
+            return fit_concat(*common)
+        return fit_anchored(X, *common, residual=est.residual, guard=est.guard)
 
 
 def fit_concat(fitted_inputs, inputs, Y, weights, family, settings, rng):
@@ -201,7 +218,7 @@ def _mix_features(fitted_inputs, sources, inputs):
     return np.hstack([*(part.oof_evidence for part in probe), inputs["codes"]])
 
 
-def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, residual):
+def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, residual, guard):
     """Evidence per source, trust per source, and a residual MLP if it earns its place.
 
     Parameters
@@ -212,6 +229,8 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
         Targets, row weights, link, `Settings`, RandomState.
     residual : bool
         Whether to try the residual MLP.
+    guard : bool
+        Whether it stays only if it lowers the out-of-fold log-loss clearly.
 
     Returns
     -------
@@ -230,7 +249,7 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
         logits["anchored+residual"] = with_mlp
     losses = {name: row_losses(value, Y, family) for name, value in logits.items()}
     chosen = "anchored"
-    if residual and beats(losses["anchored+residual"], losses["anchored"], weights, _MARGIN):
+    if residual and (not guard or _residual_pays(losses, weights)):
         chosen = "anchored+residual"
         net = trainer.fit(np.arange(len(Y)), shape, trust.oof_logits)
     else:
@@ -240,6 +259,10 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     losses |= {f"{name} evidence": problem.losses(part.oof_evidence) for name, part in evidence}
     weights_by_name = dict(zip(names, trust.weights.tolist(), strict=True))
     return Fitted(_finish(net), names, chosen, weights_by_name, logits[chosen], losses)
+
+
+def _residual_pays(losses, weights):
+    return beats(losses["anchored+residual"], losses["anchored"], weights, _MARGIN)
 
 
 def _set_anchor(module, problem, sources, trust):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import log_softmax
 
-from sklfusion.fusion._columns import ScoreBlock, _scale_of
+from sklfusion.fusion._columns import ScoreBlock, _scale_of, find_columns
 from sklfusion.fusion._score_values import is_score, on_simplex
 from sklfusion.fusion._votes import code_scores, find_coding
 
@@ -94,6 +94,19 @@ class Inputs:
             norm = np.sqrt((part**2).sum(axis=1).mean())
             norms.append(np.full(part.shape[1], np.sqrt(width / len(parts)) / max(norm, 1e-6)))
         return np.concatenate([*norms, np.ones(answered.shape[1])]).astype(np.float32)
+
+
+def find_inputs(est, X, Y):
+    """Return the score columns of a `FusionClassifier`, and the fitted inputs of its net."""
+    names = getattr(est, "feature_names_in_", None)
+    told = (est.score_columns, est.score_classes, est.classes_.tolist(), names)
+    found = find_columns(X, Y, *told, est.multilabel_)
+    encoder, proba = found.encoder, None
+    if found.blocks and len(encoder):
+        encoder, proba = split_encoder(X, Y, encoder, est.features, est.multilabel_)
+    blocks = ([proba] if proba is not None else []) + found.blocks
+    own = [block is proba for block in blocks]
+    return found.scores, Inputs(est._family, est.multilabel_, encoder, blocks, own).fit(X)
 
 
 def _column_scale(deviation, mean):

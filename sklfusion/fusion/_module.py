@@ -90,6 +90,10 @@ class FusionMLP(nn.Module):
         seed=0,
     ):
         super().__init__()
+        if activation not in _ACTIVATIONS:
+            raise ValueError(
+                f"FusionMLP got activation={activation!r}; it must be one of {list(_ACTIVATIONS)}."
+            )
         self.n_encoder = n_encoder
         self.block_sizes = tuple(block_sizes)
         self.n_classes = n_classes

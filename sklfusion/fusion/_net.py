@@ -16,6 +16,9 @@ from sklfusion._whole import WholeTraining
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.fusion._module import FusionMLP, SeededDropout
 
+#: Decoupled weight decay of AdamW, torch's own default: hardly felt in a hundred epochs.
+_WEIGHT_DECAY = 0.01
+
 
 class MemoryBatches:
     """Batches of arrays that are in memory already; much cheaper than a `DataLoader`."""
@@ -63,13 +66,13 @@ def make_net(
     *,
     family,
     lr,
-    weight_decay,
     max_epochs,
     batch_size,
     patience,
     seed,
     device,
     verbose,
+    weight_decay=_WEIGHT_DECAY,
     net_params=None,
 ):
     """Return an untrained `FusionNet`; ``patience=None`` trains for ``max_epochs``."""
@@ -173,6 +176,16 @@ def forward(module, inputs, batch_rows=16384):
             }
             blocks.append(module(**part).double().numpy())
     return np.concatenate(blocks)
+
+
+def contributions(module, inputs, source_names):
+    """What each source adds to the logits, as a dict of arrays (n, K); see `FusionClassifier`."""
+    module.eval()
+    with torch.inference_mode():
+        parts = module.contributions(**{k: torch.as_tensor(v) for k, v in inputs.items()})
+    blocks = [n for n in source_names if n != "encoder" or not module.n_encoder]
+    rename = {f"block_{m}": name for m, name in enumerate(blocks)} | {"mlp": "residual"}
+    return {rename.get(name, name): part.detach().numpy().copy() for name, part in parts}
 
 
 def net_state(net):

@@ -5,6 +5,13 @@ import numpy as np
 _GRID = np.round(np.arange(0.2, 0.81, 0.05), 2)
 
 
+def resolve_cut(threshold, proba, Y, weights):
+    """Return (threshold, fill): what was set, one half without probabilities, or a choice."""
+    if threshold != "auto":
+        return float(threshold), False
+    return (0.5, False) if proba is None else choose_cut(proba, Y, weights)
+
+
 def choose_cut(proba, Y, weights):
     """Return (threshold, fill): the shared cut, and whether empty sets get their likeliest label.
 

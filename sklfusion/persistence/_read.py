@@ -14,6 +14,7 @@ from sklfusion.persistence._audit import audit, read_strings
 from sklfusion.persistence._destinations import check_destinations, check_endpoints
 from sklfusion.persistence._format1 import upgrade
 from sklfusion.persistence._names import ESTIMATORS, build, class_of
+from sklfusion.persistence._nested import nested
 
 
 def load(path: str | Path, *, endpoints: Any = (), memory: Any = None) -> Any:
@@ -171,7 +172,7 @@ class _Builder:
 
             value = net_from_state(state)
         else:
-            value = build(self.classes[name], state)
+            value = build(self.classes[name], nested(name, state))
         self.ended.append(value)
         return value
 
