@@ -33,7 +33,7 @@ def _tuned_logistic(n_rows, n_classes):
     )
 
 
-def _models(n_rows, desk, memory):
+def _demo_models(n_rows, desk, memory):
     """Return the four contestants, each a complete estimator from texts to labels."""
     embedder = RobertaEmbedder(memory=memory)
     fusion = make_fusion_pipeline(
@@ -99,20 +99,20 @@ def run_demo(output="sklfusion_demo", *, n_draws=5, echo=print):
         "source_weights": trusted,
         "seconds": time.perf_counter() - start,
     }
-    results["files"] = _write(results, output)
+    results["files"] = _write_results(results, output)
     return results
 
 
 def _score(texts, desk, memory, n_draws):
     splitter = StratifiedShuffleSplit(n_draws, test_size=TEST_ROWS, random_state=0)
-    names = list(_models(12, desk, memory))
+    names = list(_demo_models(12, desk, memory))
     scores = {name: np.full((len(TRAIN_SIZES), n_draws), np.nan) for name in names}
     trusted = {}
     bar = tqdm(total=n_draws * len(TRAIN_SIZES) * len(names), unit="fit", disable=None)
     for draw, (train, test) in enumerate(splitter.split(texts, desk.target)):
         for row, size in enumerate(TRAIN_SIZES):
             head = _stratified_head(train, desk.target, size, draw)
-            for name, model in _models(size, desk, memory).items():
+            for name, model in _demo_models(size, desk, memory).items():
                 model.fit(texts[head].tolist(), desk.target[head])
                 predicted = model.predict(texts[test].tolist())
                 scores[name][row, draw] = np.mean(predicted == desk.target[test])
@@ -133,7 +133,7 @@ def _stratified_head(train, target, size, seed):
     return train[keep]
 
 
-def _write(results, output):
+def _write_results(results, output):
     table = output / "demo.json"
     table.write_text(json.dumps({k: v for k, v in results.items() if k != "files"}, indent=1))
     files = {"table": str(table)}

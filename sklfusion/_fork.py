@@ -23,6 +23,7 @@ class _Pool(Protocol):
     def forget_inherited(self) -> None: ...
 
 
+LOCKS: weakref.WeakSet[ForkLock] = weakref.WeakSet()
 POOLS: weakref.WeakSet[_Pool] = weakref.WeakSet()
 
 # They belong to the parent. Closing one in the child could drop the parent's work, so they are
@@ -83,8 +84,28 @@ class ForkBarrier:
 GATE = ForkBarrier()
 
 
+class ForkLock:
+    """A lock that is free in a forked child, whoever held it at that moment."""
+
+    def __init__(self) -> None:
+        self.renew()
+        LOCKS.add(self)
+
+    def renew(self) -> None:
+        """Forget who holds it."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
 def _in_child() -> None:
     GATE.__init__()  # type: ignore[misc]
+    for lock in LOCKS:
+        lock.renew()
     for pool in POOLS:
         pool.forget_inherited()
 

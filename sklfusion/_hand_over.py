@@ -57,7 +57,7 @@ def hand_over(part, *, caller, role, **settings):
             lost += [name] * (name in _FOR_AN_LLM)
         elif _is_unset(name, own[name]):
             told[name] = value
-        elif name not in _OWN_STAYS and not _same(name, own[name], value):
+        elif name not in _OWN_STAYS and not _same_setting(name, own[name], value):
             raise ValueError(
                 f"{caller} got {name}={value!r}, and its {role} has {name}={own[name]!r}. "
                 "Set it in one place, or the same in both."
@@ -75,7 +75,7 @@ def _is_unset(name, value):
     return value is None or (name in _UNSET and value == _UNSET[name])
 
 
-def _same(name, a, b):
+def _same_setting(name, a, b):
     if name == "memory":
         return _location(a) == _location(b)
     if name == "class_descriptions":

@@ -10,7 +10,7 @@ from typing import Any
 
 from sklfusion.exceptions import CacheError, CacheWarning
 
-_SHOWN = 200  # characters of a path in a message
+_SHOWN_PATH = 200  # characters of a path in a message
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -42,7 +42,9 @@ def memory_folder(memory: Any) -> Path | None:
     try:
         return Path(memory).expanduser().absolute()
     except RuntimeError as error:  # ~name of nobody
-        raise CacheError(f"memory={str(memory)!r:.{_SHOWN}}: {error} Pass a full path.") from None
+        raise CacheError(
+            f"memory={str(memory)!r:.{_SHOWN_PATH}}: {error} Pass a full path."
+        ) from None
 
 
 def is_there(path: Path) -> bool:
@@ -54,7 +56,7 @@ def is_there(path: Path) -> bool:
         If it cannot lead anywhere: a dangling link, a loop of links, a name that is too long, a
         file in the place of a folder, a folder that may not be entered.
     """
-    shown = f"memory leads to {path!s:.{_SHOWN}}"
+    shown = f"memory leads to {path!s:.{_SHOWN_PATH}}"
     try:
         path.stat()
     except FileNotFoundError:
@@ -77,7 +79,7 @@ def require_folder(path: Path) -> bool:
         return False
     if not path.is_dir():
         raise CacheError(
-            f"memory leads to {path!s:.{_SHOWN}}, which is a file and cannot be used as "
+            f"memory leads to {path!s:.{_SHOWN_PATH}}, which is a file and cannot be used as "
             "a folder. Pass another memory=."
         )
     return True
@@ -97,17 +99,19 @@ def warn_about(folder: Path, file: Path, what: str) -> None:
     """
     status = folder.stat()
     if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        _warn(f"The folder {folder} belongs to another user (uid {status.st_uid})", what, "")
+        _warn_of_path(
+            f"The folder {folder} belongs to another user (uid {status.st_uid})", what, ""
+        )
     elif status.st_mode & _OTHERS:
-        _warn(f"Other users may write to the folder {folder}", what, f"chmod 700 {folder}")
+        _warn_of_path(f"Other users may write to the folder {folder}", what, f"chmod 700 {folder}")
     memory = folder.parent
     mode = memory.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:  # in /tmp only owners rename
-        _warn(f"Everybody may write to the folder {memory}", what, f"chmod o-w {memory}")
+        _warn_of_path(f"Everybody may write to the folder {memory}", what, f"chmod o-w {memory}")
     if file.exists() and file.stat().st_mode & _OTHERS:
-        _warn(f"Other users may write to {file}", what, f"chmod 600 {file}")
+        _warn_of_path(f"Other users may write to {file}", what, f"chmod 600 {file}")
 
 
-def _warn(fact: str, what: str, cure: str) -> None:
+def _warn_of_path(fact: str, what: str, cure: str) -> None:
     advice = f" Close it with: {cure}" if cure else ""
     warnings.warn(f"{fact} and so change the {what} in it.{advice}", CacheWarning, stacklevel=5)

@@ -87,7 +87,7 @@ def _one_blas_thread():
 
 
 def _hold_blas():
-    for pool in _found().select(user_api="blas").lib_controllers:
+    for pool in _found_libraries().select(user_api="blas").lib_controllers:
         threads = pool.get_num_threads()
         if threads and threads > 1:
             pool.set_num_threads(1)
@@ -108,7 +108,7 @@ def _release_blas():
 @contextlib.contextmanager
 def _one_openmp_thread():
     with _lock:
-        pools = _found().select(user_api="openmp")
+        pools = _found_libraries().select(user_api="openmp")
     # No "with": its end would also let go of BLAS, which an outer section may still hold.
     limit = pools.limit(limits=1)
     try:
@@ -117,7 +117,7 @@ def _one_openmp_thread():
         limit.restore_original_limits()
 
 
-def _found():
+def _found_libraries():
     """Return the thread pools of this process; torch brings one of its own when it is loaded."""
     global _pools
     torch = "torch" in sys.modules

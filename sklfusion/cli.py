@@ -113,7 +113,7 @@ if typer is not None:
         from sklfusion.auto import AutoFusionClassifier
         from sklfusion.persistence import save
 
-        check_target(output)
+        check_output(output)
         frame = read_table(table, [text, label])
         model = AutoFusionClassifier(
             llm,
@@ -151,7 +151,7 @@ if typer is not None:
 
         check_source(model, "sklfusion fit")
         if output is not None:
-            check_target(output)
+            check_output(output)
         classifier = load(model, memory=memory, endpoints=endpoint or ())
         frame = read_table(table, [text])
         proba = classifier.predict_proba(frame[text].tolist())
@@ -280,7 +280,7 @@ if typer is not None:
 
 _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
 # "None", "NA" and "null" are texts and class names like others; an empty cell is missing.
-_OPTIONS: dict[str, dict[str, Any]] = {
+_READER_OPTIONS: dict[str, dict[str, Any]] = {
     ".csv": {"keep_default_na": False, "na_values": [""]},
     ".jsonl": {"lines": True, "dtype": False},
 }
@@ -298,7 +298,7 @@ def check_source(path, writer=None):
         raise SklFusionError(f"{path} does not exist{hint}.")
 
 
-def check_target(path):
+def check_output(path):
     """Raise if no file can be written there, before anything is fitted or paid for."""
     if path.is_dir():
         raise SklFusionError(f"{path} is a folder; name a file in it.")
@@ -321,7 +321,7 @@ def read_table(path, columns):
     if path.suffix not in _READERS:
         raise SklFusionError(f"{path} is not one of {', '.join(_READERS)}; rename or convert it.")
     check_source(path)
-    frame = getattr(pandas, _READERS[path.suffix])(path, **_OPTIONS.get(path.suffix, {}))
+    frame = getattr(pandas, _READERS[path.suffix])(path, **_READER_OPTIONS.get(path.suffix, {}))
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise SklFusionError(

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,40 @@ def test_the_asking_wing_has_floors():
         wings = tuple(f"sklfusion.{name}" for name in above)
         for path in ROOT.joinpath(wing).glob("*.py"):
             assert not [name for name in _imports(path) if name.startswith(wings)], path
+
+
+#: Names that may stand in two files: what Python or a tool calls so, and locks, one per file.
+MANY_TIMES = {"_", "__all__", "__dir__", "__getattr__", "_lock", "main", "T"}
+
+
+def _defined(path):
+    """The functions, classes and constants that a file defines at its top."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        targets = getattr(node, "targets", [node.target] if hasattr(node, "target") else [])
+        for target in targets if isinstance(node, ast.Assign | ast.AnnAssign) else ():
+            yield from (name.id for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def test_no_two_things_have_one_name():
+    """Who searches for a name finds one thing."""
+    places = {}
+    for path in MODULES:
+        for name in set(_defined(path)) - MANY_TIMES:
+            places.setdefault(name, []).append(_name(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_one_file_touches_the_private_parts_of_scikit_learn():
+    """They move between releases."""
+    users = {
+        _name(path)
+        for path in MODULES
+        if re.search(r"from sklearn[.\w]*(\._\w+| import.* _\w+)", path.read_text("utf-8"))
+        or "_validate_params" in path.read_text("utf-8")
+    }
+    assert users == {"sklfusion._sklearn_compat"}
 
 
 def test_one_file_imports_openai():

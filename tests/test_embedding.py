@@ -263,7 +263,7 @@ def test_cache_knows_changed_weights(tiny_roberta, tmp_path, counted):
     for file in tiny_roberta.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     before = RobertaEmbedder(folder, memory=memory).fit_transform(["a text"])
-    model = _backbone.load(folder, shared=False).model
+    model = _backbone.load_backbone(folder, shared=False).model
     with torch.no_grad():
         model.embeddings.word_embeddings.weight.mul_(2)
     model.save_pretrained(folder)
@@ -396,7 +396,7 @@ def test_another_model_under_the_same_name_is_refused(tiny_roberta, tmp_path):
     for file in tiny_roberta.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     data = pickle.dumps(RobertaEmbedder(tmp_path).fit(["a"]))
-    model = _backbone.load(tmp_path, shared=False).model
+    model = _backbone.load_backbone(tmp_path, shared=False).model
     with torch.no_grad():
         model.embeddings.word_embeddings.weight.add_(1)
     model.save_pretrained(tmp_path)

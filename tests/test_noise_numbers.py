@@ -14,7 +14,7 @@ from sklfusion import (
     StabilityReport,
 )
 from sklfusion.noise import _selectors
-from sklfusion.noise._label_diffusion import DiffusionSettings, LabelDiffusion, _rate
+from sklfusion.noise._label_diffusion import DiffusionSettings, LabelDiffusion, _rate_of_epoch
 from sklfusion.noise._labels import validation_split
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope
 from sklfusion.noise._prior import cut_candidates
@@ -165,9 +165,9 @@ class TestDiffusion:
 
     def test_the_learning_rate_rises_in_the_warm_up_and_falls_to_nothing(self):
         """Half way up after one of two epochs, at its peak at the second, half of it midway."""
-        rates = [_rate(epoch, 2, 10) for epoch in (1, 2, 6, 10)]
+        rates = [_rate_of_epoch(epoch, 2, 10) for epoch in (1, 2, 6, 10)]
         assert rates == pytest.approx([0.5, 1.0, 0.5, 0.0])
-        assert 0 < _rate(0, 2, 10) < 0.02
+        assert 0 < _rate_of_epoch(0, 2, 10) < 0.02
 
     def test_the_last_step_of_a_chain_has_no_noise_left(self):
         """All of the signal is there at first, and less at each step of the schedule."""

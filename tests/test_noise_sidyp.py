@@ -16,7 +16,7 @@ from sklfusion import (
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.noise._dynamics import flat_epochs
 from sklfusion.noise._metrics import agrees_better
-from sklfusion.noise._simplex import cosine_schedule, encode, project, update_weights
+from sklfusion.noise._simplex import cosine_schedule, project, simplex_points, update_weights
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise._transition import explains_better
 
@@ -44,7 +44,7 @@ class TestSimplex:
 
     def test_vertices(self):
         """A label is +k at its class and -k elsewhere."""
-        assert encode(torch.tensor([1]), 3, 5.0).tolist() == [[-5, 5, -5]]
+        assert simplex_points(torch.tensor([1]), 3, 5.0).tolist() == [[-5, 5, -5]]
 
     def test_projection_is_idempotent(self):
         """Projecting twice is projecting once, and vertices stay."""

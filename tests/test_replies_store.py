@@ -366,7 +366,7 @@ def test_a_newer_format_is_refused_with_both_versions(store):
         other.execute("PRAGMA user_version = 99")
     other.close()
     store.close()
-    with pytest.raises(CacheError, match=f"format 99.*up to format {connections.FORMAT}"):
+    with pytest.raises(CacheError, match=f"format 99.*up to format {connections.STORE_FORMAT}"):
         open_store(store.path.parents[1])
 
 
@@ -386,22 +386,22 @@ def test_an_older_format_is_migrated_once(store, monkeypatch):
     """Migration keeps the replies, and a second opening has nothing to do."""
     store.put(key(1), reply())
     store.close()
-    monkeypatch.setattr(connections, "FORMAT", connections.FORMAT + 1)
-    steps = {connections.FORMAT - 1: ["CREATE TABLE extra (a)"]}
+    monkeypatch.setattr(connections, "STORE_FORMAT", connections.STORE_FORMAT + 1)
+    steps = {connections.STORE_FORMAT - 1: ["CREATE TABLE extra (a)"]}
     monkeypatch.setattr(connections, "MIGRATIONS", steps)
     for _ in range(2):
         with open_store(store.path.parents[1]) as again:
             assert again.get_many([key(1)]) == {key(1): reply()}
-            assert again.info()["format"] == connections.FORMAT
+            assert again.info()["format"] == connections.STORE_FORMAT
 
 
 def test_a_migration_that_fails_changes_nothing(store, monkeypatch):
     """The statements and the version number are one transaction."""
     store.put(key(1), reply())
     store.close()
-    old = connections.FORMAT
+    old = connections.STORE_FORMAT
     with monkeypatch.context() as patch:
-        patch.setattr(connections, "FORMAT", old + 1)
+        patch.setattr(connections, "STORE_FORMAT", old + 1)
         patch.setattr(
             connections, "MIGRATIONS", {old: ["CREATE TABLE extra (a)", "CREATE TABLE extra (a)"]}
         )

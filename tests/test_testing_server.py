@@ -22,7 +22,7 @@ from sklfusion.testing import (
     text_digest,
 )
 from sklfusion.testing._answers import LOW_MULTI, answer, read_question
-from sklfusion.testing._profiles import KINDS, ScriptedFault, choose
+from sklfusion.testing._profiles import FAULT_KINDS, ScriptedFault, choose
 
 LABELS = ("world", "sport", "food")
 
@@ -155,7 +155,7 @@ ONE_OF_EACH = {
 }
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(FAULT_KINDS))
 def test_every_fault_is_what_it_says(fault_server, kind):
     """Each kind reaches the client as described and stands in the ledger as paid or not."""
     fault_server.script({"fault": {"kind": kind, **ONE_OF_EACH.get(kind, {})}, "attempts": [1]})

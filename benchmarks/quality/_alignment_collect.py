@@ -68,7 +68,7 @@ def costs(name, n=10):
     """
     import torch
 
-    from sklfusion.scoring._collector import _load
+    from sklfusion.scoring._collector import _load_local
     from sklfusion.scoring._distributions import LocalCollector
 
     torch.set_num_threads(1)
@@ -77,7 +77,7 @@ def costs(name, n=10):
         return json.loads(path.read_text())
     source = SOURCES[name]()
     texts = source.draw("train", 400 + n)[0][-n:]
-    lm, questions = _load("smollm2-135m", CACHE), collector(source, ["list"]).questions()
+    lm, questions = _load_local("smollm2-135m", CACHE), collector(source, ["list"]).questions()
     result = {}
     for query in ("list", "unary", "pairs"):
         asker = LocalCollector(
@@ -111,7 +111,7 @@ def _measured(asker, lm, texts):
 
 def prefix_gain(n=3):
     """Return tokens and CPU seconds per text with and without reuse of the shared beginning."""
-    from sklfusion.scoring._collector import _load
+    from sklfusion.scoring._collector import _load_local
     from sklfusion.scoring._distributions import LocalCollector
 
     path = CACHE / "alignment_prefix_gain.json"
@@ -119,7 +119,7 @@ def prefix_gain(n=3):
         return json.loads(path.read_text())
     source = data.goemotions()
     texts, _ = source.draw("test", n)
-    lm, questions = _load("smollm2-135m", CACHE), collector(source, ["list"]).questions()
+    lm, questions = _load_local("smollm2-135m", CACHE), collector(source, ["list"]).questions()
     result = {}
     for name, reuse in (("shared", True), ("naive", False)):
         asker = LocalCollector(

@@ -123,7 +123,7 @@ def label_logits(logits, ids):
     return np.stack([logits[..., list(own)].max(axis=-1) for own in ids], axis=-1)
 
 
-def step_probabilities(tokens, label_scores):
+def label_start_probabilities(tokens, label_scores):
     """Return the softmax over labels and none at every label start of a generation.
 
     Parameters

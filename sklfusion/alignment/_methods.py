@@ -17,7 +17,7 @@ METHODS = (
     "hard", "vote_share", "compare_to_none", "max", "unary", "binary", "probe", "base_rate",
 )  # fmt: skip
 
-_CHUNK = 1024
+_TEXTS_AT_ONCE = 1024
 
 
 def calls_per_text(
@@ -59,7 +59,7 @@ def hard_distribution(votes: Any, epsilon: float = 1e-8) -> np.ndarray:
     return np.where(np.asarray(votes) > 0.5, 1 - epsilon, epsilon)
 
 
-def vote_shares(repeats, outcomes=2, smoothing=0.5):
+def smoothed_shares(repeats, outcomes=2, smoothing=0.5):
     """Return (Σ + s) / (R + outcomes · s) of the votes that came, shape (n, K).
 
     Parameters
@@ -181,8 +181,10 @@ def bradley_terry(
     if ((p[known] < 0) | (p[known] > 1)).any():
         raise ValueError("pair_probs holds a probability outside [0, 1].")
     blocks = [
-        _bradley_terry_block(pairs[start : start + _CHUNK], n_items, penalty, max_iter, tolerance)
-        for start in range(0, len(pairs), _CHUNK)
+        _bradley_terry_block(
+            pairs[start : start + _TEXTS_AT_ONCE], n_items, penalty, max_iter, tolerance
+        )
+        for start in range(0, len(pairs), _TEXTS_AT_ONCE)
     ]
     return np.concatenate(blocks) if blocks else np.zeros((0, n_items))
 

@@ -19,7 +19,7 @@ from sklfusion.multilabel._targets import check_target
 # Beyond these odds a source is not believed: a vote of 8 to 0 is no 18 nats.
 _LEAST_PROBABILITY = 1e-4
 # Ridge of the intercepts: as good as none.
-_TRACE = 1e-2
+_INTERCEPT_RIDGE = 1e-2
 
 
 class DistributionPool(ClassifierMixin, BaseEstimator):
@@ -159,7 +159,7 @@ def _fit_pool(Z, Y, penalty):
     prior = np.zeros(n_sources), np.full(n_sources, float(penalty))
     weights, intercept = fit_shared(
         Z.transpose(1, 0, 2), np.ones((n, 1)), np.zeros((n, k)), Y, np.ones((n, 1)), "sigmoid",
-        penalty=_TRACE, start=np.zeros((1, 1, k)), factor_prior=prior, tolerance=1e-13,
+        penalty=_INTERCEPT_RIDGE, start=np.zeros((1, 1, k)), factor_prior=prior, tolerance=1e-13,
     )  # fmt: skip
     return weights[0], intercept[0, 0]
 

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklfusion.alignment import _methods
 from sklfusion.annotations import Annotations
 
-_FIELDS = {
+_FIELD_OF = {
     "compare_to_none": "first_step_logits",
     "max": "step_probs",
     "unary": "unary_logits",
@@ -37,7 +37,7 @@ def read_field(X, method):
     ValueError
         If it was not collected.
     """
-    name = _FIELDS[method]
+    name = _FIELD_OF[method]
     value = getattr(X, name)
     if value is None and method == "compare_to_none" and X.step_probs is not None:
         return _first_steps(X)
@@ -67,7 +67,7 @@ def read(X, method, *, epsilon, smoothing, penalty):
     if method == "vote_share":
         if X.repeats is None:
             return X.scores("auto")
-        return _methods.vote_shares(X.repeats, 2 if X.multilabel else k, smoothing)
+        return _methods.smoothed_shares(X.repeats, 2 if X.multilabel else k, smoothing)
     field = read_field(X, method)
     if method == "unary":
         return _methods.unary_distribution(field, k)

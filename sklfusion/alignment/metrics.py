@@ -19,7 +19,7 @@ from scipy.special import rel_entr
 from sklfusion._validation import check_scores
 from sklfusion.exceptions import DataWarning
 
-_SUM_TOLERANCE = 1e-6
+_RATE_TOLERANCE = 1e-6
 
 
 def _check_pair(y_true, y_prob, multilabel, caller):
@@ -42,7 +42,7 @@ def _check_pair(y_true, y_prob, multilabel, caller):
     for name, values in (("target", y_true), ("prediction", y_prob)):
         bad = ~((values >= 0) & (values <= 1)).all(axis=1)
         if not multilabel:
-            bad |= np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
+            bad |= np.abs(values.sum(axis=1) - 1) > _RATE_TOLERANCE
         if bad.any():
             row = int(np.argmax(bad))
             wanted = "values in [0, 1]" + ("" if multilabel else " that sum to 1")

@@ -5,11 +5,11 @@ import tempfile
 import threading
 from pathlib import Path
 
-_unpacked: dict[str, tempfile.TemporaryDirectory] = {}
+_folders: dict[str, tempfile.TemporaryDirectory] = {}
 _lock = threading.Lock()
 
 
-def pack(folder):
+def pack_folder(folder):
     """Return the files of a model folder as ``{relative name: bytes}``."""
     folder = Path(folder)
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
@@ -25,7 +25,7 @@ def unpack(files, digest):
     The folder is removed when the process ends.
     """
     with _lock:
-        if digest not in _unpacked:
+        if digest not in _folders:
             holder = tempfile.TemporaryDirectory(prefix="sklfusion-")
             atexit.register(holder.cleanup)
             for name, content in files.items():
@@ -34,8 +34,8 @@ def unpack(files, digest):
                     raise ValueError(f"the packed file name {name!r} leaves the model's folder.")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            _unpacked[digest] = holder
-        return Path(_unpacked[digest].name)
+            _folders[digest] = holder
+        return Path(_folders[digest].name)
 
 
 def plain_files(tokenizer, config):

@@ -138,14 +138,14 @@ def describe(model, revision=None):
     """Return the `Description` of an encoder, without its weights where it lies in a folder."""
     source, is_folder, _ = locate(model)
     if not is_folder:
-        backbone = load(model, revision)
+        backbone = load_backbone(model, revision)
         return Description(backbone.digest, backbone.width)
     with _loading(model, source):
         config = AutoConfig.from_pretrained(str(source))
     return Description(folder_digest(source), _width(config))
 
 
-def load(model, revision=None, *, device="cpu", dtype=torch.float32, shared=True):
+def load_backbone(model, revision=None, *, device="cpu", dtype=torch.float32, shared=True):
     """Load tokenizer and weights.
 
     Parameters
@@ -170,7 +170,7 @@ def load(model, revision=None, *, device="cpu", dtype=torch.float32, shared=True
         if shared and key in _shared:
             _shared.move_to_end(key)
             return _shared[key]
-        backbone = _load(model, source, None if is_folder else revision, device, dtype)
+        backbone = _load_checked(model, source, None if is_folder else revision, device, dtype)
         if shared:
             _shared[key] = backbone
             while len(_shared) > _KEEP_LOADED:
@@ -178,7 +178,7 @@ def load(model, revision=None, *, device="cpu", dtype=torch.float32, shared=True
         return backbone
 
 
-def _load(model, source, revision, device, dtype):
+def _load_checked(model, source, revision, device, dtype):
     options = {} if revision is None else {"revision": revision}
     with _loading(model, source):
         config = AutoConfig.from_pretrained(str(source), **options)

@@ -19,10 +19,13 @@ from sklfusion._memory import is_there, memory_folder, require_folder, warn_abou
 from sklfusion.exceptions import CacheError, CacheWarning
 
 _FORMAT = 1
-_MOST_FORMATS = 100  # a real format is a small number; anything else is a damaged header
-_CHUNK = 500  # keys per SELECT; SQLite allows 999 parameters in old builds
+_LARGEST_FORMAT = 100  # a real format is a small number; anything else is a damaged header
+_KEYS_PER_QUERY = 500  # keys per SELECT; SQLite allows 999 parameters in old builds
 _TIMEOUT = 60.0
-_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter from a broken name in SQLite's words
+_CACHE_ERRORS = (
+    sqlite3.Error,
+    UnicodeDecodeError,
+)  # the latter from a broken name in SQLite's words
 
 
 def open_cache(memory):
@@ -109,7 +112,7 @@ class VectorCache:
             return vectors, found
         try:
             self._read(keys, width, vectors, found)
-        except _ERRORS as error:
+        except _CACHE_ERRORS as error:
             self._set_aside(error)
             found[:] = False
         return vectors, found
@@ -126,7 +129,7 @@ class VectorCache:
             with closing(self._connect()) as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-        except _ERRORS as error:
+        except _CACHE_ERRORS as error:
             self.writable = False
             warnings.warn(
                 f"vectors cannot be written to {self.path} ({error}); they are computed anew "
@@ -139,8 +142,8 @@ class VectorCache:
         if not self.path.exists():
             return
         with closing(self._connect()) as connection:
-            for start in range(0, len(keys), _CHUNK):
-                part = keys[start : start + _CHUNK]
+            for start in range(0, len(keys), _KEYS_PER_QUERY):
+                part = keys[start : start + _KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, vector FROM vectors WHERE key IN ({marks})"
                 rows = dict(connection.execute(query, part))
@@ -166,7 +169,7 @@ class VectorCache:
                         " (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
                     )
                     connection.execute(f"PRAGMA user_version = {_FORMAT}")
-            elif not 0 < version < _MOST_FORMATS:
+            elif not 0 < version < _LARGEST_FORMAT:
                 raise sqlite3.DatabaseError(f"its header names format {version}")
             elif version != _FORMAT:
                 raise CacheError(

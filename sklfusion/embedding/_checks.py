@@ -35,7 +35,7 @@ _IDLE = {
 _KEY_VERSION = 1  # raise when the same settings give other vectors
 
 
-def check_parameters(embedder):
+def check_embedder(embedder):
     """Raise a ValueError or TypeError that names the first parameter without a legal value."""
     from sklfusion.embedding._backbone import resolve_device, resolve_dtype
 

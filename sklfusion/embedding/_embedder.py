@@ -9,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklfusion._sklearn_compat import wrap_output
 from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
 from sklfusion._whole import whole
-from sklfusion.embedding._archive import pack, unpack
+from sklfusion.embedding._archive import pack_folder, unpack
 from sklfusion.embedding._cache import open_cache, through_cache
-from sklfusion.embedding._checks import check_parameters, key_space
+from sklfusion.embedding._checks import check_embedder, key_space
 from sklfusion.exceptions import ModelLoadError
 
 _CHUNK = 8192  # texts tokenised at once: bounds memory, and what an interruption can lose
@@ -327,7 +327,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         state = super().__getstate__().copy()
         if self.store_weights is True and self.__sklearn_is_fitted__():
             if "_files" not in state:
-                state["_files"] = pack(self._folder())
+                state["_files"] = pack_folder(self._folder())
         else:
             state.pop("_files", None)
         return state
@@ -335,7 +335,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
     def _prepare_fit(self, X):
         from sklfusion.embedding._backbone import describe
 
-        check_parameters(self)
+        check_embedder(self)
         texts = self._texts(X)
         self.__dict__.pop("_files", None)
         description = describe(self.model, self.revision)
@@ -401,12 +401,12 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         return self.model if files is None else unpack(files, self.model_digest_)
 
     def _backbone(self):
-        from sklfusion.embedding._backbone import load, resolve_device, resolve_dtype
+        from sklfusion.embedding._backbone import load_backbone, resolve_device, resolve_dtype
 
         device = resolve_device(self.device)
         dtype = resolve_dtype(self.dtype, device)
         source = self._source()
-        backbone = load(source, self.revision, device=device, dtype=dtype)
+        backbone = load_backbone(source, self.revision, device=device, dtype=dtype)
         if backbone.digest != self.model_digest_:
             raise ModelLoadError(
                 f"the encoder {self.model!r} is not the one that this {type(self).__name__} was "

@@ -64,7 +64,7 @@ def pool(hidden, mask, pooling):
     return (hidden * inside).sum(dim=1) / inside.sum(dim=1)
 
 
-def forward(model, inputs, ids, mask, pooling):
+def pooled(model, inputs, ids, mask, pooling):
     """Run an encoder on padded ids, or its upper layers on hidden states, and pool."""
     name = "inputs_embeds" if ids.is_floating_point() else "input_ids"
     arguments = {name: ids, "attention_mask": mask}
@@ -81,7 +81,7 @@ def encode(backbone, texts, *, max_length, pooling, batch_size, normalize, progr
     device = backbone.device
     for index in batches_by_length([len(row) for row in rows], batch_size):
         ids, mask = pad([rows[i] for i in index], backbone.pad_id, device)
-        vectors = forward(backbone.model, backbone.inputs, ids, mask, pooling)
+        vectors = pooled(backbone.model, backbone.inputs, ids, mask, pooling)
         if normalize:
             vectors = torch.nn.functional.normalize(vectors, dim=1)
         out[index] = vectors.cpu().numpy()

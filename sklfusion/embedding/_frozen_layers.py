@@ -8,7 +8,7 @@ import torch
 from sklfusion.embedding._encode import batches_by_length, pad
 
 _MAX_BYTES = 2 << 30  # hidden states that may be kept in memory
-_TOLERANCE = 1e-4
+_SAME_VECTOR = 1e-4
 
 
 class _PassThrough(torch.nn.Module):
@@ -90,7 +90,7 @@ def _splits(encoder, data, n_layers):
         return False
     inside = mask.bool().numpy()
     difference = np.abs(whole.numpy() - both.numpy())[inside].max()
-    return bool(difference < _TOLERANCE)
+    return bool(difference < _SAME_VECTOR)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogate
 from sklfusion._validation import check_layers, class_weight_rows
 from sklfusion._whole import whole
 
-_OPTIONS = {
+_JOINT_OPTIONS = {
     "pooling": ("auto", "mean", "cls", "max"),
     "loss": ("auto", "cross_entropy", "binary_cross_entropy"),
     "fusion": ("anchored", "concat"),
@@ -305,7 +305,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return tags
 
     def _check_options(self):
-        for option, allowed in _OPTIONS.items():
+        for option, allowed in _JOINT_OPTIONS.items():
             if getattr(self, option) not in allowed:
                 raise ValueError(
                     f"{option}={getattr(self, option)!r}; it must be one of {', '.join(allowed)}."

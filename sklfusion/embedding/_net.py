@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sklfusion._whole import WholeTraining
 from sklfusion.embedding._contrastive import PairBatches, PairLoss, Vectors, fit_head
-from sklfusion.embedding._encode import forward, pad, pad_states
+from sklfusion.embedding._encode import pad, pad_states, pooled
 from sklfusion.exceptions import TrainingDivergedError
 
 _POOL = 40  # batches whose texts are sorted by length among themselves
@@ -45,7 +45,7 @@ class EncoderWithHead(torch.nn.Module):
 
     def forward(self, ids, mask, codes, answered):
         """Class logits of shape (b, K)."""
-        vectors = forward(self.encoder, self.inputs, ids, mask, self.pooling)
+        vectors = pooled(self.encoder, self.inputs, ids, mask, self.pooling)
         if self.unit:
             vectors = torch.nn.functional.normalize(vectors, dim=1)
         return self.head(vectors, codes, answered)

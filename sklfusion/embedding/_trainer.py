@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklfusion._text_input import distinct
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import plain_files, unpack
-from sklfusion.embedding._backbone import empty_backbone, load, resolve_device
+from sklfusion.embedding._backbone import empty_backbone, load_backbone, resolve_device
 from sklfusion.embedding._encode import tokenize
 from sklfusion.embedding._frozen_layers import longest_layers, lower_layers_once
 from sklfusion.embedding._net import (
@@ -65,7 +65,7 @@ class EncoderTrainer(BaseEstimator):
         """
         rng = np.random.RandomState(seed)
         device = resolve_device(self.settings["device"])
-        backbone = load(self.source, self.revision, shared=False)
+        backbone = load_backbone(self.source, self.revision, shared=False)
         self.multilabel_ = target.multilabel
         self.n_classes_ = len(target.classes)
         self._attach(backbone)

@@ -28,7 +28,7 @@ _MOST = 10
 _NOT_FIELDS = (WAIT_STATUSES | {401, 402, 413}) - {500}
 _NOT_CAUSES = ("content_filter", "too_long", "quota", "redirect")
 
-_NAMES = {
+_FIELD_NAMES = {
     "top_logprobs": r"top[ _-]?log[ _-]?prob\w*|logprobs of \d+",
     "logprobs": r"(?<!top_)(?<!top )log[ _-]?prob\w*",
     "response_format": r"response[ _]format|json[ _]schema|json[ _]mode|structured[ _]output",
@@ -40,7 +40,7 @@ _SYSTEM = re.compile(
     r"\bsystem\b.{0,40}\b(role|message|prompt|instruction)s?\b|\broles?\b.{0,60}\bsystem\b"
     r"|(developer|system)[ _]instruction|only user and assistant|roles must alternate"
 )
-_LEAST = re.compile(r"minimum|at least|>=|too small|greater than or|below")
+_TOO_SMALL = re.compile(r"minimum|at least|>=|too small|greater than or|below")
 _MOST_WORDS = re.compile(r"maximum|at most|<=|too (large|high|big|many)|less than|between|max ")
 
 
@@ -182,7 +182,7 @@ def refused_field(sent: ChatRequest, fault: Fault) -> str | None:
             return name
     found = []
     for name in sent.params:
-        pattern = _NAMES.get(name, rf"(?<![a-z_]){re.escape(name.lower())}(?![a-z_])")
+        pattern = _FIELD_NAMES.get(name, rf"(?<![a-z_]){re.escape(name.lower())}(?![a-z_])")
         match = re.search(pattern, words)
         if match:
             found.append((match.start(), name))
@@ -218,7 +218,7 @@ def _change_limit(
     """Return what to do about a limit that is refused for its name or for its size."""
     numbers = _numbers(fault.words)
     more, fewer = [n for n in numbers if n > asked], [n for n in numbers if 0 < n < asked]
-    if more and _LEAST.search(fault.words):
+    if more and _TOO_SMALL.search(fault.words):
         return {"least_tokens": min(more)}
     if fewer and _MOST_WORDS.search(fault.words):
         return {"most_tokens": max(fewer)}

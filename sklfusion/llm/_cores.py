@@ -19,7 +19,7 @@ _GLANCE = 0.1
 #: Seconds between two looks, and before more threads are given again.
 _LOOK_EVERY, _RISE_AFTER = 1.0, 30.0
 #: Part of a core that others may use while the model still counts on it.
-_TOLERANCE = 0.3
+_BUSY_PART = 0.3
 _STAT = Path("/proc/stat")
 
 
@@ -77,7 +77,7 @@ class FreeCores:
             return False
         self._last = now
         others = (now[1] - before[1] - (now[2] - before[2])) / (now[0] - before[0])
-        free = len(usable_cores()) - max(others, 0.0) + _TOLERANCE
+        free = len(usable_cores()) - max(others, 0.0) + _BUSY_PART
         wanted = max(1, min(self._limit, int(free)))
         if wanted == self.threads or (
             wanted > self.threads and now[0] - self._changed < _RISE_AFTER

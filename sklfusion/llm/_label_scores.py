@@ -15,7 +15,7 @@ from sklfusion._chat import Reply, TokenLogprobs, Usage
 from sklfusion.prompts._labels import label_index
 
 #: From what is written of an answer to the listed next tokens (bytes, natural logarithm).
-Ask = Callable[[str], Sequence[tuple[bytes, float]]]
+NextTokens = Callable[[str], Sequence[tuple[bytes, float]]]
 
 # A branch with less than this share of the best label's probability is not opened. With .02 and
 # .1 the embedded model was right on as many of 40 questions with 77 intents.
@@ -23,18 +23,18 @@ _WORTH = 0.05
 # More steps than this no text is worth.
 _MAX_STEPS = 24
 # Probability of a label that nothing is known of.
-_LEAST = 1e-12
+_LEAST_SHARE = 1e-12
 # Where a prompt may end without cutting a word.
 _WORD_ENDS = " _-/."
 
 
-def score_labels(ask: Ask, keys: Sequence[str]) -> tuple[list[float], float, int]:
+def score_labels(ask: NextTokens, keys: Sequence[str]) -> tuple[list[float], float, int]:
     """Return the probability of each label, the mass on labels at the first step, and the steps.
 
     Parameters
     ----------
     ask : callable
-        See :data:`Ask`.
+        See :data:`NextTokens`.
     keys : sequence of str
         The labels as the model writes them.
 
@@ -72,11 +72,11 @@ class _Tree:
     def worth_opening(self) -> bool:
         return bool(self.closed) and -self.closed[0][0] > _WORTH * max(self.probs)
 
-    def open(self, prefix: str, labels: tuple[int, ...], mass: float, ask: Ask) -> float:
+    def open(self, prefix: str, labels: tuple[int, ...], mass: float, ask: NextTokens) -> float:
         """Divide the mass of a branch; return the probability of its ways to labels."""
         branches, least, listed = self._branches(prefix, labels, ask(prefix))
         total = math.fsum(branches.values())
-        floor = max(min(least, 1.0 - listed), _LEAST)
+        floor = max(min(least, 1.0 - listed), _LEAST_SHARE)
         scale = mass / max(total, floor)
         seen = {label for branch in branches for label in branch}
         for label in labels:
@@ -154,7 +154,7 @@ def labels_reply(
     probs: Sequence[float], coverage: float, keys: Sequence[str], usage: Usage, model: str
 ) -> Reply:
     """Return a reply of one step that lists whole labels, which readers take as their scores."""
-    logprobs = [math.log(max(p * coverage, _LEAST)) for p in probs]
+    logprobs = [math.log(max(p * coverage, _LEAST_SHARE)) for p in probs]
     best = max(range(len(keys)), key=probs.__getitem__)
     step = TokenLogprobs(keys[best], logprobs[best], tuple(zip(keys, logprobs, strict=True)))
     return Reply((keys[best],), ("stop",), model, usage, (step,))

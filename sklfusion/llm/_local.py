@@ -60,11 +60,11 @@ def load_runtime(spec: LocalSpec) -> Runtime:
     """Return the model of this process, loading it on first use."""
     with _lock:
         if spec not in _loaded:
-            _loaded[spec] = _load(spec)
+            _loaded[spec] = _load_runtime(spec)
         return _loaded[spec]
 
 
-def _load(spec: LocalSpec) -> Runtime:
+def _load_runtime(spec: LocalSpec) -> Runtime:
     if spec.kind == "gguf":
         from sklfusion.llm._llama import LlamaRuntime
 
@@ -80,7 +80,7 @@ def unload() -> None:
         _loaded.clear()
 
 
-def _forget_after_fork() -> None:
+def _forget_models_after_fork() -> None:
     # The parent's threads do not exist here; running the destructors would wait for them.
     global _lock
     _lock = threading.Lock()
@@ -90,4 +90,4 @@ def _forget_after_fork() -> None:
 
 atexit.register(unload)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_forget_models_after_fork)

@@ -18,7 +18,14 @@ from sklfusion.prompts._answer import without_thinking
 #: From an error inside a reply, and the status that it stands for, to its fault.
 Blame = Callable[[int, Said], Fault]
 # Words that endpoints end an answer with, beside those of the protocol.
-_FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation", "spii")
+_FILTER_REASONS = (
+    "content_filter",
+    "safety",
+    "prohibited_content",
+    "blocklist",
+    "recitation",
+    "spii",
+)
 _CUT = ("max_tokens", "max_output_tokens", "model_length")
 # What the words of an error mean where it has no number; the first that fits.
 _STATUS_OF_WORDS = (
@@ -148,7 +155,7 @@ def _reason(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     word = re.split(r"[^a-z_]", value.lower())[0]
-    if word in _FILTERED:
+    if word in _FILTER_REASONS:
         return "content_filter"
     return "length" if word in _CUT else value
 
@@ -173,11 +180,13 @@ def _usage(value: Any) -> Usage:
     details = value.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     return Usage(
-        _count(value.get("prompt_tokens")), _count(value.get("completion_tokens")), _count(cached)
+        _token_count(value.get("prompt_tokens")),
+        _token_count(value.get("completion_tokens")),
+        _token_count(cached),
     )
 
 
-def _count(value: Any) -> int | None:
+def _token_count(value: Any) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and value >= 0 else None

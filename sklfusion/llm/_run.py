@@ -36,7 +36,7 @@ from sklfusion.prompts._parse import FINAL_CAUSES, ReplyError
 
 LEASE_SECONDS = 60.0
 # Characters of an unusable answer that an error shows.
-_SHOWN = 80
+_SHOWN_CAUSE = 80
 # After an interrupt, what is in flight has this long to arrive and be saved.
 INTERRUPT_SECONDS = 1.5
 _TICK = 0.1
@@ -217,7 +217,7 @@ class Run:
     def _unusable(self, job: Job, reply: Reply, cause: str) -> Fault:
         said = (reply.contents and reply.contents[0]) or ""
         kind = "text" if cause in FINAL_CAUSES else "bad_reply"
-        fault = Fault(kind, cause, said=clean(said, self._secrets, _SHOWN))
+        fault = Fault(kind, cause, said=clean(said, self._secrets, _SHOWN_CAUSE))
         return without_text(fault, job.request)
 
     # ------------------------------------------------------------------------------- the threads

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -10,19 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sklfusion._chat import Usage
+from sklfusion._fork import ForkLock
 from sklfusion.llm._prices import Price
 from sklfusion.replies._spending import Purse
 
-_LOCK = threading.Lock()
-
-
-def _new_lock() -> None:
-    global _LOCK
-    _LOCK = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+_LOCK = ForkLock()
 
 
 @dataclass

@@ -185,7 +185,7 @@ def read_body(response: Any, limit: int) -> bytes:
     CallError
         With a fault of kind "bad_reply" if the body is too long or cannot be unpacked.
     """
-    parser = _parser(response.stream)
+    parser = _http_parser(response.stream)
     body = b"".join(_unpacked(response, limit))
     if parser is None or parser.trailing_data[0]:
         # What came unasked would be read as the answer to the next request. Where it cannot be
@@ -194,7 +194,7 @@ def read_body(response: Any, limit: int) -> bytes:
     return body
 
 
-def _parser(stream: Any) -> Any:
+def _http_parser(stream: Any) -> Any:
     """Return the HTTP/1.1 state behind a response stream, None if it is not where it was."""
     for _ in range(len(_INNER) + 3):
         state = getattr(stream, "_h11_state", None)

@@ -197,7 +197,7 @@ def error_of(value: Any) -> Said:
     words = " ".join(_strings(error))[:_READ].lower()
     return Said(
         code=next((c for c in codes if isinstance(c, str) and c and not c.isdigit()), None),
-        number=_number(error),
+        number=_status_number(error),
         param=param if isinstance(param, str) else _place(error.get("detail")),
         message=_message(error),
         words=words,
@@ -205,7 +205,7 @@ def error_of(value: Any) -> Said:
     )
 
 
-def _number(error: Mapping[str, Any]) -> int | None:
+def _status_number(error: Mapping[str, Any]) -> int | None:
     """Return the HTTP status that an error names, as a number or as digits."""
     for name in _NUMBERS:
         said = error.get(name)

@@ -103,7 +103,9 @@ def register_endpoint(name: str, endpoint: Endpoint) -> None:
         Where it lives. A query in its ``origin`` is taken as ``query``.
     """
     origin, query = parse_address(endpoint.origin, "origin")
-    ENDPOINTS[name] = replace(endpoint, origin=origin, query=_joined(query, dict(endpoint.query)))
+    ENDPOINTS[name] = replace(
+        endpoint, origin=origin, query=_joined_query(query, dict(endpoint.query))
+    )
 
 
 def resolve_endpoint(
@@ -156,7 +158,7 @@ def resolve_endpoint(
         known, model = _azure(name, base_url, further)
     elif base_url is not None:
         origin, own = parse_address(base_url)
-        known = Endpoint(origin, query=_joined(own, further))
+        known = Endpoint(origin, query=_joined_query(own, further))
     elif not name or provider not in ENDPOINTS:
         raise ValueError(
             f"model={model!r} names no known provider; write it as 'provider/model' with one of "
@@ -164,7 +166,7 @@ def resolve_endpoint(
         )
     else:
         known, model = ENDPOINTS[provider], name
-        known = replace(known, query=_joined(known.query, further))
+        known = replace(known, query=_joined_query(known.query, further))
     return replace(known, api_key_env=api_key_env or known.api_key_env, headers_env=headers), model
 
 
@@ -189,14 +191,14 @@ def _azure(name: str, base_url: str | None, query: Mapping[str, str]) -> tuple[E
             "to the address of your resource (https://NAME.openai.azure.com), or pass base_url=."
         )
     origin, own = parse_address(address, "base_url" if base_url else AZURE_ADDRESS_ENV)
-    asked = _joined(own, {**dict(registered.query), **query})
+    asked = _joined_query(own, {**dict(registered.query), **query})
     if not urlsplit(origin).path.startswith("/openai"):
         dated = dict(asked).get("api-version", "")[:1].isdigit()
         origin += f"/openai/deployments/{quote(name, safe='')}" if dated else "/openai/v1"
     return replace(registered, origin=origin, query=asked), name
 
 
-def _joined(own: Query, further: Mapping[str, str]) -> Query:
+def _joined_query(own: Query, further: Mapping[str, str]) -> Query:
     """Return the query of an address and of ``query=`` as one."""
     twice = sorted(name for name, value in own if further.get(name, value) != value)
     if twice:

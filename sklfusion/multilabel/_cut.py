@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_GRID = np.round(np.arange(0.2, 0.81, 0.05), 2)
+_CUTS = np.round(np.arange(0.2, 0.81, 0.05), 2)
 
 
 def resolve_cut(threshold, proba, Y, weights):
@@ -21,13 +21,13 @@ def choose_cut(proba, Y, weights):
     """
     total = weights.sum()
     fill = bool(Y[weights > 0].any(axis=1).all()) and total >= 10
-    exact = np.array([_exact(proba, Y, cut, fill) for cut in _GRID])
+    exact = np.array([_exact(proba, Y, cut, fill) for cut in _CUTS])
     best = exact[np.argmax(exact @ weights)]
     loss = best - exact
     mean = loss @ weights / total
     error = np.sqrt((loss - mean[:, None]) ** 2 @ weights) / total
     eligible = np.flatnonzero(mean <= 2 * error + 1e-12)
-    return float(min(_GRID[eligible], key=lambda cut: abs(cut - 0.5))), fill
+    return float(min(_CUTS[eligible], key=lambda cut: abs(cut - 0.5))), fill
 
 
 def apply_cut(proba, cut, fill):

@@ -143,7 +143,7 @@ class MLPTrajectoryEncoder(BaseEstimator):
             order = torch.arange(len(inputs)) if self.legacy else torch.randperm(len(inputs))
             agree = self.alpha_coreg if not self.legacy and epoch >= self.n_epochs / 10 else 0.0
             for position, rows in enumerate(order.split(self.batch_size)):
-                rate = self.learning_rate * _rate(position if self.legacy else step, total)
+                rate = self.learning_rate * _rate_of_step(position if self.legacy else step, total)
                 for group in optimizer.param_groups:
                     group["lr"], group["weight_decay"] = rate, self.weight_decay
                 loss = _stage_one_loss(net(inputs[rows]), targets[rows], agree)
@@ -221,7 +221,7 @@ class _Branches(nn.Module):
         return hidden @ self.w2 + self.b2
 
 
-def _rate(step, total):
+def _rate_of_step(step, total):
     """Linear warm-up over 6 % of all steps, then linear decay to 0."""
     warmup = max(0.06 * total, 1.0)
     if step < warmup:

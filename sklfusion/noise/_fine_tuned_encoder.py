@@ -108,9 +108,9 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
 
     def _network(self, fresh=False):
         if fresh or getattr(self, _MODULE_CACHE, None) is None:
-            from sklfusion.embedding._backbone import load
+            from sklfusion.embedding._backbone import load_backbone
 
-            backbone = load(self.model, device=self.device, shared=False)
+            backbone = load_backbone(self.model, device=self.device, shared=False)
             net = _HeadedEncoder(backbone, self.n_branches, self.n_classes_, self.dropout)
             setattr(self, _MODULE_CACHE, net.to(self.device))
         return getattr(self, _MODULE_CACHE)

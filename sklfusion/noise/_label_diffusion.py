@@ -12,8 +12,8 @@ from sklfusion.noise._encoder import agreement_penalty
 from sklfusion.noise._simplex import (
     Denoisers,
     cosine_schedule,
-    encode,
     reverse_chain,
+    simplex_points,
     update_weights,
 )
 
@@ -127,14 +127,16 @@ class LabelDiffusion:
             targets, weights = self._draw_targets()
             for batch, share in self._batches(rows):
                 for group in optimizer.param_groups:
-                    group["lr"] = s.learning_rate * _rate(epoch + share, n_warm, s.n_epochs)
+                    group["lr"] = s.learning_rate * _rate_of_epoch(
+                        epoch + share, n_warm, s.n_epochs
+                    )
                 loss = self._loss(nets, features, codes, targets, weights, batch, warm)
                 self._descend(nets, optimizer, loss)
             if validation is not None:
                 self.val_scores.append(self._agreement(nets, *validation))
             if validation is None or self.val_scores[-1] >= best:
                 best = self.val_scores[-1] if self.val_scores else best
-                self.weights = _arrays(nets)
+                self.weights = _arrays_of(nets)
 
     def _epoch_rows(self, certain, warm):
         """Row numbers per branch, (r, M); branches short of certain rows repeat theirs."""
@@ -174,10 +176,10 @@ class LabelDiffusion:
         given = torch.from_numpy(self._conditions(codes, batch))
         time = torch.randint(s.train_timesteps, goal.shape)
         keep = torch.from_numpy(cosine_schedule(s.train_timesteps)).float()[time][..., None]
-        clean = encode(goal, self.n_classes, s.simplex_value)
+        clean = simplex_points(goal, self.n_classes, s.simplex_value)
         noise = s.simplex_value * torch.randn_like(clean)
         noised = keep.sqrt() * clean + (1 - keep).sqrt() * noise
-        condition = encode(given, self.n_classes, s.simplex_value)
+        condition = simplex_points(given, self.n_classes, s.simplex_value)
         logits = nets(noised, condition, nets.features(features[batch, branch]), time)
         row_loss = nn.functional.cross_entropy(
             logits.flatten(0, 1), goal.flatten(), reduction="none"
@@ -274,7 +276,9 @@ class LabelDiffusion:
 
     def _read(self, logits):
         if self.settings.readout == "onehot" or self.settings.legacy:
-            logits = encode(logits.argmax(dim=-1), self.n_classes, self.settings.simplex_value)
+            logits = simplex_points(
+                logits.argmax(dim=-1), self.n_classes, self.settings.simplex_value
+            )
         return torch.softmax(logits.double(), dim=-1)
 
 
@@ -283,11 +287,11 @@ def _rows_first(features):
     return torch.from_numpy(np.asarray(features, np.float32)).transpose(0, 1).contiguous()
 
 
-def _arrays(net):
+def _arrays_of(net):
     return {name: value.detach().numpy().copy() for name, value in net.state_dict().items()}
 
 
-def _rate(epoch, n_warm, n_epochs):
+def _rate_of_epoch(epoch, n_warm, n_epochs):
     """Linear rise over the warm-up epochs, then half a cosine to 0."""
     if epoch < n_warm:
         return max(epoch, 0.02) / n_warm

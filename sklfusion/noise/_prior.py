@@ -21,7 +21,7 @@ from sklfusion.noise._transition import (
     posterior,
 )
 
-_GRID = (10, 20, 50, 100)
+_NEIGHBORHOODS = (10, 20, 50, 100)
 
 
 class KNNLabelPrior(BaseEstimator):
@@ -193,7 +193,7 @@ class KNNLabelPrior(BaseEstimator):
 
     def _choose_k(self, X, codes, available):
         # a neighbourhood larger than a fifth of the rows is no neighbourhood
-        grid = sorted({min(k, max(1, available // 5)) for k in _GRID})
+        grid = sorted({min(k, max(1, available // 5)) for k in _NEIGHBORHOODS})
         rows = self._index_rows
         score = []
         for k in grid:

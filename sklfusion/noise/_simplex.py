@@ -21,14 +21,14 @@ def cosine_schedule(n_steps):
     return f / f[0]
 
 
-def encode(codes, n_classes, value):
+def simplex_points(codes, n_classes, value):
     """Return +value at the class and -value elsewhere, shape (..., K)."""
     return 2 * value * nn.functional.one_hot(codes, n_classes).float() - value
 
 
 def project(logits, value):
     """Move to the vertex of the largest logit."""
-    return encode(logits.argmax(dim=-1), logits.shape[-1], value)
+    return simplex_points(logits.argmax(dim=-1), logits.shape[-1], value)
 
 
 def update_weights(weights, hits, n_resample):
@@ -168,7 +168,7 @@ def reverse_chain(nets, condition, features, settings, generator, *, shared_nois
     # shifted by one: step t leaves the noise of step t - 1 on the label, the last step none
     alpha_bar = np.r_[1.0, cosine_schedule(n_steps)]
     shape = (1 if shared_noise else len(condition), m, n_classes)
-    given = encode(condition, n_classes, value).to(features.dtype)
+    given = simplex_points(condition, n_classes, value).to(features.dtype)
 
     def noise():
         return value * torch.randn(shape, generator=generator).to(features.dtype)

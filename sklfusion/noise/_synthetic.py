@@ -4,7 +4,7 @@ import numpy as np
 
 from sklfusion._validation import check_unit_interval
 
-KINDS = ("symmetric", "asymmetric", "instance")
+NOISE_KINDS = ("symmetric", "asymmetric", "instance")
 
 
 def add_label_noise(y, kind="symmetric", rate=0.3, *, X=None, random_state=None):
@@ -42,8 +42,8 @@ def add_label_noise(y, kind="symmetric", rate=0.3, *, X=None, random_state=None)
     True
     """
     check_unit_interval(rate, "rate", caller="add_label_noise")
-    if kind not in KINDS:
-        raise ValueError(f"add_label_noise got kind={kind!r}; it knows {', '.join(KINDS)}.")
+    if kind not in NOISE_KINDS:
+        raise ValueError(f"add_label_noise got kind={kind!r}; it knows {', '.join(NOISE_KINDS)}.")
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
     k, n = len(classes), len(codes)
     if k < 2:

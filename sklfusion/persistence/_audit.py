@@ -14,7 +14,7 @@ from sklfusion.persistence._names import is_known
 from sklfusion.persistence._write import MAX_DEPTH
 
 #: Node -> its fields beside "type". All other types have a "state", and a name in the table.
-_FIELDS = {
+_NODE_FIELDS = {
     "tuple": {"items"},
     "set": {"items"},
     "frozenset": {"items"},
@@ -82,15 +82,15 @@ def _children(node, tensors, found, ended):
     kind = node.get("type")
     if not isinstance(kind, str):
         raise PersistenceError(f"The model holds a node without a type: {_excerpt(node)}.")
-    if kind not in _FIELDS:
-        return _state(node, kind, found)
-    if set(node) != {"type", *_FIELDS[kind]}:
+    if kind not in _NODE_FIELDS:
+        return _state_children(node, kind, found)
+    if set(node) != {"type", *_NODE_FIELDS[kind]}:
         raise _malformed(node)
     if kind == "same":
         _demand(type(node["as"]) is int and 0 <= node["as"] < ended, node)
         return []
     if kind == "dict":
-        return _pairs(node, tensors, found)
+        return _pair_children(node, tensors, found)
     if kind == "scalar":
         inner = node["value"]
         leaf = isinstance(inner, dict) and inner.get("type") in ("array", "strings")
@@ -100,7 +100,7 @@ def _children(node, tensors, found, ended):
     return node.get("items", [])
 
 
-def _state(node, kind, found):
+def _state_children(node, kind, found):
     """Children of an estimator or a record; what it names is noted."""
     state = node.get("state")
     if set(node) != {"type", "state"} or not isinstance(state, dict):
@@ -112,7 +112,7 @@ def _state(node, kind, found):
     return list(state.values())
 
 
-def _pairs(node, tensors, found):
+def _pair_children(node, tensors, found):
     items = node["items"]
     _demand(isinstance(items, list), node)
     named, children = {}, []

@@ -10,7 +10,7 @@ from sklfusion.exceptions import PersistenceError
 NAMING_FIELDS = frozenset({"base_url", "api_key_env", "headers_env"})
 #: Stands for what is no name of a variable: somebody may have pasted the key itself.
 _HIDDEN = "(not a variable name)"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_SHORT_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Destination:
         model, base_url = values.get("model"), values.get("base_url")
         if base_url is not None and not isinstance(base_url, str):
             raise PersistenceError("The model holds a base_url that is not a str.")
-        named = [*_strings(values.get("api_key_env")), *_header_variables(values)]
+        named = [*_strings_below(values.get("api_key_env")), *_header_variables(values)]
         return cls(
             model if isinstance(model, str) else None, base_url, tuple(dict.fromkeys(named))
         )
@@ -71,7 +71,7 @@ class Destination:
 
     def to_dict(self, endpoints=()):
         """Plain values for the eye."""
-        shown = [v if _VARIABLE.fullmatch(v) else _HIDDEN for v in self.sent_along()]
+        shown = [v if _SHORT_VARIABLE.fullmatch(v) else _HIDDEN for v in self.sent_along()]
         return {
             "model": self.model,
             "address": self.address(),
@@ -134,17 +134,19 @@ def _header_variables(values):
     node = values.get("headers_env")
     if isinstance(node, dict) and node.get("type") == "dict":
         pairs = node["items"] if isinstance(node.get("items"), list) else []
-        return [text for pair in pairs if isinstance(pair, list) for text in _strings(pair[1:])]
-    return _strings(node)
+        return [
+            text for pair in pairs if isinstance(pair, list) for text in _strings_below(pair[1:])
+        ]
+    return _strings_below(node)
 
 
-def _strings(node):
+def _strings_below(node):
     """All strings in a node, however it is wrapped."""
     if isinstance(node, str):
         return [node]
     if isinstance(node, list):
-        return [text for item in node for text in _strings(item)]
+        return [text for item in node for text in _strings_below(item)]
     if isinstance(node, dict):
         kept = [value for key, value in node.items() if key != "type"]
-        return [text for value in kept for text in _strings(value)]
+        return [text for value in kept for text in _strings_below(value)]
     return []

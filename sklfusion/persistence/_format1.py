@@ -16,7 +16,7 @@ from sklfusion.exceptions import PersistenceError
 from sklfusion.persistence._names import public_sklearn_name
 from sklfusion.persistence._write import MAX_DEPTH, Encoder
 
-_NAMES = {
+_PUBLIC_NAMES = {
     "sklfusion._cost_curve.Answers": "cascade_answers",
     "sklfusion.alignment._estimator.LabelDistributionEstimator": "LabelDistributionEstimator",
     "sklfusion.alignment._pool.DistributionPool": "distribution_pool",
@@ -103,7 +103,7 @@ class _Upgrade:
         return [self.node(item, depth + 1) for item in values]
 
     def _named(self, path, state, depth):
-        name = _NAMES.get(path)
+        name = _PUBLIC_NAMES.get(path)
         if name is None and isinstance(path, str) and path.startswith("sklearn."):
             name = public_sklearn_name(path)
         items = {str(k): self.node(v, depth) for k, v in state.items()}

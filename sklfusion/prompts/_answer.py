@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-_NAMES = r"(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|seed:think)"
+_THOUGHT_TAGS = r"(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|seed:think)"
 _OPENS = re.compile(
-    rf"<{_NAMES}>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>|<\|channel>thought"
+    rf"<{_THOUGHT_TAGS}>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>|<\|channel>thought"
     r"|<\|channel\|>(?:analysis|commentary)",
     re.IGNORECASE,
 )
 _CLOSES = re.compile(
-    rf"</{_NAMES}>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>|<channel\|>"
+    rf"</{_THOUGHT_TAGS}>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>|<channel\|>"
     r"|<\|channel\|>final(?:<\|message\|>)?",
     re.IGNORECASE,
 )

@@ -81,7 +81,7 @@ def parse_pack(
     if start < 0:
         raise ReplyError("bad_json")
     try:
-        pairs, _ = _DECODER.raw_decode(content, start)
+        pairs, _ = _PAIR_DECODER.raw_decode(content, start)
     except (ValueError, RecursionError):
         raise ReplyError("bad_json") from None
     known = names_of(tuple(keys), tuple(names))
@@ -91,7 +91,7 @@ def parse_pack(
     found = {}
     for one in ids:
         values = said.get(one, [])
-        position = _read(values[0], known, multilabel) if len(values) == 1 else None
+        position = _read_answer(values[0], known, multilabel) if len(values) == 1 else None
         if position is not None:
             found[one] = position
     if not found:
@@ -99,7 +99,7 @@ def parse_pack(
     return found
 
 
-def _read(value: Any, known: Names, multilabel: bool) -> Any:
+def _read_answer(value: Any, known: Names, multilabel: bool) -> Any:
     """Return the position(s) that a value names, None if it names anything else."""
     if not multilabel:
         return known.value(value)
@@ -110,4 +110,4 @@ def _read(value: Any, known: Names, multilabel: bool) -> Any:
 
 
 # Objects become lists of pairs, so that a doubled id shows.
-_DECODER = json.JSONDecoder(object_pairs_hook=list, parse_int=float)
+_PAIR_DECODER = json.JSONDecoder(object_pairs_hook=list, parse_int=float)

@@ -294,11 +294,11 @@ def _no_constant(name: str) -> float:
     raise ReplyError("bad_number")
 
 
-def _small_int(digits: str) -> float:
+def _short_int(digits: str) -> float:
     # int() of a million digits takes quadratic time, and only 0 and 1 are of use.
     return int(digits) if len(digits) < 20 else math.inf
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_constant=_no_constant, parse_int=_small_int
+    object_pairs_hook=_pairs, parse_constant=_no_constant, parse_int=_short_int
 )

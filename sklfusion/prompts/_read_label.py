@@ -20,7 +20,7 @@ _MIN_EXPLANATION = 3
 _MIN_MENTION = 3
 # Objects in objects are followed this far.
 _MAX_DEPTH = 3
-_NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?").fullmatch
+_AS_NUMBER = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?").fullmatch
 _BULLET = re.compile(r"(?:[-*\u2022>#]|\d{1,3}[.)])\s+")
 _PIECES = re.compile(r"[,;|/\n]| and | or ")
 _BREAK = re.compile(
@@ -61,7 +61,7 @@ class Names:
         self._exact, self._folded = exact, folded
         numbers: dict[float, int | None] = {}
         for position, key in enumerate(keys):
-            if _NUMBER(key):
+            if _AS_NUMBER(key):
                 numbers[float(key)] = None if float(key) in numbers else position
         self._numbers = numbers
         # What an explanation may name: the longest names first, so that parts do not count.
@@ -76,7 +76,7 @@ class Names:
         position = self._exact.get(text)
         if position is None:
             position = self._folded.get(normalize_label(text))
-        if position is None and _NUMBER(text.rstrip(".")):
+        if position is None and _AS_NUMBER(text.rstrip(".")):
             position = self._numbers.get(float(text.rstrip(".")))
         if position is None and text and _PAIRS.get(text[0]) == text[-1]:
             return self.find(text[1:-1])

@@ -12,7 +12,7 @@ from sklfusion.prompts._parse import ReplyError, decode_from, find_object
 from sklfusion.prompts._read_label import Names, names_of
 
 # Sums this near 1 (or 100 %) are rounding.
-_TOLERANCE = 0.02
+_PROBABILITY_TOLERANCE = 0.02
 # Single numbers outside [0, 1] by no more are rounding too.
 _ROUNDING = 1e-6
 _PLAIN_DECIMAL = re.compile(r"(?:0|1|0?\.\d{1,17}|0\.\d{1,17}|1\.0{1,17})").fullmatch
@@ -79,7 +79,7 @@ def parse_scores(
     total = math.fsum(row)
     if total <= 0:
         raise ReplyError("zero_sum")
-    return [number / total for number in row], abs(total - 1) > _TOLERANCE
+    return [number / total for number in row], abs(total - 1) > _PROBABILITY_TOLERANCE
 
 
 def _score_pairs(content: str, known: Names) -> list[tuple[str, Any]]:
@@ -124,7 +124,7 @@ def _unit_numbers(values: Sequence[Any], multilabel: bool) -> list[float]:
         return [_unit_number(float(found.group(1)) / 100) for found in signed if found]
     if not multilabel and all(type(value) in (int, float) for value in values):
         total = math.fsum(values) if all(0 <= value <= 100 for value in values) else 0.0
-        if abs(total / 100 - 1) <= _TOLERANCE:
+        if abs(total / 100 - 1) <= _PROBABILITY_TOLERANCE:
             return [value / 100 for value in values]
     return [_unit_number(value) for value in values]
 

@@ -78,14 +78,14 @@ def spelled(steps: Sequence[TokenLogprobs], content: str | None = None) -> list[
         vocabulary, they are taken for such.
     """
     text = _respell(steps, _as_text)
-    if content and content.strip() not in _joined(text):
+    if content and content.strip() not in _joined_text(text):
         entries = _respell(steps, _as_entry)
-        if content.strip() in _joined(entries):
+        if content.strip() in _joined_text(entries):
             return entries
     return text
 
 
-def _joined(steps: Sequence[TokenLogprobs]) -> str:
+def _joined_text(steps: Sequence[TokenLogprobs]) -> str:
     raw = "".join(step.token for step in steps).encode("utf-8", "surrogateescape")
     return raw.decode("utf-8", "replace")
 

@@ -16,7 +16,7 @@ MAX_VALUE_CHARS = 8_000_000
 
 # The last field. A quotation mark inside a string is escaped, so this never stands in one.
 _CREATED = ',"created":'
-_NUMBER = re.compile(r"\d{1,15}(\.\d{1,40})?(e[+-]?\d{1,3})?\}").fullmatch
+_NUMBER_AND_BRACE = re.compile(r"\d{1,15}(\.\d{1,40})?(e[+-]?\d{1,3})?\}").fullmatch
 _PLAIN = re.compile(r"\d{1,15}(\.\d{1,40})?\}").fullmatch
 # Longer replies are hardly ever equal.
 _MAX_COMMON = 2000
@@ -79,7 +79,7 @@ def decode_reply(text: str | bytes) -> Reply:
     if len(text) > MAX_VALUE_CHARS:
         raise ValueError(f"stored reply has {len(text)} characters")
     head, mark, tail = text.rpartition(_CREATED)
-    created = float(tail[:-1]) if mark and _NUMBER(tail) else math.inf
+    created = float(tail[:-1]) if mark and _NUMBER_AND_BRACE(tail) else math.inf
     if not math.isfinite(created):
         raise ValueError("stored reply does not end as a reply does")
     # Most replies of a run differ only in their time.
@@ -132,10 +132,10 @@ def reply_from_row(value: Any) -> Reply:
     return Reply(
         contents=_texts(value["contents"], "contents"),
         finish_reasons=_texts(value["finish_reasons"], "finish_reasons"),
-        model=_text(value["model"], "model"),
+        model=_decoded_text(value["model"], "model"),
         usage=Usage(*usage),
-        logprobs=None if logprobs is None else _logprobs(logprobs),
-        refusal=_text(value["refusal"], "refusal"),
+        logprobs=None if logprobs is None else _decoded_logprobs(logprobs),
+        refusal=_decoded_text(value["refusal"], "refusal"),
         created=_number(value["created"], "created"),
     )
 
@@ -145,14 +145,14 @@ def _expect(condition: bool, field: str) -> None:
         raise ValueError(f"stored reply has a wrong {field}")
 
 
-def _text(value: Any, field: str) -> str | None:
+def _decoded_text(value: Any, field: str) -> str | None:
     _expect(value is None or isinstance(value, str), field)
     return value  # type: ignore[no-any-return]
 
 
 def _texts(value: Any, field: str) -> tuple[str | None, ...]:
     _expect(isinstance(value, list), field)
-    return tuple(_text(item, field) for item in value)
+    return tuple(_decoded_text(item, field) for item in value)
 
 
 def _number(value: Any, field: str) -> float:
@@ -164,7 +164,7 @@ def _logprob(value: Any) -> float:
     return -math.inf if value is None else _number(value, "logprobs")
 
 
-def _logprobs(value: Any) -> tuple[TokenLogprobs, ...]:
+def _decoded_logprobs(value: Any) -> tuple[TokenLogprobs, ...]:
     _expect(isinstance(value, list), "logprobs")
     tokens = []
     for entry in value:

@@ -33,7 +33,7 @@ from sklfusion.replies._schema import (
 
 # Version of the file's layout, in its user_version. The keys have a version of their own, so a
 # migration forgets nothing.
-FORMAT = 1
+STORE_FORMAT = 1
 # format -> the statements that bring it to the next one; run in one transaction
 MIGRATIONS: dict[int, list[str]] = {}
 
@@ -241,22 +241,22 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int:
         )
     if not 0 < version < _MOST_FORMATS:
         raise Damage(f"its header names format {version}")
-    if version > FORMAT:
+    if version > STORE_FORMAT:
         raise CacheError(
             f"The reply store {path} has format {version}; this sklfusion reads up to format "
-            f"{FORMAT}. Upgrade sklfusion, or pass another memory=."
+            f"{STORE_FORMAT}. Upgrade sklfusion, or pass another memory=."
         )
     return int(version)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring an older file to the present format, in one transaction."""
-    if check_format(connection, path) == FORMAT:
+    if check_format(connection, path) == STORE_FORMAT:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Asked again under the lock: another process may have been first.
-        for version in range(check_format(connection, path), FORMAT):
+        for version in range(check_format(connection, path), STORE_FORMAT):
             for statement in MIGRATIONS[version]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
@@ -266,8 +266,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("ROLLBACK")
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise CacheError(
-                f"The reply store {path} cannot be brought to format {FORMAT}: {error}. It is "
-                "left as it is; pass another memory=."
+                f"The reply store {path} cannot be brought to format {STORE_FORMAT}: {error}. "
+                "It is left as it is; pass another memory=."
             ) from None
         raise
 
@@ -290,7 +290,7 @@ def create(path: Path) -> None:
             for statement in SCHEMA:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            connection.execute(f"PRAGMA user_version = {STORE_FORMAT}")
             connection.execute("COMMIT")
         finally:
             connection.close()

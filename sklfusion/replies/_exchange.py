@@ -21,7 +21,7 @@ from sklfusion.replies._keys import KEY_VERSION, check_key
 from sklfusion.replies._repair import recover
 from sklfusion.replies._rows import sound
 
-_HEADER = {"format": "sklfusion-replies", "version": 1}
+_FIRST_LINE = {"format": "sklfusion-replies", "version": 1}
 _MAX_LINE = 9_000_000
 
 
@@ -100,7 +100,7 @@ def write_lines(path: Path, rows: Iterable[tuple[str, str]]) -> int:
             os.chmod(draft, 0o600)
             # No name and no time in the gzip header: equal stores give equal files.
             file = gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else raw
-            file.write(json.dumps(_HEADER).encode() + b"\n")
+            file.write(json.dumps(_FIRST_LINE).encode() + b"\n")
             for key, value in rows:
                 file.write(f'{{"key":"{key}","reply":{value}}}\n'.encode("ascii"))
                 count += 1
@@ -162,12 +162,12 @@ def _is_header(line: bytes) -> bool:
         header = json.loads(line)
     except ValueError:
         return False
-    if not isinstance(header, dict) or header.get("format") != _HEADER["format"]:
+    if not isinstance(header, dict) or header.get("format") != _FIRST_LINE["format"]:
         return False
-    if header.get("version") != _HEADER["version"]:
+    if header.get("version") != _FIRST_LINE["version"]:
         raise CacheError(
             f"The export has version {header.get('version')!r}; this sklfusion reads version "
-            f"{_HEADER['version']}. Upgrade sklfusion."
+            f"{_FIRST_LINE['version']}. Upgrade sklfusion."
         )
     return True
 

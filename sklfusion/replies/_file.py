@@ -137,7 +137,7 @@ class StoreFile:
         """Find damage that hides rows, before a row is believed to be absent."""
         if self._looked or self._copy is not None:
             return
-        state = _state(self.path)
+        state = _file_state(self.path)
         seen = _LOOKED_AT.get(self.path)
         if state is not None and state[3] > _QUICK_BYTES:
             if not paying:
@@ -148,7 +148,7 @@ class StoreFile:
         self._looked = True
         if not known:
             self._run(check_pages)
-            now = _state(self.path)
+            now = _file_state(self.path)
             if now is not None:
                 _LOOKED_AT[self.path] = now
 
@@ -172,7 +172,7 @@ class StoreFile:
             )
 
 
-def _state(path: Path) -> tuple[int, int, int, int] | None:
+def _file_state(path: Path) -> tuple[int, int, int, int] | None:
     """Return (device, inode, time of change, bytes) of a file, None if it is not there."""
     try:
         stat = path.stat()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SCHEMA = """
+LEASE_TABLE = """
 CREATE TABLE leases (
     key TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, holder TEXT NOT NULL, boot TEXT NOT NULL,
     mono_until REAL NOT NULL, wall_until REAL NOT NULL, lease_s REAL NOT NULL
@@ -141,7 +141,7 @@ def take(connection: Any, keys: list[str], owner: str, lease_s: float, clock: Cl
     """Lease those of ``keys`` that nobody else holds, and return them."""
     taken = leased(connection, keys, owner, clock)
     free = [key for key in keys if key not in taken]
-    _write(connection, free, owner, lease_s, clock)
+    _write_leases(connection, free, owner, lease_s, clock)
     return set(free)
 
 
@@ -149,24 +149,26 @@ def prolong(
     connection: Any, keys: list[str], owner: str, lease_s: float, clock: Clock
 ) -> set[str]:
     """Start the leases that ``owner`` holds on ``keys`` anew, and return their keys."""
-    mine = [row[0] for row in _read(connection, keys) if row[1] == owner]
-    _write(connection, mine, owner, lease_s, clock)
+    mine = [row[0] for row in _read_leases(connection, keys) if row[1] == owner]
+    _write_leases(connection, mine, owner, lease_s, clock)
     return set(mine)
 
 
 def leased(connection: Any, keys: list[str], owner: str, clock: Clock) -> set[str]:
     """Return those of ``keys`` that somebody else holds."""
-    rows = _read(connection, keys)
+    rows = _read_leases(connection, keys)
     return {row[0] for row in rows if row[1] != owner and is_alive(row, clock)}
 
 
-def _read(connection: Any, keys: list[str]) -> list[Any]:
+def _read_leases(connection: Any, keys: list[str]) -> list[Any]:
     marks = ", ".join("?" * len(keys))
     query = f"SELECT {COLUMNS} FROM leases WHERE key IN ({marks})"
     return connection.execute(query, keys).fetchall()  # type: ignore[no-any-return]
 
 
-def _write(connection: Any, keys: list[str], owner: str, lease_s: float, clock: Clock) -> None:
+def _write_leases(
+    connection: Any, keys: list[str], owner: str, lease_s: float, clock: Clock
+) -> None:
     connection.executemany(
         f"INSERT OR REPLACE INTO leases ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [make_lease(key, owner, lease_s, clock) for key in keys],

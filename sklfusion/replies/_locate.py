@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 import weakref
 from pathlib import Path
 from typing import Any, overload
 
+from sklfusion._fork import ForkLock
 from sklfusion._memory import is_there, memory_folder, require_folder, warn_about
 from sklfusion.exceptions import CacheError, CacheWarning
 from sklfusion.replies._connections import on_network
@@ -21,16 +21,7 @@ FILE = "replies.sqlite"
 _OPEN: weakref.WeakValueDictionary[tuple[str, str, bool], ReplyStore] = (
     weakref.WeakValueDictionary()
 )
-_OPEN_LOCK = threading.Lock()
-
-
-def _new_lock() -> None:
-    global _OPEN_LOCK
-    _OPEN_LOCK = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+_OPEN_LOCK = ForkLock()
 
 
 def store_path(memory: Any) -> Path | None:

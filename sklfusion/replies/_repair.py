@@ -35,7 +35,7 @@ from sklfusion.replies._schema import AS_BYTES
 
 # key, checksum and value stand next to each other in a row (see SCHEMA)
 _ROW = re.compile(rb'([0-9a-f]{64})([0-9a-f]{8})(?=\{"contents":)')
-_DECODER = json.JSONDecoder()
+_PLAIN_DECODER = json.JSONDecoder()
 _WINDOW = 16_384  # bytes in which a value that fits into a page ends
 
 
@@ -95,7 +95,7 @@ def salvage(damaged: Path, path: Path) -> tuple[int, str]:
     finally:
         for suffix in ("", *JOURNALS):
             draft.with_name(draft.name + suffix).unlink(missing_ok=True)
-    seen = _count(damaged)
+    seen = _row_count(damaged)
     return kept, "an unknown number" if seen is None else str(max(seen - kept, 0))
 
 
@@ -124,7 +124,7 @@ def _keep_tally(target: sqlite3.Connection, damaged: Path) -> None:
     replies, used = 0, Usage(0, 0)
     with (
         contextlib.suppress(sqlite3.Error, UnicodeDecodeError, TypeError),
-        contextlib.closing(_connect(damaged)) as source,
+        contextlib.closing(_connect_damaged(damaged)) as source,
     ):
         replies, used = _tally.tally(source)
     if replies:
@@ -141,18 +141,18 @@ def recover(damaged: Path) -> Iterator[tuple[str, str, str]]:
                 yield row
 
 
-def _connect(damaged: Path) -> sqlite3.Connection:
+def _connect_damaged(damaged: Path) -> sqlite3.Connection:
     """Open a damaged file without writing to it."""
     connection = sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)
     connection.text_factory = AS_BYTES
     return connection
 
 
-def _count(damaged: Path) -> int | None:
+def _row_count(damaged: Path) -> int | None:
     """Ask the index, which is smaller than the table and so more often whole."""
     with (
         contextlib.suppress(sqlite3.Error, UnicodeDecodeError),
-        contextlib.closing(_connect(damaged)) as source,
+        contextlib.closing(_connect_damaged(damaged)) as source,
     ):
         return int(source.execute("SELECT count(*) FROM replies").fetchone()[0])
     return None
@@ -163,7 +163,7 @@ def _read_rows(damaged: Path) -> Iterator[tuple[str, str, str]]:
     for order in ("ASC", "DESC"):
         with (
             contextlib.suppress(sqlite3.Error, UnicodeDecodeError),
-            contextlib.closing(_connect(damaged)) as source,
+            contextlib.closing(_connect_damaged(damaged)) as source,
         ):
             query = f"SELECT key, checksum, value FROM replies NOT INDEXED ORDER BY rowid {order}"
             yield from source.execute(query)
@@ -188,7 +188,7 @@ def _scan(data: bytes | mmap.mmap, window: int) -> Iterator[tuple[str, str, str]
     for match in _ROW.finditer(data):
         piece = data[match.end() : match.end() + window].decode("latin-1")
         try:
-            _, length = _DECODER.raw_decode(piece)
+            _, length = _PLAIN_DECODER.raw_decode(piece)
         except (ValueError, RecursionError):
             continue
         yield match[1].decode(), match[2].decode(), piece[:length]

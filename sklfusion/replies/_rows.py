@@ -18,7 +18,7 @@ _MOST_COMMON = 10_000
 _INSERT = "INSERT OR IGNORE INTO replies VALUES (?, ?, ?)"
 _REPLACE = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?)"
 _SELECT = "SELECT key, checksum, value FROM replies WHERE key IN ({})"
-_FREE = "DELETE FROM leases WHERE key = ?"
+_FREE_LEASE = "DELETE FROM leases WHERE key = ?"
 
 
 class Ticket:
@@ -160,7 +160,7 @@ def write(connection: Any, batch: list[Ticket]) -> int:
                 new += 1
             else:
                 ticket.stored = present[2]
-        connection.execute(_FREE, (ticket.key,))
+        connection.execute(_FREE_LEASE, (ticket.key,))
     connection.execute("COMMIT")
     return new
 

@@ -14,7 +14,7 @@ SCHEMA = [
     # damaged file finds them as one run of bytes.
     "CREATE TABLE replies (key TEXT PRIMARY KEY NOT NULL, checksum TEXT NOT NULL,"
     " value TEXT NOT NULL)",
-    _leases.SCHEMA,
+    _leases.LEASE_TABLE,
 ]
 
 # Text as it is in the file, one character a byte: all that we write is ASCII, and a byte that is

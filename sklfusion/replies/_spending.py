@@ -20,13 +20,13 @@ from typing import Any
 from sklfusion.replies import _leases
 from sklfusion.replies._file import StoreFile
 
-KINDS = ("requests", "tokens", "money")
+SPENDING_KINDS = ("requests", "tokens", "money")
 TABLE = (
     "CREATE TABLE IF NOT EXISTS spending (job TEXT NOT NULL, holder TEXT NOT NULL, boot TEXT NOT"
     " NULL, at REAL NOT NULL, requests REAL NOT NULL, tokens REAL NOT NULL, money REAL NOT NULL,"
     " PRIMARY KEY (job, holder)) WITHOUT ROWID"
 )
-_ADD = (
+_ADD_SPENT = (
     "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job, holder) DO UPDATE SET"
     " at = excluded.at, requests = requests + excluded.requests, tokens = tokens +"
     " excluded.tokens, money = money + excluded.money"
@@ -51,7 +51,7 @@ def spend(
     if not any(_goes_on(*row[:3]) for row in rows):
         connection.execute("DELETE FROM spending WHERE job = ?", (job,))
         rows = []
-    for place, kind in enumerate(KINDS, start=3):
+    for place, kind in enumerate(SPENDING_KINDS, start=3):
         spent = sum(row[place] for row in rows)
         limit = limits.get(kind)
         if limit is not None and amounts[kind] > 0 and spent + amounts[kind] > limit:
@@ -59,9 +59,9 @@ def spend(
                 f"{kind}: {spent:.6g} of {limit:.6g} used or under way in all processes that "
                 "share the store"
             )
-    numbers = [amounts[kind] for kind in KINDS]
+    numbers = [amounts[kind] for kind in SPENDING_KINDS]
     row = (job, _leases.this_holder(), _leases.boot_id(), time.time(), *numbers)
-    connection.execute(_ADD, row)
+    connection.execute(_ADD_SPENT, row)
     return None
 
 
@@ -108,7 +108,7 @@ class Purse:
     def reserve(self, expected: Mapping[str, float], limits: Mapping[str, float]) -> str | None:
         """Set the cost of a request aside; return what is lacking."""
         with self._lock:
-            amounts = {kind: expected[kind] + self._changes[kind] for kind in KINDS}
+            amounts = {kind: expected[kind] + self._changes[kind] for kind in SPENDING_KINDS}
             lacking = self._spend(amounts, limits)
             if lacking is None:
                 self._changes.clear()
@@ -117,14 +117,14 @@ class Purse:
     def change(self, amounts: Mapping[str, float], sign: int) -> None:
         """Add to, or take from, what this call has spent."""
         with self._lock:
-            for kind in KINDS:
+            for kind in SPENDING_KINDS:
                 self._changes[kind] += sign * amounts[kind]  # type: ignore[assignment]
 
     def close(self) -> None:
         """Write what came of the last requests."""
         with self._lock:
             if any(self._changes.values()):
-                self._spend({kind: self._changes[kind] for kind in KINDS}, {})
+                self._spend({kind: self._changes[kind] for kind in SPENDING_KINDS}, {})
                 self._changes.clear()
 
     def _spend(self, amounts: Mapping[str, float], limits: Mapping[str, float]) -> str | None:

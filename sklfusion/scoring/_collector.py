@@ -126,7 +126,7 @@ class LabelDistributionCollector(BaseEstimator):
 
         store = open_store(scorer.memory)
         return LocalCollector(
-            _load(where_of(scorer).endpoint.model.partition("/")[2], scorer.memory),
+            _load_local(where_of(scorer).endpoint.model.partition("/")[2], scorer.memory),
             self.questions(),
             queries=self.queries,
             both_orders=self.both_orders,
@@ -146,7 +146,7 @@ class LabelDistributionCollector(BaseEstimator):
         )
 
 
-def _load(model, memory):
+def _load_local(model, memory):
     """Return the causal language model of this process; it is heavy, so there is one of each."""
     from sklfusion.llm._prefix_scorer import CausalLM
 
@@ -189,12 +189,12 @@ class _Ask:
         for messages, params in requests:
             params = {**params, **where.request_params}
             params[token_field] = params.pop("max_tokens")
-            jobs.append(Job(ChatRequest(origin, model, messages, params), _read))
+            jobs.append(Job(ChatRequest(origin, model, messages, params), _read_reply))
         self._scorer._session()._execute(jobs)
         return [job.answer if job.ok else _failure(job.fault) for job in jobs]
 
 
-def _read(reply):
+def _read_reply(reply):
     """Take a reply that can be read; refusals and missing log-probabilities are told apart."""
     from sklfusion.prompts import ReplyError
 

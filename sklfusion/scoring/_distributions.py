@@ -16,10 +16,10 @@ from sklfusion._text_input import check_texts, distinct
 from sklfusion.alignment._label_tokens import (
     first_token_ids,
     label_logits,
+    label_start_probabilities,
     label_starts,
     parse_label_list,
     scores_from_top,
-    step_probabilities,
 )
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import CacheMissError
@@ -30,9 +30,9 @@ __all__ = [
     "EndpointCollector",
     "LocalCollector",
     "Questions",
+    "label_start_probabilities",
     "label_starts",
     "scores_from_top",
-    "step_probabilities",
 ]
 
 #: What can be asked: one list of labels, each label by itself, each pair of labels.
@@ -109,7 +109,7 @@ class _Collector:
         return {
             "votes": [0.0] * len(self.questions.labels) if votes is None else votes.tolist(),
             "first": scores[starts[0] if starts else 0].tolist(),
-            "steps": step_probabilities(tokens, scores).tolist(),
+            "steps": label_start_probabilities(tokens, scores).tolist(),
         }
 
 
@@ -357,7 +357,7 @@ class EndpointCollector(_Collector):
     def _record(self, replies):
         record = {"status": "ok"}
         for query, answers in replies.items():
-            status = next((s for s in map(_status, answers) if s != "ok"), "ok")
+            status = next((s for s in map(_status_of_reply, answers) if s != "ok"), "ok")
             if status != "ok":
                 return {"status": status}
             record.update(getattr(self, f"_read_{query}")(answers))
@@ -382,7 +382,7 @@ class EndpointCollector(_Collector):
         return {"pairs": shares}
 
 
-def _status(reply):
+def _status_of_reply(reply):
     """What became of a request: "ok" only with log-probabilities to read."""
     if reply is None:
         return "transport_error"

@@ -8,7 +8,7 @@ from sklfusion._whole import whole
 from sklfusion.scoring._base import BaseLLMEstimator
 
 # Probabilities of exactly 0 have no logarithm; this is below anything a vote of many can show.
-LOG_FLOOR = 1e-6
+LEAST_SCORE = 1e-6
 
 
 class LLMScorer(TransformerMixin, BaseLLMEstimator):
@@ -286,7 +286,7 @@ def score_columns(annotations, *, output, add_indicator):
     probs = annotations.scores()
     failed = np.isnan(probs).any(axis=1)
     probs[failed] = 0.5 if annotations.multilabel else 1.0 / k
-    scores = np.log(np.clip(probs, LOG_FLOOR, 1.0)) if output == "log_proba" else probs
+    scores = np.log(np.clip(probs, LEAST_SCORE, 1.0)) if output == "log_proba" else probs
     if add_indicator:
         scores = np.column_stack([scores, failed])
     return scores.astype(np.float32)

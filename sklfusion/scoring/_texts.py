@@ -111,11 +111,11 @@ class Texts:
             self.models.add(model)
 
 
-Entry = Callable[[Job], Job]
+KeptAs = Callable[[Job], Job]
 
 
 def keys_of(
-    plan: Plan, texts: Texts, places: Sequence[int], entry: Entry | None = None
+    plan: Plan, texts: Texts, places: Sequence[int], entry: KeptAs | None = None
 ) -> list[str]:
     """Return the keys of texts under a plan that sends one request per text.
 
@@ -156,7 +156,7 @@ def recall(
     places: Sequence[int],
     store: Any,
     memo: dict[str, Any],
-    entry: Entry | None = None,
+    entry: KeptAs | None = None,
 ) -> list[int]:
     """Give texts whose answers this object or the store has their rows; return the other places.
 

@@ -111,14 +111,16 @@ def _found(text: str, names: list[str] | tuple[str, ...]) -> list[int]:
 
 def read_question(body: dict[str, Any]) -> Question:
     """Return what the body of a chat request asks."""
-    messages = [(m.get("role"), _content(m.get("content"))) for m in body.get("messages", [])]
+    messages = [
+        (m.get("role"), _joined_content(m.get("content"))) for m in body.get("messages", [])
+    ]
     system = "\n".join(content for role, content in messages if role in ("system", "developer"))
     user = [content for role, content in messages if role == "user"]
     if user and not system:
         head, _, data = user[0].rpartition("\n\n")
         if head and is_data(data):
             system, user[0] = head, data
-    text = _text(user[-1] if user else "")
+    text = _plain_text(user[-1] if user else "")
     schema = _schema(body)
     pairs = _listed(system) or _from_schema(schema) or _bracketed(messages)
     pack = _pack(user[-1] if user else "")
@@ -163,7 +165,7 @@ def _pack(content: str) -> dict[str, str] | None:
     return None
 
 
-def _text(content: str) -> str:
+def _plain_text(content: str) -> str:
     text = decode_text(content)
     if text is not content:
         return text
@@ -171,7 +173,7 @@ def _text(content: str) -> str:
     return fenced[1] if len(fenced) == 3 else _BRACKETS.sub("", content)
 
 
-def _content(value: Any) -> str:
+def _joined_content(value: Any) -> str:
     if isinstance(value, list):  # content in parts
         return "".join(str(part.get("text", "")) for part in value if isinstance(part, dict))
     return value if isinstance(value, str) else ""
@@ -190,12 +192,12 @@ def _listed(system: str) -> list[tuple[str, str]]:
     for line in system.splitlines():
         if line.startswith("- "):
             key, equals, rest = line[2:].partition(" = ")
-            name = _name(rest if equals else line[2:])
+            name = _label_name(rest if equals else line[2:])
             pairs.append((key if equals else name, name))
     return pairs
 
 
-def _name(rest: str) -> str:
+def _label_name(rest: str) -> str:
     if rest.startswith('"'):
         try:
             return str(json.JSONDecoder().raw_decode(rest)[0])
@@ -297,7 +299,7 @@ def completion(body: dict[str, Any], *, number: int) -> dict[str, Any]:
     if body.get("logprobs"):
         choice["logprobs"] = {"content": _token_logprobs(question, kept, body)}
     count = int(body.get("n") or 1)
-    prompt = sum(count_tokens(_content(m.get("content"))) for m in body.get("messages", []))
+    prompt = sum(count_tokens(_joined_content(m.get("content"))) for m in body.get("messages", []))
     return {
         "id": f"chatcmpl-{number}",
         "object": "chat.completion",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # kind -> (what the server does, is it billed, can the client use the reply)
-KINDS = {
+FAULT_KINDS = {
     "status": ("answers with `status`, `headers` and `body`", False, False),
     "reset": ("resets the connection before any byte", False, False),
     "hang": ("never answers; holds the connection `seconds`, then closes it", False, False),
@@ -54,18 +54,18 @@ class ScriptedFault:
     usable: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown fault {self.kind!r}; known are {', '.join(KINDS)}.")
+        if self.kind not in FAULT_KINDS:
+            raise ValueError(f"unknown fault {self.kind!r}; known are {', '.join(FAULT_KINDS)}.")
 
     @property
     def is_billed(self) -> bool:
         """Whether the request counts as paid."""
-        return KINDS[self.kind][1] if self.billed is None else self.billed
+        return FAULT_KINDS[self.kind][1] if self.billed is None else self.billed
 
     @property
     def is_usable(self) -> bool:
         """Whether what is sent can be used, if it arrives."""
-        return KINDS[self.kind][2] if self.usable is None else self.usable
+        return FAULT_KINDS[self.kind][2] if self.usable is None else self.usable
 
     def get(self, name: str, default: Any) -> Any:
         """Return an option."""

@@ -457,7 +457,7 @@ def _(c):
         other.execute("PRAGMA user_version = 77")
     other.close()
     count(c)
-    raises(CacheError, lambda: c.run(texts(1)), f"77.*{connections.FORMAT}")
+    raises(CacheError, lambda: c.run(texts(1)), f"77.*{connections.STORE_FORMAT}")
     assert count(c) == 0
     return "refused unpaid"
 
@@ -470,8 +470,8 @@ class Deadly(list):
         yield from super().__iter__()
         if sys.argv[2] == "kill":
             os.kill(os.getpid(), 9)
-old = connections.FORMAT
-connections.FORMAT = old + 1
+old = connections.STORE_FORMAT
+connections.STORE_FORMAT = old + 1
 connections.MIGRATIONS = {old: Deadly(["CREATE TABLE one (a)", "CREATE TABLE two (a)"])}
 print(open_store(sys.argv[1]).info()["replies"])
 """
@@ -485,7 +485,7 @@ def _(c):
     child = c.popen(MIGRATE, c.folder / "memory", "kill")
     child.communicate(timeout=60)
     assert child.returncode == -9
-    assert open_store(c.folder / "memory").info()["format"] == connections.FORMAT
+    assert open_store(c.folder / "memory").info()["format"] == connections.STORE_FORMAT
     open_store(c.folder / "memory").close()
     for _ in range(2):
         assert c.python(MIGRATE, c.folder / "memory", "") == "20"
