@@ -6,7 +6,7 @@ import numpy as np
 _FLOOR = 0.02
 
 
-def code_scores(columns, n_classes, multilabel):
+def bounded_codes(columns, n_classes, multilabel):
     """Return evidence per class and LLM, and which LLM answered.
 
     Parameters

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import GridSearchCV
 
 from sklfusion import JointFusionClassifier, TrainingDivergedError, persistence
-from sklfusion._scores import code_scores
+from sklfusion._scores import bounded_codes
 from sklfusion.embedding._net import EncoderNet
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
@@ -267,15 +267,15 @@ def test_grid_search(tiny_roberta):
 def test_codes_of_scores():
     """Votes count as bounded evidence, no opinion as none, and a missing answer as zero."""
     votes = np.array([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [np.nan] * 3])
-    codes, answered = code_scores(votes, 3, multilabel=False)
+    codes, answered = bounded_codes(votes, 3, multilabel=False)
     assert codes[0, 0] > 2
     np.testing.assert_allclose(codes.sum(axis=1), 0, atol=1e-12)
     np.testing.assert_allclose(codes[1:], 0, atol=1e-12)
     assert answered.ravel().tolist() == [1, 1, 0]
     with np.errstate(divide="ignore"):
-        logs, _ = code_scores(np.log(votes), 3, multilabel=False)
+        logs, _ = bounded_codes(np.log(votes), 3, multilabel=False)
     np.testing.assert_allclose(logs[1:], codes[1:], atol=1e-12)
-    odds, _ = code_scores(np.array([[0.5, 1.0, 0.0]]), 3, multilabel=True)
+    odds, _ = bounded_codes(np.array([[0.5, 1.0, 0.0]]), 3, multilabel=True)
     np.testing.assert_allclose(odds[0, 0], 0, atol=1e-12)
     assert odds[0, 1] == pytest.approx(-odds[0, 2])
     assert odds[0, 1] > 3

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import declared_classes, in_names, read_labels
 from sklfusion._idle import warn_if_set
-from sklfusion._scores import as_matrix, code_scores
+from sklfusion._scores import as_matrix, bounded_codes
 from sklfusion._sklearn_compat import check_sample_weight
 from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogates
 from sklfusion._validation import check_layers, class_weight_rows
@@ -403,7 +403,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     def _code(self, columns):
         if columns is None or not columns.shape[1]:
             return None, None
-        return code_scores(columns, len(self.classes_), self.multilabel_)
+        return bounded_codes(columns, len(self.classes_), self.multilabel_)
 
     def _settings(self):
         k = len(self.classes_)

@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 
 from sklfusion.fusion._columns import ScoreBlock, _scale_of, find_columns
 from sklfusion.fusion._score_values import is_score, on_simplex
-from sklfusion.fusion._votes import find_coding
+from sklfusion.fusion._votes import code_scores, find_coding
 
 _BAND = 2.0  # see _column_scale
 
@@ -67,7 +67,7 @@ class Inputs:
         coded, marks = [np.empty((len(X), 0))], [np.empty((len(X), 0))]
         for block, coding in zip(self.blocks, self.codings, strict=True):
             scores, answered = self.scores(X, block)
-            coded.append(coded(scores, coding, self.family) * answered[:, None])
+            coded.append(code_scores(scores, coding, self.family) * answered[:, None])
             marks.append(answered[:, None].astype(np.float64))
         return np.hstack(coded), np.hstack(marks)
 

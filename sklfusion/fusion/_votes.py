@@ -41,7 +41,7 @@ class Evidence:
     oof_evidence: np.ndarray
 
 
-def coded(log_scores, coding, family):
+def code_scores(log_scores, coding, family):
     """Scores in the form the linear map takes.
 
     ``log_scores`` are log-probabilities (softmax) or logits (sigmoid); ``"vote"`` codes the
@@ -94,7 +94,7 @@ def fit_evidence(log_scores, answered, mapping, problem, coding=None):
     """
     family = problem.family
     coding = coding or find_coding(log_scores, answered, family)
-    Z = coded(log_scores, coding, family)
+    Z = code_scores(log_scores, coding, family)
     live = problem.only(answered)
     if coding == "score":
         fit = _fit_matrix if family == "softmax" else _fit_slopes
