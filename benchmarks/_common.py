@@ -102,10 +102,10 @@ def _plain(value):
     raise TypeError(type(value).__name__)
 
 
-def save_figure(figure, name):
-    """Write a figure to ``docs/images/<name>.png``."""
+def save_figure(figure, name, shows=None):
+    """Write a figure to ``docs/images/<name>.png``; ``shows`` is kept in the file as text."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     path = IMAGES / f"{name}.png"
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, metadata={"Description": shows} if shows else None)
     print(f"written: {path.relative_to(ROOT)}")
     return path

@@ -3,10 +3,11 @@
     python -m benchmarks.pictures            # docs/images/fusion_model.png, docs/images/house.png
 
 The house is read from the imports of the package: a folder or file stands one floor above all
-that it imports.
+that it imports, and files that stand on no folder are the ground.
 """
 
 import ast
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import matplotlib.pyplot as plt
 from benchmarks._common import ROOT, save_figure
 
 PACKAGE = ROOT / "sklfusion"
-_INK, _LINE = "#1b2733", "#8795a1"
+_INK, _LINE, _FAR = "#1b2733", "#8795a1", "#ccd3d9"
 _ENCODER, _LLM, _PLAIN, _SUM = "#cfe3f5", "#fbe3c4", "#eef1f4", "#d8ecd9"
 
 
@@ -72,34 +73,76 @@ def floors(arrows):
     return found
 
 
+def ground_of(arrows):
+    """Files that stand on no folder, directly or through others: the ground that all may use."""
+    ground = {room for room in arrows if not (PACKAGE / room).is_dir()}
+    while high := {room for room in ground if not arrows[room] <= ground}:
+        ground -= high
+    return ground
+
+
+def direct(arrows):
+    """Arrows without those that a longer way over other rooms says already."""
+    reached = {}
+    for room in sorted(arrows, key=floors(arrows).get):
+        reached[room] = arrows[room].union(*(reached[target] for target in arrows[room]))
+    return {
+        room: {t for t in targets if not any(t in reached[other] for other in targets)}
+        for room, targets in arrows.items()
+    }
+
+
+def plan():
+    """The ground, and room to the rooms that its arrows point to."""
+    whole = house()
+    ground = ground_of(whole)
+    return ground, direct({room: whole[room] - ground for room in whole.keys() - ground})
+
+
+def plan_text():
+    """The plan in words; it lies in the picture, so that a test can tell when to draw anew."""
+    ground, arrows = plan()
+    lines = [f"{room}: {', '.join(sorted(arrows[room]))}" for room in sorted(arrows)]
+    return "\n".join([*lines, f"ground: {', '.join(sorted(ground))}"])
+
+
 def draw_house():
-    """Rooms by floor; an arrow points to what is imported from the floor right below."""
-    arrows = house()
-    level = floors(arrows)
-    rows = defaultdict(list)
-    for room, floor in level.items():
-        rows[floor].append(room)
-    width = max(map(len, rows.values()))
-    figure, ax = plt.subplots(figsize=(1.45 * width + 0.6, 0.95 * len(rows) + 0.5))
-    place = {}
-    for floor, members in rows.items():
-        if floor + 1 in rows:  # a room stands where those above it want it least far away
-            members = sorted(members, key=lambda r: (-sum(r in arrows[o] for o in arrows), r))
-        for n, room in enumerate(members):
-            place[room] = (n + (width - len(members)) / 2, floor)
-    for room, targets in arrows.items():
-        for target in targets:
+    """Rooms by floor over the ground; an arrow points to a room that is imported."""
+    ground, arrows = plan()
+    place = _places(arrows)
+    width, height = (1 + max(at[axis] for at in place.values()) for axis in (0, 1))
+    figure, ax = plt.subplots(figsize=(1.7 * width + 0.4, 0.75 * height + 1.3))
+    for room, targets in sorted(arrows.items()):
+        for target in sorted(targets):
             (x, y), (u, v) = place[room], place[target]
-            near = y - v == 1
-            ax.plot([x, u], [y - 0.2, v + 0.2], color=_LINE, lw=0.8, alpha=0.7 if near else 0.15)
+            _arrow(ax, x, y - 0.24, u, v + 0.24, color=_LINE if y - v == 1 else _FAR)
     for room, (x, y) in place.items():
         folder = (PACKAGE / room).is_dir()
-        _box(ax, x, y, 0.9, 0.4, f"{room}/" if folder else room, _ENCODER if folder else _PLAIN)
+        _box(ax, x, y, 0.8, 0.42, f"{room}/" if folder else room, _ENCODER if folder else _PLAIN)
+    names = textwrap.fill(",  ".join(sorted(ground, key=lambda r: r.strip("_"))), 23 * int(width))
+    _box(ax, (width - 1) / 2, -1.1, width, 0.85, f"the ground: {names}", _SUM)
     ax.set_xlim(-0.6, width - 0.4)
-    ax.set_ylim(-0.5, len(rows) - 0.5)
+    ax.set_ylim(-1.6, height - 0.6)
     ax.axis("off")
     figure.tight_layout()
     return figure
+
+
+def _places(arrows):
+    """Room to (x, floor): each as near as may be to what it stands on."""
+    rows = defaultdict(list)
+    for room, floor in sorted(floors(arrows).items()):
+        rows[floor].append(room)
+    width = max(map(len, rows.values()))
+    place = {}
+    for floor in sorted(rows):
+        wanted = {
+            room: sum(place[t][0] for t in arrows[room]) / max(len(arrows[room]), 1)
+            for room in rows[floor]
+        }
+        for n, room in enumerate(sorted(rows[floor], key=wanted.get)):
+            place[room] = (n + (width - len(wanted)) / 2, floor)
+    return place
 
 
 def _box(ax, x, y, width, height, text, color, size=8.5):
@@ -150,15 +193,15 @@ def draw_model():
     return figure
 
 
-def _arrow(ax, x, y, u, v, dashed=False):
-    style = {"arrowstyle": "-|>", "color": _LINE, "lw": 1.1}
+def _arrow(ax, x, y, u, v, dashed=False, color=_LINE):
+    style = {"arrowstyle": "-|>", "color": color, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", (u, v), (x, y), arrowprops=style | ({"ls": "--"} if dashed else {}))
 
 
 def main():
     """Draw both."""
     save_figure(draw_model(), "fusion_model")
-    save_figure(draw_house(), "house")
+    save_figure(draw_house(), "house", plan_text())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Write the figures of README.md and docs/*.md from benchmarks/results/*.json.
+"""Write the figures of README.md, docs/*.md and benchmarks/README.md from benchmarks/results.
 
     python -m benchmarks.readme            # rewrite the blocks
-    python -m benchmarks.readme --check    # exit with status 1 if a block is out of date
+    python -m benchmarks.readme --check    # exit with status 1 if a block is out of date, a
+                                           # program is not listed or a file has no program
 
 A block stands between ``<!-- figures: NAME -->`` and ``<!-- /figures -->``; NAME is a function
 below. So no figure in the documentation is typed by hand.
@@ -14,7 +15,8 @@ import sys
 from contextlib import redirect_stdout
 from functools import partial
 
-from benchmarks._common import ROOT, print_table, read_json
+from benchmarks import _common, _programs
+from benchmarks._common import ROOT, print_table
 from benchmarks.quality.experiments import PROGRAMS as EXPERIMENTS
 
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
@@ -25,6 +27,15 @@ def _table(header, rows):
     with redirect_stdout(buffer):
         print_table(header, rows)
     return buffer.getvalue()
+
+
+_read = set()  # results that blocks were filled from since it was last emptied
+
+
+def read_json(name):
+    """Results of a program; remembers that they were asked for."""
+    _read.add(name)
+    return _common.read_json(name)
 
 
 def demo():
@@ -128,6 +139,22 @@ def alignment():
     return buffer.getvalue().strip() + "\n"
 
 
+def programs():
+    """Every program in benchmarks/, what it writes and where that is shown."""
+    return _table(*_programs.table(pages()[1:], sources()))
+
+
+def sources():
+    """Block that stands in a page to the names of the results that it is filled from."""
+    shown = {m[2] for page in pages() for m in _BLOCK.finditer(page.read_text(encoding="utf-8"))}
+    found = {}
+    for name in shown - {"programs"}:
+        _read.clear()
+        BLOCKS[name]()
+        found[name] = set(_read)
+    return found
+
+
 BLOCKS = {
     "alignment": alignment,
     "demo": demo,
@@ -138,6 +165,7 @@ BLOCKS = {
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
     "peers_summary": peers_summary,
+    "programs": programs,
     "speed_embedding": speed_embedding,
     "throughput": throughput,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG)},
@@ -146,7 +174,13 @@ BLOCKS = {
 
 def pages():
     """The files that may hold blocks."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    here = ROOT / "benchmarks" / "README.md"
+    return [
+        here,
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+    ]
 
 
 def render(text):
@@ -155,12 +189,12 @@ def render(text):
 
 
 def main(check=False):
-    """Rewrite or check all pages; returns the pages that were out of date."""
-    stale = []
+    """Rewrite or check all pages; returns those out of date and the files of no program."""
+    stale = _programs.orphans()
     for page in pages():
         text = page.read_text(encoding="utf-8")
         if render(text) != text:
-            stale.append(page.name)
+            stale.append(page.relative_to(ROOT).as_posix())
             if not check:
                 page.write_text(render(text), encoding="utf-8")
     print("out of date: " + ", ".join(stale) if stale else "all figures are up to date")

@@ -218,6 +218,24 @@ def test_importing_the_package_is_light():
     assert done.stdout.strip() == "[]"
 
 
+def test_every_room_stands_on_lower_ones():
+    """Rooms that import each other would have no floor; ``floors`` says which they are."""
+    pictures = pytest.importorskip("benchmarks.pictures")
+    arrows = pictures.house()
+    floor = pictures.floors(arrows)
+    upward = [(room, to) for room in arrows for to in arrows[room] if floor[to] >= floor[room]]
+    assert upward == []
+    with pytest.raises(ValueError, match=r"import each other: \['llm', 'replies'\]"):
+        pictures.floors({"llm": {"replies"}, "replies": {"llm"}, "prompts": set()})
+
+
+def test_the_picture_of_the_house_draws():
+    """Every room has its box."""
+    pictures = pytest.importorskip("benchmarks.pictures")
+    drawn = {text.get_text().rstrip("/") for text in pictures.draw_house().axes[0].texts}
+    assert pictures.plan()[1].keys() <= drawn
+
+
 def test_every_public_name_exists_and_has_a_docstring():
     """The list of exports and the modules agree."""
     for name in sklfusion.__all__:

@@ -29,11 +29,26 @@ def test_figures_come_from_the_benchmark_results():
 
 def test_local_links_and_pictures_exist():
     """No dead links within the repository."""
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    tops = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
+    for page in [*tops, *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if "://" in target or target.startswith("mailto:"):
                 continue
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_results_file_and_picture_has_its_program():
+    """Else nobody could renew it."""
+    assert pytest.importorskip("benchmarks._programs").orphans() == []
+
+
+def test_a_program_that_is_gone_is_noticed(monkeypatch):
+    """Its line stands in benchmarks/README.md, and its files have no program any more."""
+    readme = pytest.importorskip("benchmarks.readme")
+    left = {k: v for k, v in readme._programs.programs().items() if k != "quality.demo"}
+    monkeypatch.setattr(readme._programs, "programs", lambda: left)
+    files = ["benchmarks/results/demo.json", "docs/images/demo.png"]
+    assert readme.main(check=True) == [*files, "benchmarks/README.md"]
 
 
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

@@ -66,12 +66,12 @@ def _(c):
 
 @row("A03", "quotation marks, a field, a thought before the label's tokens", "skipped")
 def _(c):
-    befores = ['"', "Label: ", " ", "<think>food</think>", "**", "The answer is "]
-    for number, before in enumerate(befores):
+    earlier = ['"', "Label: ", " ", "<think>food</think>", "**", "The answer is "]
+    for number, before in enumerate(earlier):
         inner = type(c)(c.server, c.folder / str(number))
         a = written(inner, "sport", logprobs_of("sport", 2, ["food"], before), before + "sport")
         assert a.labels()[0] == "sport", (before, a.probs)
-    return f"{len(befores)} of {len(befores)}"
+    return f"{len(earlier)} of {len(earlier)}"
 
 
 @row("A04", "tokens that contradict the written label", "the written label, flagged")

@@ -1,0 +1,81 @@
+"""Which program writes which file, and which pages show what it wrote.
+
+A program writes ``results/NAME.json`` and ``docs/images/NAME.png``, NAME its module; what does
+not follow that rule stands in ``OTHERWISE``. Pages are searched for the pictures and for the
+blocks that are filled from a results file.
+"""
+
+import ast
+import re
+
+from benchmarks._common import IMAGES, RESULTS, ROOT
+
+#: Files of the programs whose names do not say them.
+OTHERWISE = {
+    "load.scorecard": ["benchmarks/results/scorecard.json", "docs/scorecard.md"],
+    "pictures": ["docs/images/fusion_model.png", "docs/images/house.png"],
+    "readme": [],
+    "speed.embedding": ["benchmarks/results/speed_embedding.json"],
+}
+
+
+def programs():
+    """Name to module text of everything in benchmarks/ that is run by hand."""
+    folder = ROOT / "benchmarks"
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        text = path.read_text(encoding="utf-8")
+        if not any(part.startswith("_") for part in parts) and "\nif __name__ ==" in text:
+            found[".".join(parts)] = text
+    return found
+
+
+def files_of(program):
+    """Files that a program has written, as paths from the root of the repository."""
+    if program in OTHERWISE:
+        wanted = [ROOT / file for file in OTHERWISE[program]]
+    else:
+        name = program.rpartition(".")[2]
+        wanted = [RESULTS / f"{name}.json", IMAGES / f"{name}.png"]
+    return [path.relative_to(ROOT).as_posix() for path in wanted if path.exists()]
+
+
+def orphans():
+    """Results and pictures that no program writes: nobody could renew them."""
+    made = {file for program in programs() for file in files_of(program)}
+    there = [*RESULTS.glob("*.json"), *IMAGES.glob("*.png")]
+    return sorted(f for f in (p.relative_to(ROOT).as_posix() for p in there) if f not in made)
+
+
+def table(pages, sources):
+    """Header and rows of the table in benchmarks/README.md.
+
+    Parameters
+    ----------
+    pages : list of Path
+        Where figures may be shown.
+    sources : dict of str to set of str
+        Block of figures to the results that it is filled from.
+    """
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    rows = []
+    for program, text in programs().items():
+        files = files_of(program)
+        shown = [page for page in pages if _shows(texts[page], files, sources)]
+        says = ast.get_docstring(ast.parse(text)).splitlines()[0]
+        links = ", ".join(_link(file) for file in files)
+        seen = ", ".join(_link(page.relative_to(ROOT).as_posix()) for page in shown)
+        rows.append([f"`{program}`", says, links, seen])
+    return ["program", "what it does or asks", "writes", "shown in"], rows
+
+
+def _shows(text, files, sources):
+    results = {file.rpartition("/")[2].removesuffix(".json") for file in files}
+    blocks = re.findall(r"<!-- figures: (\w+) -->", text)
+    pictures = [file.removeprefix("docs/") for file in files if file.endswith(".png")]
+    return any(sources[block] & results for block in blocks) or any(p in text for p in pictures)
+
+
+def _link(file):
+    return f"[{file.rpartition('/')[2]}](../{file})"
