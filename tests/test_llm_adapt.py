@@ -203,6 +203,13 @@ class TestVerdict:
         verdict.answer()
         assert not verdict.doubtful
 
+    def test_an_end_that_spares_little_is_none(self):
+        """With few texts left, their answers are worth more than the payments that they cost."""
+        fault = Fault("bad_reply", "unknown_label")
+        verdict = Verdict(RetryPolicy(first_k=3))
+        assert [verdict.failure(fault, "o", left) for left in (5, 4, 3 - 1)] == [None] * 3
+        assert verdict.failure(fault, "o", 3) is not None
+
     def test_unreadable_answers_are_shown(self):
         """The error says what the model writes instead of a label."""
         verdict = Verdict(RetryPolicy(first_k=2))

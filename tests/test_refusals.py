@@ -315,6 +315,18 @@ class TestPatience:
             scorer(max_concurrency=4).annotate(texts)
         assert fault_server.ledger().received <= 2 * (8 + 4)
 
+    def test_a_few_texts_are_asked_about_to_the_end(self, fault_server, scorer):
+        """Two of ten answers can be read, whichever come first."""
+        prose = [
+            {"contains": f"text {n}", "fault": {"kind": "content", "content": "It is hard."}}
+            for n in range(8)
+        ]
+        fault_server.script(*prose)
+        texts = [f"text {n}" for n in range(8)] + ["sport", "world"]
+        with pytest.warns(ScoringWarning, match="unknown_label: 8"):
+            annotations = scorer(max_concurrency=1).annotate(texts)
+        assert annotations.ok.tolist() == [False] * 8 + [True] * 2
+
     def test_filtered_and_long_texts_never_do(self, fault_server, scorer):
         """Twenty of each, before anything is answered."""
         fault_server.script(

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from sklfusion._chat import ChatRequest, Reply
 from sklfusion.llm._local_spec import LocalSpec
+from sklfusion.llm._local_spec import find_local as find_local  # programs import both from here
 
 
 class Runtime(Protocol):

@@ -399,7 +399,9 @@ class Run:
         self._settle()
 
     def _note_failure(self, fault: Fault | None, origin: str) -> None:
-        error = self._verdict.failure(fault, origin) if fault is not None else None
+        if fault is None:
+            return
+        error = self._verdict.failure(fault, origin, self._left - 1)
         if error is not None:
             self._fail(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 from sklfusion.exceptions import EndpointError
@@ -29,7 +30,7 @@ class Verdict:
     A run ends when nothing has worked and
 
     - ``first_k`` texts were refused alike (400, 422, ...) or timed out, or
-    - ``first_k`` texts got answers that cannot be read, or
+    - ``first_k`` texts got answers that cannot be read and as many are still to be paid for, or
     - ``first_refusals`` texts were refused by a 403 or 404 that does not say whom it means;
 
     and when, after answers, ``refusals_in_a_row`` texts meet such a 403 or 404 and nothing else.
@@ -57,8 +58,19 @@ class Verdict:
             self.worked = self._answered = True
             self._in_a_row = 0
 
-    def failure(self, fault: Fault, origin: str) -> EndpointError | None:
-        """Note that a text is given up; return the error that ends the run, if it has to end."""
+    def failure(self, fault: Fault, origin: str, left: float = math.inf) -> EndpointError | None:
+        """Note that a text is given up; return the error that ends the run, if it has to end.
+
+        Parameters
+        ----------
+        fault : Fault
+            Why it is given up.
+        origin : str
+            Where was asked.
+        left : float
+            Texts that would still be asked about: an end that spares few payments costs more
+            answers than it saves.
+        """
         if fault.cause in _OWN or not self._judges:
             return None
         with self._lock:
@@ -67,7 +79,7 @@ class Verdict:
             if self.worked:
                 return None
             self._failed.append(fault)
-            return self._first_k(fault, origin)
+            return self._first_k(fault, origin, left)
 
     def _refusal(self, fault: Fault, origin: str) -> EndpointError | None:
         self._refused += 1
@@ -78,9 +90,9 @@ class Verdict:
             enough = self._refused >= self._policy.first_refusals
         return error_from_fault(fault, origin) if enough else None
 
-    def _first_k(self, fault: Fault, origin: str) -> EndpointError | None:
+    def _first_k(self, fault: Fault, origin: str, left: float) -> EndpointError | None:
         unusable = [f for f in self._failed if f.kind == "bad_reply"]
-        if len(unusable) >= self._policy.first_k:
+        if min(len(unusable), left) >= self._policy.first_k:
             return _unreadable(unusable, origin)
         alike = {(f.cause, f.status) for f in self._failed}
         if len(self._failed) < self._policy.first_k or len(alike) > 1:

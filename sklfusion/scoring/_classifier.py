@@ -7,7 +7,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklfusion._class_labels import read_labels
 from sklfusion._validation import check_unit_interval, plain_label
 from sklfusion._whole import whole
-from sklfusion.exceptions import ScoringFailedError
 from sklfusion.scoring._base import BaseLLMEstimator
 
 
@@ -16,8 +15,8 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
 
     The baseline of every fusion, and the cheap start. Nothing is invented: a text without a
     usable answer gets ``abstain_label``; where none is set, the most frequent class of the ``y``
-    that it was fitted with, as a model without features would; and without ``y`` ``predict``
-    raises. A warning says how many there are, ``annotate(X).status`` which.
+    that it was fitted with, as a model without features would; and without ``y`` None, which is
+    no label. A warning says how many there are, ``annotate(X).status`` which.
 
     Parameters
     ----------
@@ -30,7 +29,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         needs ``abstain_label``, or ``y`` in ``fit``.
     abstain_label : label, optional
         What ``predict`` returns for abstentions. By default the most frequent training class;
-        without ``y`` in ``fit`` there is none, and ``predict`` raises.
+        without ``y`` in ``fit`` there is none, and ``predict`` returns None for such rows.
     **params
         Parameters of :class:`LLMScorer`.
 
@@ -207,11 +206,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         -------
         ndarray of shape (n,), or an int array of shape (n, K) for multi-label
             Abstentions are ``abstain_label`` (see there); for multi-label they have no label.
-
-        Raises
-        ------
-        ScoringFailedError
-            If a text has no answer, ``abstain_label`` is not set and ``fit`` had no ``y``.
+            Of dtype object where one of them is None.
 
         Warns
         -----
@@ -223,13 +218,6 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         failed = np.isnan(probs).any(axis=1)
         if self.multilabel:
             return ((probs >= self.threshold) & ~failed[:, None]).astype(int)
-        if failed.any() and self._fallback is None:
-            raise ScoringFailedError(
-                f"LLMClassifier has no answer for {failed.sum()} of {len(probs)} texts, the first "
-                f"is texts[{failed.argmax()}], and no label to predict for them. Set "
-                "abstain_label=, or fit with y, whose most frequent class they then get. The "
-                "other answers are kept."
-            )
         filled = np.where(failed[:, None], 0.0, probs)
         abstains = failed | (filled.max(axis=1, initial=0.0) < self.abstain_below)
         labels = self.classes_[filled.argmax(axis=1)]
@@ -240,7 +228,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
         if self.multilabel:
             return "They are predicted to have no label."
         if self._fallback is None:
-            return "There is no label to predict for them."
+            return "They are predicted as None; abstain_label= names another label."
         kind = (
             "abstain_label" if self.abstain_label is not None else "most frequent training class"
         )
@@ -250,7 +238,7 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
 def _with_label(labels, rows, label):
     """Return labels with one of them at some rows, in a type that holds both unchanged."""
     other = np.array([label])
-    same = (labels.dtype.kind in "US") == (other.dtype.kind in "US")
+    same = label is not None and (labels.dtype.kind in "US") == (other.dtype.kind in "US")
     out = labels.astype(np.result_type(labels, other) if same else object)
     out[rows] = label
     return out
