@@ -1,5 +1,7 @@
 """`ClassRoutingClassifier`: each class is decided by the member that knows it best."""
 
+from numbers import Integral
+
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -10,7 +12,7 @@ from sklearn.utils import Bunch, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
-from sklfusion._sklearn_compat import BaseComposition
+from sklfusion._sklearn_compat import BaseComposition, check_parameters, one_of
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel, plain_label
 from sklfusion._whole import whole
@@ -76,6 +78,14 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
     ('tree', 'linear')
     """
 
+    _parameter_constraints: dict = {
+        "rules": [dict, one_of("auto")],
+        "default": [str, None],
+        "voting": [one_of("hard", "soft")],
+        "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
+    }
+
     def __init__(
         self, estimators, *, rules="auto", default=None, voting="hard", cv=None, n_jobs=None
     ):
@@ -117,6 +127,7 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
         -------
         self : ClassRoutingClassifier
         """
+        check_parameters(self)
         names = self._check_members()
         if y is None:
             raise ValueError(
@@ -155,15 +166,11 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
             raise ValueError("estimators is empty; it needs (name, classifier) pairs.")
         names = [name for name, _ in self.estimators]
         self._validate_names(names)
-        if self.voting not in ("hard", "soft"):
-            raise ValueError(f"voting={self.voting!r}; use 'hard' or 'soft'.")
         if self.default is not None and self.default not in names:
             raise ValueError(f"default={self.default!r} is none of the members {names}.")
         return names
 
     def _read_rules(self, names):
-        if not isinstance(self.rules, dict):
-            raise ValueError(f"rules={self.rules!r}; it needs a dict class -> member, or 'auto'.")
         rules = {plain_label(label): member for label, member in self.rules.items()}
         unknown = set(rules) - set(self.classes_.tolist())
         if unknown:

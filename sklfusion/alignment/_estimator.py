@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
 from sklfusion._whole import whole
 from sklfusion.alignment import _methods
 from sklfusion.alignment._pool import expected_f1_sets
@@ -118,6 +119,19 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
     [[0.7, 0.6]]
     """
 
+    _parameter_constraints: dict = {
+        "method": [one_of(*_methods.METHODS)],
+        "calibrate": [one_of(*_CALIBRATIONS)],
+        "epsilon": [number(0, 0.5, closed="neither")],
+        "threshold": [number(), one_of("expected_f1")],
+        "smoothing": [number(0)],
+        "penalty": [number(0, closed="neither")],
+        "C": [number(0, closed="neither"), one_of("auto")],
+        "n_components": [integer(1), one_of("auto", None)],
+        "scoring": [one_of("nll", "l1")],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         method: str = "max",
@@ -173,7 +187,12 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
 
     def _start(self, X):
         """Check the parameters and return annotations or features."""
-        self._check_params()
+        check_parameters(self)
+        if self.calibrate in _BATCH and self.method not in _SOFT:
+            raise ValueError(
+                f"calibrate={self.calibrate!r} with method={self.method!r}; it is for the "
+                f"methods {_SOFT}."
+            )
         self.annotator_ = ready(self.annotator, X)
         return self._annotations(X)
 
@@ -210,25 +229,6 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
 
     def _learns_from_y(self):
         return self.method in ("probe", "base_rate") or self.calibrate not in (None, *_BATCH)
-
-    def _check_params(self):
-        if self.method not in _methods.METHODS:
-            raise ValueError(f"method={self.method!r}; known are {_methods.METHODS}.")
-        if self.calibrate not in _CALIBRATIONS:
-            raise ValueError(f"calibrate={self.calibrate!r}; known are {list(_CALIBRATIONS)}.")
-        if self.calibrate in _BATCH and self.method not in _SOFT:
-            raise ValueError(
-                f"calibrate={self.calibrate!r} with method={self.method!r}; it is for the "
-                f"methods {_SOFT}."
-            )
-        if self.scoring not in ("nll", "l1"):
-            raise ValueError(f"scoring={self.scoring!r}; use 'nll' or 'l1'.")
-        if isinstance(self.threshold, str) and self.threshold != "expected_f1":
-            raise ValueError(f"threshold={self.threshold!r}; use a number or 'expected_f1'.")
-        if not self.smoothing >= 0:
-            raise ValueError(f"smoothing={self.smoothing!r}; it needs 0 or more.")
-        if not 0 < self.epsilon < 0.5:
-            raise ValueError(f"epsilon={self.epsilon!r}; it needs a number in (0, 0.5).")
 
     def _annotations(self, X):
         """Return Annotations, asking the annotator for raw texts, or a feature matrix."""

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklfusion._logistic import fit_shared
+from sklfusion._sklearn_compat import check_parameters, number
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.multilabel._calibration import to_logits
@@ -70,6 +71,8 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: dict = {"penalty": [number(0)]}
+
     def __init__(self, penalty: float = 1.0) -> None:
         self.penalty = penalty
 
@@ -101,8 +104,7 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         ValueError
             If the columns of X are no whole number of sources, or no probabilities.
         """
-        if not self.penalty >= 0:
-            raise ValueError(f"penalty={self.penalty!r}; it needs 0 or more.")
+        check_parameters(self)
         Y, self.classes_ = check_target(y, caller=type(self).__name__, soft=True)
         Z = self._logits(X, Y.shape[1])
         if len(Z) != len(Y):

@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklfusion._class_labels import in_names, read_labels
+from sklfusion._sklearn_compat import check_parameters, number
 from sklfusion._threads import one_thread
 from sklfusion._validation import (
     check_cells,
@@ -84,6 +85,11 @@ class VoteStudent(TransformerMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: dict = {
+        "strength": [number(0, closed="neither")],
+        "random_state": ["random_state"],
+    }
+
     def __init__(self, *, strength=4.0, random_state=None):
         self.strength = strength
         self.random_state = random_state
@@ -118,8 +124,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
             If ``strength`` is not positive, widths do not match, y has a class that is not in
             ``classes``, or fewer than 2 unlabelled rows have an answer.
         """
-        if not self.strength > 0:
-            raise ValueError(f"strength={self.strength!r}; it must be positive.")
+        check_parameters(self)
         X, targets = self._check_gold(X, y, classes)
         unlabeled = check_cells(check_array(X_unlabeled, dtype=np.float64), caller="VoteStudent")
         if unlabeled.shape[1] != X.shape[1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._logistic import fit_labels
+from sklfusion._sklearn_compat import check_parameters, one_of
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_scores
 from sklfusion._whole import whole
@@ -93,6 +95,14 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: dict = {
+        "method": [one_of("sigmoid", "temperature", "isotonic")],
+        "per_label": ["boolean"],
+        "cv": ["cv_object", one_of("prefit")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -131,8 +141,7 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self : MultiLabelCalibrator
         """
         name = type(self).__name__
-        if self.method not in _MAPS:
-            raise ValueError(f"method={self.method!r}; {name} knows {sorted(_MAPS)}.")
+        check_parameters(self)
         Y, self.classes_ = check_target(y, caller=name, soft=True)
         hard = bool(((Y == 0) | (Y == 1)).all())
         scores = self._held_out_logits(X, Y.astype(np.int64) if hard else Y, params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
 from sklfusion._validation import check_scores
 from sklfusion._whole import whole
 from sklfusion.multilabel._splitting import check_multilabel_cv, iterative_folds
@@ -117,6 +119,18 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     [[0, 1, 0]]
     """
 
+    _parameter_constraints: dict = {
+        "scoring": [str, callable],
+        "per_label": ["boolean"],
+        "thresholds": [integer(1), "array-like"],
+        "default": [number(), one_of("auto")],
+        "at_least_one": ["boolean"],
+        "response_method": [one_of("auto", "predict_proba", "decision_function")],
+        "cv": ["cv_object", one_of("prefit")],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -162,9 +176,12 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         self : MultiLabelThresholds
         """
+        check_parameters(self)
         Y, self.classes_ = check_target(y, caller=type(self).__name__)
         self._method = self._check_method()
-        default = self._check_default()
+        default = self.default
+        if default == "auto":
+            default = 0.0 if self._method == "decision_function" else 0.5
         scores, folds = self._held_out_scores(X, Y, params)
         scores = check_scores(scores, Y.shape[1], caller=type(self).__name__)
         one_sided = warn_one_sided(
@@ -176,18 +193,13 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if hasattr(X, "shape") and len(X.shape) == 2:
             self.n_features_in_ = X.shape[1]
         tuner = _Tuner(
-            _check_metric(self.scoring), self.per_label, self.thresholds, default,
+            _metric(self.scoring), self.per_label, self.thresholds, default,
             self.at_least_one, ~one_sided,
         )  # fmt: skip
         self._choose(tuner, Y, scores, folds)
         return self
 
     def _check_method(self):
-        if self.response_method not in ("auto", "predict_proba", "decision_function"):
-            raise ValueError(
-                f"response_method={self.response_method!r}; use 'auto', 'predict_proba' or "
-                "'decision_function'."
-            )
         if self.estimator is None:
             return None
         if self.response_method != "auto":
@@ -199,13 +211,6 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         has_proba = hasattr(self.estimator, "predict_proba")
         return "predict_proba" if has_proba else "decision_function"
-
-    def _check_default(self):
-        if self.default == "auto":
-            return 0.0 if self._method == "decision_function" else 0.5
-        if isinstance(self.default, bool | str) or not np.isfinite(self.default):
-            raise ValueError(f"default={self.default!r}; it needs a finite number or 'auto'.")
-        return float(self.default)
 
     def _held_out_scores(self, X, Y, params):
         """Scores of every row by a model that did not see it, and the row's fold."""
@@ -375,15 +380,10 @@ _METRICS = {
 }
 
 
-def _check_metric(scoring):
+def _metric(scoring):
     """Return ``metric(Y, indicator)`` for a name or a scikit-learn scorer."""
     if isinstance(scoring, str) and scoring in _METRICS:
         return _METRICS[scoring]
-    if not isinstance(scoring, str) and not callable(scoring):
-        raise ValueError(
-            f"scoring={scoring!r}; use one of {sorted(_METRICS)}, a scikit-learn scorer name or "
-            "a callable scorer(estimator, X, y)."
-        )
 
     def metric(Y, on):
         fixed = _Fixed(on)
