@@ -100,8 +100,10 @@ class TestDeadline:
         """Ctrl-C ends within 2 s; what had arrived is saved."""
         fault_server.script({"fault": {"kind": kind, "seconds": 0.3}, "contains": "slow"})
         code = f"""
-            import sys, threading, time
+            import signal, sys, threading, time
             from sklfusion import LLMScorer
+            # a shell that starts us in the background ignores it for its children
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             s = LLMScorer("m", classes={CLASSES}, strategy="label", calibrate=False,
                           base_url={fault_server.base_url!r}, timeout=60.0, deadline=120.0,
                           memory={str(tmp_path)!r}, max_concurrency=4).fit(["any"])

@@ -144,17 +144,17 @@ def _(c):
 
 @row("C05", "parser changed", "0 requests, rows read anew")
 def _(c):
-    from sklfusion.scoring import _strategies
+    from sklfusion.scoring import _read
 
     X = texts(10)
     c.run(X)
     count(c)
-    original = _strategies.parse_label
-    _strategies.parse_label = lambda *args, **kwargs: 1 - original(*args, **kwargs)
+    original = _read.parse_label
+    _read.parse_label = lambda *args, **kwargs: 1 - original(*args, **kwargs)
     try:
         _, a, _ = c.run(X)
     finally:
-        _strategies.parse_label = original
+        _read.parse_label = original
     assert (count(c), a.labels().tolist()) == (0, ["food"] * 10), a.labels()
     return "0 requests, 10 rows as the new parser reads them"
 
@@ -305,6 +305,7 @@ from sklfusion import CacheError, LLMScorer
 params = json.loads(sys.argv[1])
 scorer = LLMScorer(**params).fit(["any"])
 scorer.annotate(["warm up sport"])      # imports what it needs while it still may
+import encodings.idna, openai
 os.setgid(65534); os.setuid(65534)
 print(scorer.annotate(json.loads(sys.argv[2])).labels().tolist())
 try:

@@ -34,8 +34,9 @@ def _(c):
 def _(c):
     c.server.script(c.fault("drip_head", contains="slow", seconds=0.2))
     code = """if True:
-        import sys, time
+        import signal, sys, time
         from sklfusion import LLMScorer
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a person's shell
         s = LLMScorer("loopback", classes=["sport", "food"], strategy="label",
                       base_url=sys.argv[1], memory=sys.argv[2],
                       deadline=120.0, timeout=60.0).fit(["any"])
