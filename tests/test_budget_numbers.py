@@ -160,3 +160,16 @@ def test_dearer_replies_than_expected_use_up_the_budget():
     meter.give_back(guess)
     meter.paid(Usage(800, 95), guess)
     assert meter.reserve(guess) is not None
+
+
+def test_an_attempt_without_an_answer_counts_towards_the_budget_and_not_as_paid():
+    """It may have been charged for; one that certainly was not leaves nothing behind."""
+    meter = Meter(UsageReport(), None, {"requests": 2})
+    guess = Usage(100, 10)
+    assert meter.reserve(guess) is None
+    meter.settle(guess)
+    assert meter.reserve(guess) is None
+    meter.settle(guess, perhaps=True)
+    assert meter.report.requests == 0
+    assert meter.reserve(guess) is None
+    assert meter.reserve(guess) is not None

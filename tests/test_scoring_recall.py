@@ -20,7 +20,7 @@ from sklfusion.replies import encode_reply, open_store, request_key, request_key
 from sklfusion.replies._codec import checksum
 from sklfusion.scoring._packs import Packer
 from sklfusion.scoring._strategies import Plan
-from sklfusion.scoring._texts import Texts, keys_of, recall
+from sklfusion.scoring._texts import Inquiries, Texts, recall
 
 TASK = Task(("ham", "spam"), instructions='say "so" \\ é')
 
@@ -61,10 +61,10 @@ def test_keys_in_bulk_are_those_of_the_requests(plan, items, packed):
         # Neither is the other's shortcut: this is the definition.
         canonical = f"sklfusion-reply-1\n0\n{job.request.canonical()}"
         assert job.key == sha256(canonical.encode("ascii")).hexdigest()
-    assert keys_of(plan, texts, range(len(items)), entry) == singly
+    assert Inquiries(plan, texts, range(len(items)), entry).keys == singly
     if not any(shown for _, shown in items):
         texts.examples = None
-        assert keys_of(plan, texts, range(len(items)), entry) == singly
+        assert Inquiries(plan, texts, range(len(items)), entry).keys == singly
 
 
 @given(any_text, any_text, st.integers(0, 3))
@@ -136,15 +136,17 @@ def test_unusable_and_incomplete_answers_are_left_to_the_run(tmp_path):
     store = open_store(tmp_path)
     plan = Plan("o", "m", TASK, "votes", n_votes=2)
     texts = texts_of("abcd")
-    keys = keys_of(plan, texts, range(4))
+    keys = Inquiries(plan, texts, range(4)).keys
     contents = {0: ("ham", "spam"), 1: ("ham",), 2: ("what", "else")}
     for n, content in contents.items():
         store.put(keys[n], Reply(content, ("stop",) * len(content), "m"))
     memo = {}
-    assert recall(plan, texts, range(4), store, memo) == [1, 2, 3]
+    missing = recall(Inquiries(plan, texts, range(4)), store, memo)
+    assert [ask.place for ask in missing] == [1, 2, 3]
+    assert [ask.jobs[0].absent for ask in missing] == [False, False, True]
     assert texts.rows[0].votes.tolist() == [0.5, 0.5]
     assert texts.models == {"m"}
-    assert recall(plan, texts_of("a"), [0], None, memo) == []
+    assert recall(Inquiries(plan, texts_of("a"), [0]), None, memo) == []
     with pytest.raises(ReplyError):
         plan.reader(Reply(("what",), ("stop",)))
 
@@ -189,7 +191,7 @@ def test_a_warm_run_costs_microseconds(tmp_path):
     params = {"classes": ["ham", "spam"], "strategy": "label", "memory": tmp_path}
     make = lambda: LLMScorer("m", base_url="http://127.0.0.1:9/v1", **params).fit(["any"])  # noqa: E731
     plan = make()._session().plan
-    keys = keys_of(plan, texts_of(texts), range(len(texts)))
+    keys = Inquiries(plan, texts_of(texts), range(len(texts))).keys
     open_store(tmp_path).insert((k, encode_reply(reply(tokens=n % 9))) for n, k in enumerate(keys))
     times = []
     for _ in range(3):

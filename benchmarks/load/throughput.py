@@ -38,7 +38,7 @@ from sklfusion._chat import Reply, Usage
 from sklfusion.llm._reply import reply_from_bytes
 from sklfusion.prompts import Task, parse_scores, render
 from sklfusion.replies import encode_reply, open_store
-from sklfusion.scoring._texts import keys_of
+from sklfusion.scoring._texts import Inquiries
 from sklfusion.testing import FaultServer, expected_billed, text_digest
 
 WORKERS = 64
@@ -342,7 +342,7 @@ def _joblib_reply(text):
 def fill(load, name, X):
     """Store a reply for every text, as a run would have."""
     scorer = LLMScorer(**load.params(name)).fit(["any"])
-    keys = keys_of(scorer._session().plan, scorer._texts(X), range(len(X)))
+    keys = Inquiries(scorer._session().plan, scorer._texts(X), range(len(X))).keys
     value = encode_reply(Reply(("sport",), ("stop",), "loopback", Usage(50, 1), created=1.0))
     open_store(f"{load.folder}/{name}").insert((key, value) for key in keys)
 

@@ -7,20 +7,18 @@ import math
 import random
 import threading
 import time
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from sklfusion._chat import ChatRequest, Reply, Usage
 from sklfusion.exceptions import BudgetExceededError
-from sklfusion.llm._adapt import Adaptations, apply, next_change, refuses
-from sklfusion.llm._backend import Backend
+from sklfusion.llm._adapt import apply, next_change, refuses
+from sklfusion.llm._call import Call
 from sklfusion.llm._faults import CallError, Fault, without_text
 from sklfusion.llm._gate import Gate
 from sklfusion.llm._prices import estimate_tokens
 from sklfusion.llm._reply import is_filtered
-from sklfusion.llm._retry import Attempts, RetryBudget, RetryPolicy
-from sklfusion.llm._usage import Meter
+from sklfusion.llm._retry import Attempts, RetryBudget
 
 # Attempts at an endpoint that nobody has reached yet; it is probably not there.
 MAX_UNREACHED = 4
@@ -37,35 +35,17 @@ class Attempter:
 
     Parameters
     ----------
-    backend : Backend
-        Who answers.
+    call : Call
+        Who answers, how often, who counts, and what is known of the wishes of the endpoint.
     gate : Gate
         When.
-    policy : RetryPolicy
-        How often.
-    meter : Meter
-        Who counts.
-    adapted : Adaptations
-        What is known of the wishes of the endpoint; added to.
-    essential : collection of str
-        Fields without which the question has no point: a refusal of one is not adapted to.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        gate: Gate,
-        policy: RetryPolicy,
-        meter: Meter,
-        adapted: Adaptations | None = None,
-        essential: Collection[str] = (),
-    ) -> None:
-        self.adapted = adapted if adapted is not None else Adaptations()
-        self._essential = essential
-        self._backend = backend
+    def __init__(self, call: Call, gate: Gate) -> None:
+        self._call = call
         self._gate = gate
-        self._policy = policy
-        self._meter = meter
+        self._policy = call.policy
+        self._meter = call.meter
         self._budget = RetryBudget()
         self._random = random.Random()
         self._reached = False
@@ -103,19 +83,19 @@ class Attempter:
         while True:
             if not self._gate.enter(tokens, self._end(attempts)):
                 raise CallError(_too_late(fault))
-            known = self.adapted.known()
+            known = self._call.adapted.known()
             changes = {**changes, **known}
             fault, reply = self._once(apply(request, changes), guess, attempts)
             if changes != known and (fault is None or fault.kind == "bad_reply"):
-                self.adapted.learn(changes)  # put this way, it was processed
+                self._call.adapted.learn(changes)  # put this way, it was processed
             if reply is not None:
                 return reply
             assert fault is not None
-            other = next_change(request, changes, fault, self._essential)
+            other = next_change(request, changes, fault, self._call.essential)
             if other is not None:
                 changes = other
                 continue
-            if refuses(request, changes, fault, self._essential):
+            if refuses(request, changes, fault, self._call.essential):
                 raise CallError(replace(fault, kind="text", cause="refused_field"))
             self._pause_or_give_up(fault, attempts)
             self._meter.add(retries=1)
@@ -139,20 +119,19 @@ class Attempter:
             self._budget.count_request()
         attempts.total += 1
         self._meter.add(attempts=1)
+        paid, perhaps = None, False
         try:
-            reply = self._backend.complete(request, deadline=self._end(attempts))
-            if not is_filtered(reply):
-                self._meter.paid(reply.usage, guess)
+            reply = self._call.backend.complete(request, deadline=self._end(attempts))
+            paid = None if is_filtered(reply) else reply.usage
         except CallError as error:
             self._reached = self._reached or error.fault.kind not in ("not_sent", "unknown")
             self._gate.report(error.fault)
-            if error.fault.kind == "bad_reply":
-                self._meter.paid(Usage(), guess)  # it arrived, so it was charged for
-            elif error.fault.kind == "unknown":
-                self._meter.perhaps_paid(guess)
+            # What arrived was charged for, whatever it was.
+            paid = Usage() if error.fault.kind == "bad_reply" else None
+            perhaps = error.fault.kind == "unknown"
             return without_text(error.fault, request), None
         finally:
-            self._meter.give_back(guess)
+            self._meter.settle(guess, paid, perhaps=perhaps)
         self._reached = True
         self._gate.report(None)
         return None, reply

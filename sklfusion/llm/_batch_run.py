@@ -19,11 +19,11 @@ from typing import Any
 from sklfusion._chat import ChatRequest, Reply, Usage
 from sklfusion.exceptions import BudgetExceededError, EndpointError
 from sklfusion.llm._attempt import guess_usage
+from sklfusion.llm._call import Call
 from sklfusion.llm._faults import CallError, Fault, error_from_fault, fault_from_status
 from sklfusion.llm._job import Job
 from sklfusion.llm._reply import reply_from_value
 from sklfusion.llm._retry import RetryPolicy
-from sklfusion.llm._usage import Meter
 from sklfusion.llm._words import clean
 from sklfusion.prompts._parse import ReplyError
 from sklfusion.replies import request_key
@@ -41,23 +41,16 @@ class BatchRun:
 
     Parameters
     ----------
-    backend : OpenAIBackend
-        Where the batches run.
-    store : ReplyStore
-        Where replies and batch ids are kept.
-    meter : Meter
-        Counts, at half the price.
-    progress : callable
-        Called with (answered, total).
+    call : Call
+        Its back end runs the batches, its store keeps replies and batch ids, its meter counts at
+        half the price.
     """
 
-    def __init__(
-        self, backend: Any, store: Any, meter: Meter, progress: Callable[[int, int], None]
-    ) -> None:
-        self._backend = backend
-        self._store = store
-        self._meter = meter
-        self._progress = progress
+    def __init__(self, call: Call) -> None:
+        self._backend: Any = call.backend
+        self._store = call.store
+        self._meter = call.meter
+        self._progress = call.show
         self._owner = uuid.uuid4().hex
         self._policy = RetryPolicy()
         self._random = random.Random()

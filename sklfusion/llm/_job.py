@@ -11,6 +11,7 @@ from sklfusion._chat import ChatRequest, Reply
 from sklfusion.llm._faults import Fault
 from sklfusion.llm._retry import OLD_ANSWER_SECONDS, Attempts
 from sklfusion.replies import request_key
+from sklfusion.replies._keys import last_user
 
 # Why a reply ended, where nothing is missing of it.
 _WHOLE = (None, "stop", "stop_sequence", "end_turn", "eos_token", "tool_calls", "function_call")
@@ -50,12 +51,18 @@ class Job:
         Number of the draw.
     answer_tokens : int
         Expected length of the answer.
+    key : str
+        Under which the reply is kept; made from the request if it is not known yet.
+    absent : bool
+        Whether the store was just seen to lack that reply.
     """
 
     request: ChatRequest
     read: Callable[[Reply], Any]
     sample: int = 0
     answer_tokens: int = 16
+    key: str = ""
+    absent: bool = False
     answer: Any = None
     fault: Fault | None = None
     model: str | None = None
@@ -63,12 +70,25 @@ class Job:
     roomier: bool = False
 
     def __post_init__(self) -> None:
-        self.key = self.first_key = request_key(self.request, self.sample)
+        self.key = self.first_key = self.key or request_key(self.request, self.sample)
 
     @property
     def ok(self) -> bool:
         """Whether there is a usable answer."""
         return self.fault is None
+
+    def about(self, content: str, key: str) -> Job:
+        """Return the same question with another last message of the user, whose key is known."""
+        messages = list(self.request.messages)
+        place = last_user(self.request)
+        assert place is not None
+        messages[place] = ("user", content)
+        request = replace(self.request, messages=tuple(messages))
+        return Job(request, self.read, self.sample, self.answer_tokens, key)
+
+    def anew(self) -> Job:
+        """Return the same request without what became of it."""
+        return Job(self.request, self.read, self.sample, self.answer_tokens, self.key)
 
     def ask_again(self, cause: str) -> None:
         """Become the request that follows an unusable answer.
@@ -82,6 +102,7 @@ class Job:
         else:
             self.sample += 1000  # far from the draws of repeated votes
         self.key = request_key(self.request, self.sample)
+        self.absent = False
 
 
 def is_whole(reply: Reply) -> bool:

@@ -211,16 +211,35 @@ class Meter:
         with self._lock:
             self._reserved.subtract(amounts)
 
-    def perhaps_paid(self, guess: Usage) -> None:
-        """Let an attempt that may have been charged for count towards the budget."""
-        amounts = self._amounts(guess, 1)
+    def settle(self, guess: Usage, paid: Usage | None = None, *, perhaps: bool = False) -> None:
+        """End the reservation of a request and count in the same moment what it has cost.
+
+        Between two moments another thread would find the request counted twice, or not at all.
+
+        Parameters
+        ----------
+        guess : Usage
+            What was set aside.
+        paid : Usage or None
+            What a reply that was paid for has used.
+        perhaps : bool
+            Whether it may have been charged for though no answer came; the guess then counts
+            towards the budget.
+        """
+        reserved = self._amounts(guess, 1)
         if self._purse is not None:
-            self._purse.change(amounts, 1)
+            cost = self._amounts(_counted(paid, guess), 1) if paid is not None else {}
+            cost = reserved if perhaps else cost
+            changes = {name: cost.get(name, 0.0) - reserved[name] for name in reserved}
+            self._purse.change(changes, 1)
         if self._shared is not None:
-            self._shared.perhaps_paid(guess)
-            return
+            self._shared.settle(guess, paid, perhaps=perhaps)
         with self._lock:
-            self._perhaps.update(amounts)
+            if self._shared is None:
+                self._reserved.subtract(reserved)
+                self._perhaps.update(reserved if perhaps else {})
+            if paid is not None:
+                self._count(paid, guess)
 
     def close(self) -> None:
         """Write down what the other processes are to know."""
@@ -229,18 +248,25 @@ class Meter:
 
     def paid(self, usage: Usage, guess: Usage) -> None:
         """Count a reply; where the endpoint did not count its tokens the guess stands in."""
-        known = usage.prompt_tokens is not None and usage.completion_tokens is not None
-        counted = usage if known else guess
         if self._purse is not None:
-            self._purse.change(self._amounts(counted, 1), 1)
+            self._purse.change(self._amounts(_counted(usage, guess), 1), 1)
         if self._shared is not None:
             self._shared.paid(usage, guess)
         with self._lock:
-            report = self.report
-            report.requests += 1
-            report.uncounted += not known
-            report.prompt_tokens += counted.prompt_tokens or 0
-            report.completion_tokens += counted.completion_tokens or 0
-            report.cached_tokens += usage.cached_tokens or 0
-            if self._price is not None and report.cost is not None:
-                report.cost += self._price.cost(counted) or 0.0
+            self._count(usage, guess)
+
+    def _count(self, usage: Usage, guess: Usage) -> None:
+        counted, report = _counted(usage, guess), self.report
+        report.requests += 1
+        report.uncounted += counted is not usage
+        report.prompt_tokens += counted.prompt_tokens or 0
+        report.completion_tokens += counted.completion_tokens or 0
+        report.cached_tokens += usage.cached_tokens or 0
+        if self._price is not None and report.cost is not None:
+            report.cost += self._price.cost(counted) or 0.0
+
+
+def _counted(usage: Usage, guess: Usage) -> Usage:
+    """Return the tokens that count: the guess where the endpoint did not say."""
+    known = usage.prompt_tokens is not None and usage.completion_tokens is not None
+    return usage if known else guess

@@ -46,7 +46,7 @@ def request_key(request: ChatRequest, sample: int = 0) -> str:
     >>> request_key(request) == request_key(request, sample=1)
     False
     """
-    place = _last_user(request)
+    place = last_user(request)
     if place is None:
         return _digest(sample, request.canonical())
     return request_keys(request, [request.messages[place][1]], sample)[0]
@@ -83,7 +83,7 @@ def request_keys(request: ChatRequest, contents: Iterable[str], sample: int = 0)
     >>> request_keys(request, ["hello"]) == [request_key(request)]
     True
     """
-    place = _last_user(request)
+    place = last_user(request)
     if place is None:
         raise ValueError("The request has no user message; use request_key for each request.")
     begun, end = _around(
@@ -102,7 +102,7 @@ def request_keys(request: ChatRequest, contents: Iterable[str], sample: int = 0)
     return keys
 
 
-def _last_user(request: ChatRequest) -> int | None:
+def last_user(request: ChatRequest) -> int | None:
     """Return the place of the message in which the requests of a run differ."""
     messages = request.messages
     return next((i for i in range(len(messages) - 1, -1, -1) if messages[i][0] == "user"), None)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 from sklfusion._chat import ChatRequest, Reply, Usage
-from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._attempt import guess_usage
-from sklfusion.llm._backend import Backend
-from sklfusion.llm._gate import Gate
-from sklfusion.llm._job import Job, Memo
-from sklfusion.llm._retry import RetryPolicy
+from sklfusion.llm._call import Call
+from sklfusion.llm._job import Job
+from sklfusion.llm._reader import ReplyReader
 from sklfusion.llm._run import Run
-from sklfusion.llm._usage import Meter, UsageReport
-from sklfusion.llm._verdict import Verdict
 from sklfusion.replies import request_key
 from sklfusion.scoring._packs import Packer, ask_packed
 from sklfusion.scoring._strategies import Plan
-from sklfusion.scoring._texts import Ask, Texts, recall
+from sklfusion.scoring._texts import Ask, Inquiries, Texts, recall
 from sklfusion.scoring._to_annotations import TRANSPORT
 
 # Failures that say something about the text or the line, not about what the endpoint can do.
@@ -28,133 +23,84 @@ _OWN_CAUSES = ("content_filter", "refusal", "too_long", *TRANSPORT)
 _LEARN_FROM = 500
 # Texts tried before an endpoint is taken to be unable to do something.
 _PROBES = 3
-# Attempts at each of them that may end in 500, which some servers say to what they do not know.
-_PROBE_ATTEMPTS = 2
 
 
 class Session:
     """Asks a back end about texts. One object per call of an estimator.
+
+    Each text is rendered, keyed and looked up in the store once: what a trial or the look has
+    found is handed on with the request.
 
     Parameters
     ----------
     plans : sequence of Plan
         Ways to ask, best first. More than one only for ``strategy="auto"``: the first that the
         endpoint answers is taken.
-    backend : Backend
-        Who answers.
-    store : ReplyStore or None
-        Where replies are kept.
-    memo : Memo
-        Answers of this object so far.
-    meter : Meter
-        Counts.
+    call : Call
+        Who answers, where replies are kept, and within which limits.
     pack_size : int
         Texts per request.
-    batch : bool
-        Whether to use the provider's Batch API.
-    adapted : Adaptations or None
-        What is known of the wishes of the endpoint.
     """
 
-    def __init__(
-        self,
-        plans: Sequence[Plan],
-        backend: Backend,
-        store: Any,
-        memo: Memo,
-        meter: Meter,
-        *,
-        policy: RetryPolicy,
-        gate: Callable[[], Gate],
-        workers: int,
-        cache_only: bool,
-        progress: Callable[[int, int], None],
-        pack_size: int = 1,
-        batch: bool = False,
-        adapted: Adaptations | None = None,
-    ) -> None:
-        self.adapted = adapted if adapted is not None else Adaptations()
-        self._batch = batch
+    def __init__(self, plans: Sequence[Plan], call: Call, pack_size: int = 1) -> None:
+        self.call = call
         self._pack_size = pack_size
         self._plans = list(plans)
-        self._backend = backend
-        self._store = store
-        self._memo = memo
-        self.meter = meter
-        self._policy = policy
-        self._gate = gate
-        self._workers = workers
-        self._cache_only = cache_only
-        self._progress = progress
-        self._probed: set[str] = set()
-        self._known = 0
-        self._verdict = Verdict(policy)
+        # By mode and place: the requests of texts that were tried; and the keys of those answered.
+        self._tried: dict[str, dict[int, list[Job]]] = {plan.mode: {} for plan in plans}
+        self._probed: dict[str, set[str]] = {plan.mode: set() for plan in plans}
 
     @property
     def plan(self) -> Plan:
         """The way to ask that is in use."""
         return self._plans[0]
 
-    def _execute(self, jobs: Sequence[Job], plan: Plan | None = None) -> None:
-        """Answer jobs; with ``plan``, as a trial of it that may fail."""
-        policy, verdict = self._policy, self._verdict
-        if plan is not None:
-            policy = replace(policy, max_attempts=_PROBE_ATTEMPTS)
-            verdict = Verdict(policy, judges=False)
-        run = Run(
-            self._backend,
-            self._store,
-            self._memo,
-            self.meter,
-            self._gate(),
-            policy,
-            workers=self._workers,
-            cache_only=self._cache_only,
-            progress=self._progress if plan is None else (lambda done, total: None),
-            batch=self._batch,
-            known=self._known,
-            verdict=verdict,
-            adapted=self.adapted,
-            essential=() if plan is None else plan.essential,
-        )
-        run.execute(jobs)
+    def execute(self, jobs: Sequence[Job]) -> None:
+        """Answer jobs."""
+        Run(self.call).execute(jobs)
 
     def ask(self, texts: Texts) -> None:
         """Answer all texts, in place."""
         places = texts.open()
         if not places:
             return
-        first = texts.asks(places[:_PROBES])
-        self._settle_mode(first)
+        self._settle_mode(texts.asks(places[:_PROBES]))
         packer = Packer(self.plan, self._pack_size) if self._pack_size > 1 else None
-        entry = packer.entry if packer is not None else None
-        missing = recall(self.plan, texts, places, self._store, self._memo, entry)
-        self._known = len(places) - len(missing)
-        self._verdict.worked = self._known > 0
-        self.meter.add(cached=self._known - self._answered_by_probe(first))
+        missing = self._missing(texts, places, packer)
+        known = len(places) - len(missing)
+        self.call.found(known)
+        # What a trial has paid for a moment ago only looks as if it had been stored.
+        self.call.meter.add(cached=known - len(self._probed[self.plan.mode]))
         if not missing:
-            self._progress(self._known, self._known)
+            self.call.show(0, 0)
         elif packer is not None:
-            ask_packed(packer, texts, missing, self._store, self._memo, self._execute)
+            ask_packed(packer, texts, missing, self.call, self.execute)
         else:
-            self._ask_alone(texts, texts.asks(missing))
+            self._ask_alone(texts, missing)
 
-    def _answered_by_probe(self, asks: Sequence[Ask]) -> int:
-        """Count the answers that look as if they were stored but arrived a moment ago."""
-        jobs = [job for ask in asks for job in self.plan.jobs(ask.text, ask.examples)]
-        return len({job.first_key for job in jobs} & self._probed) if self._probed else 0
+    def _missing(self, texts: Texts, places: Sequence[int], packer: Packer | None) -> list[Ask]:
+        """Answer what is known; return the other texts with their requests."""
+        tried = self._tried[self.plan.mode]
+        if self.plan.asks_once:
+            entry = packer.entry if packer is not None else None
+            made = {place: jobs[0] for place, jobs in tried.items()}
+            inquiries = Inquiries(self.plan, texts, places, entry, made)
+            return recall(inquiries, self.call.store, self.call.memo)
+        asks = texts.asks(places)
+        for ask in asks:
+            jobs = tried.get(ask.place) or self.plan.jobs(ask.text, ask.examples)
+            ask.jobs = [job.anew() for job in jobs]
+        return asks
 
     def _ask_alone(self, texts: Texts, asks: Sequence[Ask]) -> None:
-        for ask in asks:
-            ask.jobs = self.plan.jobs(ask.text, ask.examples)
-        self._execute([job for ask in asks for job in ask.jobs])
+        self.execute([job for ask in asks for job in ask.jobs])
         extra = []
         for ask in asks:
             more = self.plan.more_votes(list(ask.jobs))
             ask.jobs = [*ask.jobs, *more]
             extra += more
         if extra:
-            self._execute(extra)
+            self.execute(extra)
             for ask in asks:  # a failed extra vote does not cost the text its others
                 ask.jobs = [ask.jobs[0], *(job for job in ask.jobs[1:] if job.ok)]
         for ask in asks:
@@ -173,8 +119,12 @@ class Session:
         known = self._recorded_mode()
         if known is None:
             known = self._first_that_serves(asks)
-            if known is not self._plans[0] and self._store is not None and not self._cache_only:
-                self._store.put(self._mode_key(), Reply((known.mode,), model=known.model))
+            if (
+                known is not self._plans[0]
+                and self.call.store is not None
+                and not self.call.cache_only
+            ):
+                self.call.store.put(self._mode_key(), Reply((known.mode,), model=known.model))
         self._plans = [known]
 
     def _mode_key(self) -> str:
@@ -184,9 +134,10 @@ class Session:
         return request_key(ChatRequest(plan.origin, plan.model, question))
 
     def _recorded_mode(self) -> Plan | None:
-        if self._store is None:
+        if self.call.store is None:
             return None
-        reply = self._store.get_many([self._mode_key()]).get(self._mode_key())
+        key = self._mode_key()
+        reply = self.call.store.get_many([key]).get(key)
         mode = reply.contents[0] if reply is not None and reply.contents else None
         return next((plan for plan in self._plans if plan.mode == mode), None)
 
@@ -211,12 +162,12 @@ class Session:
             None if the endpoint failed over it with a status that may mean anything.
         """
         refused = failed = 0
+        trial = self.call.trial(plan.essential)
         for ask in asks:
-            jobs = plan.jobs(ask.text, ask.examples)[:1]
-            self._execute(jobs, plan)
-            job = jobs[0]
+            job = self._request(plan, ask)
+            Run(trial).execute([job])
             if job.ok:
-                self._probed.add(job.first_key)
+                self._probed[plan.mode].add(job.first_key)
                 flags = getattr(job.answer, "flags", frozenset())
                 return not flags & {"no_logprobs", "no_label_step"}
             assert job.fault is not None
@@ -228,14 +179,14 @@ class Session:
             refused += job.fault.cause not in _OWN_CAUSES
         return None if failed and failed == refused else not refused
 
-    # --------------------------------------------------------------------------- what it will cost
+    def _request(self, plan: Plan, ask: Ask) -> Job:
+        """Return the first request about a text under a plan, and keep it for the asking."""
+        tried = self._tried[plan.mode]
+        if ask.place not in tried:
+            tried[ask.place] = plan.jobs(ask.text, ask.examples)
+        return tried[ask.place][0].anew()
 
-    def _unanswered(self, jobs: list[Job]) -> list[Job]:
-        """Return what a run would send, without a trace in what this object knows or counts."""
-        memo = Memo(self._memo, self._memo.since)
-        meter = Meter(UsageReport(), None)
-        run = Run(self._backend, self._store, memo, meter, self._gate(), self._policy, workers=1)
-        return run.unanswered(jobs)
+    # --------------------------------------------------------------------------- what it will cost
 
     def forecast(self, texts: Texts) -> dict[str, Any]:
         """Return how many requests are missing and the tokens they will take; sends nothing."""
@@ -246,15 +197,17 @@ class Session:
         for ask in texts.asks(places):
             for job in plan.jobs(ask.text, ask.examples):
                 jobs.setdefault(job.key, job)
-        missing = self._unanswered(list(jobs.values()))
+        call = self.call.untold()
+        missing = ReplyReader(call).unanswered(list(jobs.values()))
         stored: dict[str, Reply] = {}
-        if self._store is not None:
-            stored = self._store.get_many(list(jobs)[:_LEARN_FROM])
+        if self.call.store is not None:
+            stored = self.call.store.get_many(list(jobs)[:_LEARN_FROM])
         cached = len(jobs) - len(missing)
         if self._pack_size > 1:
             packer = Packer(plan, self._pack_size)
-            unknown = recall(plan, texts, places, self._store, self._memo, packer.entry)
-            missing = [job for _, job in packer.packs([texts.distinct[n] for n in unknown])]
+            entries = Inquiries(plan, texts, places, packer.entry)
+            unknown = recall(entries, call.store, call.memo)
+            missing = [job for _, job in packer.packs([ask.text for ask in unknown])]
             cached = len(jobs) - len(unknown)
         scale, answer = _learn(jobs, stored)
         prompt = completion = 0

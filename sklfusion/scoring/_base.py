@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
 from sklfusion._validation import plain_label
 from sklfusion.llm._adapt import Adaptations
+from sklfusion.llm._call import Call
 from sklfusion.llm._job import Memo
 from sklfusion.llm._keylike import KeyGuard
 from sklfusion.llm._prices import estimate_tokens
@@ -204,16 +205,16 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         texts = self._texts(X)
         progress = Progress(self.verbose, type(self).__name__)
         session = self._session(progress)
-        progress.usage = session.meter.report
+        progress.usage = session.call.meter.report
         try:
             with progress:
                 session.ask(texts)
         finally:
-            session.meter.close()
-        annotations = annotate(session.plan, texts, self._declared, session.meter)
-        annotations.meta["adapted"] = session.adapted.told()
+            session.call.meter.close()
+        annotations = annotate(session.plan, texts, self._declared, session.call.meter)
+        annotations.meta["adapted"] = session.call.adapted.told()
         self._modes = [session.plan.mode]
-        report_adapted(session.adapted, where_of(self).request_params)
+        report_adapted(session.call.adapted, where_of(self).request_params)
         self._warn_other_model(annotations)
         progress.summary()
         return annotations
@@ -239,21 +240,21 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         if not hasattr(self, "_memo"):
             self._memo = Memo()
         plans, store = self._plans(), open_store(self.memory)
-        return Session(
-            plans,
+        call = Call(
             where.backend(),
             store,
             self._memo,
             self._meter_for_call(plans[0], store),
-            policy=where.policy(),
-            gate=where.gate,
-            workers=where.workers,
-            cache_only=self.cache_only,
-            progress=progress.update if progress is not None else lambda done, total: None,
-            pack_size=int(self.texts_per_request),
+            where.policy(),
+            where.gate,
+            where.workers,
+            self.cache_only,
             batch=where.batch,
             adapted=self._adaptations(),
         )
+        if progress is not None:
+            call.progress = progress.update
+        return Session(plans, call, int(self.texts_per_request))
 
     def _adaptations(self):
         """Return what this object knows of the wishes of its endpoint and model."""

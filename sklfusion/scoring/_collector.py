@@ -181,7 +181,7 @@ class _Ask:
 
     def __call__(self, requests):
         from sklfusion._chat import ChatRequest
-        from sklfusion.llm._run import Job
+        from sklfusion.llm._job import Job
 
         where = where_of(self._scorer)
         origin, model, token_field = where.resolve()
@@ -190,7 +190,7 @@ class _Ask:
             params = {**params, **where.request_params}
             params[token_field] = params.pop("max_tokens")
             jobs.append(Job(ChatRequest(origin, model, messages, params), _read_reply))
-        self._scorer._session()._execute(jobs)
+        self._scorer._session().execute(jobs)
         return [job.answer if job.ok else _failure(job.fault) for job in jobs]
 
 

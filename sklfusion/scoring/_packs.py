@@ -6,11 +6,11 @@ import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from sklfusion._chat import ChatRequest, Reply
+from sklfusion.llm._call import Call
 from sklfusion.llm._job import Job
 from sklfusion.prompts import (
     check_finish,
@@ -22,7 +22,7 @@ from sklfusion.prompts._parse import content_of
 from sklfusion.replies import encode_reply
 from sklfusion.scoring._read import Row, said_row
 from sklfusion.scoring._strategies import Plan
-from sklfusion.scoring._texts import Texts, keys_of
+from sklfusion.scoring._texts import Ask, Texts
 
 # Marks the entry of one text; never sent.
 _MARK = "sklfusion_packed"
@@ -121,9 +121,8 @@ class _PackReader:
 def ask_packed(
     packer: Packer,
     texts: Texts,
-    places: Sequence[int],
-    store: Any,
-    memo: dict[str, Any],
+    asks: Sequence[Ask],
+    call: Call,
     execute: Callable[[Sequence[Job]], None],
 ) -> None:
     """Answer texts in place: in packs, then alone.
@@ -134,46 +133,42 @@ def ask_packed(
         Makes the requests.
     texts : Texts
         Changed in place.
-    places : sequence of int
-        Those of them that are not answered yet.
-    store : ReplyStore or None
-        Where the entries of texts are kept.
-    memo : dict
-        Answers of this object.
+    asks : sequence of Ask
+        Those of them that are not answered yet, with the job under which each answer is kept.
+    call : Call
+        Its store keeps the entries of texts, its memo the answers.
     execute : callable
         Runs jobs.
     """
-    keys = dict(zip(places, keys_of(packer.plan, texts, places, packer.entry), strict=True))
     fresh: list[tuple[str, str]] = []
 
-    def keep(place: int, row: Row, model: str | None) -> None:
-        texts.answer(place, row, model)
-        memo[keys[place]] = (row, model)
-        fresh.append((keys[place], packer.stored(row, model)))
+    def keep(ask: Ask, key: str, row: Row, model: str | None) -> None:
+        texts.answer(ask.place, row, model)
+        call.memo[key] = (row, model)
+        fresh.append((key, packer.stored(row, model)))
 
     def save() -> None:
         # The packs' own replies are in the store already; entries per text go there together.
-        if store is not None and fresh:
-            store.insert(fresh)
+        if call.store is not None and fresh:
+            call.store.insert(fresh)
         fresh.clear()
 
-    packs = packer.packs([texts.distinct[place] for place in places])
+    packs = packer.packs([ask.text for ask in asks])
     execute([job for _, job in packs])
     alone = []
     for numbers, job in packs:
         answers = job.answer if job.ok else [None] * len(numbers)
         for number, answer in zip(numbers, answers, strict=True):
+            ask = asks[number]
             if answer is None:
-                alone.append(places[number])
+                alone.append((ask, ask.jobs[0].key))
+                ask.jobs = packer.plan.jobs(ask.text)
             else:
-                keep(places[number], answer, job.model)
+                keep(ask, ask.jobs[0].key, answer, job.model)
     save()
-    asks = texts.asks(alone)
-    for ask in asks:
-        ask.jobs = packer.plan.jobs(ask.text)
-    execute([ask.jobs[0] for ask in asks])
-    for ask in asks:
+    execute([ask.jobs[0] for ask, _ in alone])
+    for ask, key in alone:
         texts.settle(ask, packer.plan)
         if ask.jobs[0].ok:
-            keep(ask.place, ask.jobs[0].answer, ask.jobs[0].model)
+            keep(ask, key, ask.jobs[0].answer, ask.jobs[0].model)
     save()

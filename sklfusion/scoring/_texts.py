@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,10 +114,8 @@ class Texts:
 KeptAs = Callable[[Job], Job]
 
 
-def keys_of(
-    plan: Plan, texts: Texts, places: Sequence[int], entry: KeptAs | None = None
-) -> list[str]:
-    """Return the keys of texts under a plan that sends one request per text.
+class Inquiries:
+    """The requests about texts under a plan that sends one per text: keyed now, made when needed.
 
     Requests that show the same examples differ in nothing but the text, so all that is before
     and after it is written and hashed once.
@@ -125,74 +123,127 @@ def keys_of(
     Parameters
     ----------
     plan : Plan
-        How they are asked about.
+        How the texts are asked about.
     texts : Texts
         The texts.
     places : sequence of int
         Which of them.
     entry : callable, optional
         From a job to the job under whose key its answer is kept, where that is another.
+    made : mapping, optional
+        Requests that have been made already, by place.
+
+    Attributes
+    ----------
+    keys : list of str
+        Under which the answers are kept, in the order of ``places``.
     """
 
-    def keys(examples: Examples, members: Sequence[int]) -> list[str]:
-        job = plan.jobs("", examples)[0]
-        request = (entry(job) if entry is not None else job).request
-        return request_keys(request, [quote(texts.distinct[place]) for place in members])
+    def __init__(
+        self,
+        plan: Plan,
+        texts: Texts,
+        places: Sequence[int],
+        entry: KeptAs | None = None,
+        made: Mapping[int, Job] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.texts = texts
+        self.places = places
+        self._made = made or {}
+        # For each set of examples: where its texts are, what differs between them, and the request
+        # into which that is put.
+        self._groups: list[tuple[Sequence[int], list[str], Job]] = []
+        parts = []
+        for examples, members in self._alike():
+            job = plan.jobs("", examples)[0]
+            job = entry(job) if entry is not None else job
+            contents = [quote(texts.distinct[place]) for place in members]
+            self._groups.append((members, contents, job))
+            parts.append(request_keys(job.request, contents))
+        whole = len(parts) == 1 and not self._made
+        self.keys = parts[0] if whole and texts.examples is None else self._in_order(parts)
 
-    if texts.examples is None:
-        return keys((), places)
-    alike: dict[tuple[tuple[str, Any], ...], list[int]] = {}
-    for place in places:
-        alike.setdefault(tuple(texts.examples[place]), []).append(place)
-    found: dict[int, str] = {}
-    for examples, members in alike.items():
-        found.update(zip(members, keys(examples, members), strict=True))
-    return [found[place] for place in places]
+    def _alike(self) -> Iterable[tuple[Examples, Sequence[int]]]:
+        """Return, for each set of examples, the places of the texts that show it."""
+        shown, places = self.texts.examples, self.places
+        if self._made:
+            places = [place for place in places if place not in self._made]
+        if shown is None:
+            return [((), places)]
+        alike: dict[tuple[tuple[str, Any], ...], list[int]] = {}
+        for place in places:
+            alike.setdefault(tuple(shown[place]), []).append(place)
+        return alike.items()
+
+    def _in_order(self, parts: list[list[str]]) -> list[str]:
+        keys = {place: job.key for place, job in self._made.items()}
+        for (members, _, _), part in zip(self._groups, parts, strict=True):
+            keys.update(zip(members, part, strict=True))
+        return [keys[place] for place in self.places]
+
+    def jobs(self, wanted: Mapping[int, str]) -> dict[int, Job]:
+        """Return the requests about some of the texts, by place; ``wanted`` has their keys."""
+        jobs = {place: job.anew() for place, job in self._made.items() if place in wanted}
+        for members, contents, job in self._groups if wanted else ():
+            for place, content in zip(members, contents, strict=True):
+                if place in wanted:
+                    jobs[place] = job.about(content, wanted[place])
+        return jobs
 
 
-def recall(
-    plan: Plan,
-    texts: Texts,
-    places: Sequence[int],
-    store: Any,
-    memo: dict[str, Any],
-    entry: KeptAs | None = None,
-) -> list[int]:
-    """Give texts whose answers this object or the store has their rows; return the other places.
+def recall(inquiries: Inquiries, store: Any, memo: dict[str, Any]) -> list[Ask]:
+    """Give texts whose answers this object or the store has their rows; return the others.
 
-    Answers that cannot be used are left to the run, which knows what may follow them, and so are
-    plans with several requests per text.
+    The store is looked at once. Answers that cannot be used are left to the run, which knows what
+    may follow them.
 
     Parameters
     ----------
-    plan : Plan
-        How the texts are asked about.
-    texts : Texts
-        Changed in place.
-    places : sequence of int
-        Which of them.
+    inquiries : Inquiries
+        What is to be known; its texts are changed in place.
     store : ReplyStore or None
         Where replies are kept.
     memo : dict
         Answers of this object by key; those found in the store are added.
-    entry : callable, optional
-        See :func:`keys_of`.
+
+    Returns
+    -------
+    list of Ask
+        With the request of each, which tells whether the store lacks the reply to it.
 
     Notes
     -----
     Cost: about 4 microseconds per text whose reply is stored and is like others.
     """
-    if not plan.asks_once or (store is None and not memo):
-        return list(places)
-    keys = keys_of(plan, texts, places, entry)
+    keys, texts = inquiries.keys, inquiries.texts
     known = {key: memo[key] for key in keys if key in memo} if memo else {}
+    unusable: set[str] = set()
     if store is not None:
         wanted = [key for key in keys if key not in known] if known else keys
-        found = store.get_as(wanted, _parser(plan))
+        found = store.get_as(wanted, _parser(inquiries.plan))
+        unusable = {key for key, answer in found.items() if answer is _UNUSABLE}
+        for key in unusable:
+            del found[key]
         memo.update(found)
         known.update(found)
-    answers = list(map(known.get, keys))
-    # Equal replies have one answer between them, and are to have one row.
+    rows = _rows(inquiries.plan, texts, list(map(known.get, keys)))
+    missing: dict[int, str] = {}
+    for place, key, row in zip(inquiries.places, keys, rows, strict=True):
+        texts.rows[place] = row
+        if row is None:
+            missing[place] = key
+    jobs = inquiries.jobs(missing)
+    asks = texts.asks(missing)
+    for ask in asks:
+        job = jobs[ask.place]
+        job.absent = job.key not in known and job.key not in unusable
+        ask.jobs = [job]
+    return asks
+
+
+def _rows(plan: Plan, texts: Texts, answers: list[Any]) -> list[Row | None]:
+    """Return the rows that answers make alone; equal replies have one answer, and get one row."""
     numbers = list(map(id, answers))
     rows: dict[int, Row | None] = {}
     for number, answer in dict(zip(numbers, answers, strict=True)).items():
@@ -200,21 +251,20 @@ def recall(
         rows[number] = plan.row_of(said)
         if rows[number] is not None and model:
             texts.models.add(model)
-    missing = []
-    for place, number in zip(places, numbers, strict=True):
-        row = texts.rows[place] = rows[number]
-        if row is None:
-            missing.append(place)
-    return missing
+    return [rows[number] for number in numbers]
 
 
-def _parser(plan: Plan) -> Callable[[Reply], tuple[Any, str | None] | None]:
+#: Stands for a reply that is there and cannot be read.
+_UNUSABLE: Any = object()
+
+
+def _parser(plan: Plan) -> Callable[[Reply], Any]:
     read = plan.reader
 
-    def parse(reply: Reply) -> tuple[Any, str | None] | None:
+    def parse(reply: Reply) -> Any:
         try:
             return read(reply), reply.model
         except ReplyError:
-            return None
+            return _UNUSABLE
 
     return parse
