@@ -73,11 +73,19 @@ def check_classes(classes, *, caller="this estimator"):
     return classes
 
 
-def normalize_label(label):
+def normalize_label(label: str) -> str:
     """Fold a label for comparison: NFKC, case, inner white space, outer punctuation."""
-    label = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    label = fold(label)
     # Where there is nothing but punctuation ("*", "!"), it is the label.
     return label.strip(" \t\n'\"`.,;:!*") or label
+
+
+def fold(text: str) -> str:
+    """Fold a text so that what differs in Unicode form, case or white space only is equal."""
+    # Twice: folding the case takes some letters apart, and upper case cannot be put together.
+    for _ in range(2):
+        text = unicodedata.normalize("NFKD", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def check_indicator(y, *, caller="this estimator", soft=False):

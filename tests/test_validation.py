@@ -1,6 +1,7 @@
 """Targets that users pass by mistake are refused in the same words everywhere."""
 
 import enum
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -166,6 +167,15 @@ def test_folding_a_label_twice_changes_nothing_more(label):
     folded = normalize_label(label)
     assert normalize_label(folded) == folded
     assert normalize_label(f"  {label}\n") == folded
+
+
+@pytest.mark.parametrize("label", ["Straße", "ταΐζω", "naïve", "ΐ", "ﬁne", "Ǆ", "İstanbul", "ᾳ"])
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_a_label_shouted_is_the_same_label(label, form):
+    """Also where upper case has no composed letter, and in any Unicode form."""
+    wanted = normalize_label(label)
+    for written in (label, label.upper(), label.title(), label.casefold()):
+        assert normalize_label(unicodedata.normalize(form, written)) == wanted, written
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sklfusion._validation import normalize_label
+from sklfusion._validation import fold, normalize_label
 from sklfusion.prompts._answer import after_field, is_field, unwrapped, without_marks
 
 #: No label answer is longer; normalising more would only cost time.
@@ -116,7 +116,7 @@ class Names:
 
     def others(self, text: str, position: int) -> bool:
         """Tell whether a text names a label other than one, or takes that one back."""
-        folded = " ".join(text.casefold().split())
+        folded = fold(text)
         for name, other in self._mentions:
             if name not in folded:
                 continue
