@@ -16,6 +16,7 @@ from sklfusion._parts import as_embedder, as_scorer, with_score_classes
 from sklfusion._text_input import TextInputMixin, check_texts
 from sklfusion._validation import is_multilabel, plain_labels
 from sklfusion._whole import whole
+from sklfusion.embedding import EncoderTraining
 from sklfusion.exceptions import DataWarning
 from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
@@ -125,7 +126,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         What the texts are and what to decide, for the prompt.
     fusion : estimator, optional
         Final step; by default ``FusionClassifier(random_state=random_state)``.
-    fine_tune : bool, "contrastive" or "auto", default="auto"
+    fine_tune : bool, "contrastive", EncoderTraining or "auto", default="auto"
         Whether, and how, the encoder is trained on the labels; see :class:`RobertaEmbedder`.
         ``"auto"`` does so from 2,000 labelled rows on, where that takes minutes: with an
         accelerator, or with the embedded encoder. With 20 to 200 rows ``"contrastive"`` is worth
@@ -254,7 +255,8 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if self._coded:
             declared = np.unique(self._declared())
             self.classes_ = codes[np.searchsorted(declared, self.fusion_.classes_)]
-        self.report_ = {**self._report(len(texts)), "fine_tuned": trained, "fine_tune_why": why}
+        way = {"fine_tuned": getattr(trained, "method", trained), "fine_tune_why": why}
+        self.report_ = {**self._report(len(texts)), **way}
         return self
 
     def _declared(self):
@@ -347,18 +349,19 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     def _whether_to_fine_tune(self, n):
         """Return the decision and its reason in words."""
-        if self.fine_tune not in (True, False, "contrastive", "auto"):
+        told = isinstance(self.fine_tune, EncoderTraining)
+        if not told and self.fine_tune not in (True, False, "contrastive", "auto"):
             raise ValueError(
                 f"AutoFusionClassifier got fine_tune={self.fine_tune!r}; "
-                "use True, False, 'contrastive' or 'auto'."
+                "use True, False, 'contrastive', an EncoderTraining or 'auto'."
             )
         if not isinstance(self.embedder, str):
-            if self.fine_tune in (True, "contrastive"):
+            if told or self.fine_tune in (True, "contrastive"):
                 warn_without_effect(
                     "AutoFusionClassifier", ["fine_tune"], "it applies to an embedder by name"
                 )
             return False, "the embedder is yours, or there is none"
-        if self.fine_tune != "auto":
+        if told or self.fine_tune != "auto":
             return self.fine_tune, "as asked"
         if n < FINE_TUNE_FROM:
             return False, f"{n} labelled rows are fewer than {FINE_TUNE_FROM}"

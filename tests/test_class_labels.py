@@ -18,6 +18,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklfusion import (
     AutoFusionClassifier,
     CascadeClassifier,
+    EncoderTraining,
     FusionClassifier,
     JointFusionClassifier,
     LLMClassifier,
@@ -178,7 +179,10 @@ class TestCodesOfNamedClasses:
         codes = np.unique(Y, return_inverse=True)[1]
         scorer = RecordedScorer(TRUTH, classes=["travel", "food", "sport"], output="proba")
         model = JointFusionClassifier(
-            str(tiny_roberta), scorer=scorer, max_epochs=1, random_state=0
+            str(tiny_roberta),
+            scorer=scorer,
+            training=EncoderTraining(max_epochs=1),
+            random_state=0,
         )
         with pytest.warns(DataWarning, match="0 = 'food'"):
             model.fit(X, codes)
@@ -537,11 +541,14 @@ class TestParametersWithoutEffect:
         assert all(name in said for name in ("n_votes", "shot_selection", "threshold"))
 
     def test_of_a_training_that_does_not_happen(self, tiny_roberta):
-        """A frozen encoder has no learning rate."""
+        """A frozen encoder has no folds, and pairs of texts have no epochs."""
         from sklfusion import RobertaEmbedder
 
-        said = self.told(RobertaEmbedder(str(tiny_roberta), lr=1e-3, max_epochs=2), X)
-        assert "lr, max_epochs have no effect" in said[0]
+        (said,) = self.told(RobertaEmbedder(str(tiny_roberta), cv=5), X)
+        assert "cv has no effect" in said
+        training = EncoderTraining("contrastive", contrastive_steps=1, head_lr=1.0, max_epochs=2)
+        (said,) = self.told(RobertaEmbedder(str(tiny_roberta), fine_tune=training), X, Y)
+        assert "EncoderTraining: head_lr, max_epochs have no effect" in said
 
 
 class TestScoresThatStandElsewhere:

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from sklfusion import ModelLoadError, RobertaEmbedder, models
+from sklfusion import EncoderTraining, ModelLoadError, RobertaEmbedder, models
 from sklfusion.embedding import _backbone, _encode
 from sklfusion.embedding._cache import open_cache
 from sklfusion.exceptions import CacheError, CacheWarning, DataWarning
@@ -176,8 +176,8 @@ def test_unfitted(tiny_roberta):
         ({"device": "toaster"}, "device='toaster'"),
         ({"output": "scores"}, "fine_tune=True"),
         ({"store_weights": "yes"}, "store_weights='yes'"),
-        ({"fine_tune": True, "lr": 0}, "lr=0"),
-        ({"fine_tune": True, "validation_fraction": 1.0}, "validation_fraction=1.0"),
+        ({"fine_tune": EncoderTraining(lr=0)}, "lr=0"),
+        ({"fine_tune": EncoderTraining(validation_fraction=1.0)}, "validation_fraction=1.0"),
         ({"output": "embedding", "fine_tune": True}, "different folds"),
     ],
 )

@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from sklfusion import (
     AutoFusionClassifier,
+    EncoderTraining,
     FusionClassifier,
     RobertaEmbedder,
     TrainingDivergedError,
@@ -19,13 +20,13 @@ from sklfusion.embedding._contrastive import PairBatches, PairLoss, Vectors, fit
 from sklfusion.embedding._net import TextRows
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
-PAIRS = {
-    "fine_tune": "contrastive",
-    "contrastive_steps": 30,
-    "lr": 1e-2,
-    "train_batch_size": 8,
-    "random_state": 0,
-}
+PAIRS = {"contrastive_steps": 30, "lr": 1e-2, "batch_size": 8}
+
+
+def on_pairs(folder, training=None, **options):
+    """An embedder that trains as PAIRS says, but for the changes given."""
+    how = EncoderTraining("contrastive", **PAIRS | (training or {}))
+    return RobertaEmbedder(folder, fine_tune=how, random_state=0, **options)
 
 
 def make_rows(target):
@@ -133,7 +134,7 @@ def test_head_of_a_class_without_rows(multilabel):
 
 def test_text_contract(tiny_roberta):
     """All 32 checks run; only "fit_transform equals fit and transform" must fail, by design."""
-    embedder = RobertaEmbedder(tiny_roberta, cv=2, **PAIRS | {"contrastive_steps": 3})
+    embedder = on_pairs(tiny_roberta, {"contrastive_steps": 3}, cv=2)
     reason = "fit_transform gives out-of-fold scores, as TargetEncoder does"
     ran = check_text_estimator(embedder, expected_failed_checks={10: reason})
     assert ran == N_TEXT_CHECKS
@@ -142,7 +143,7 @@ def test_text_contract(tiny_roberta):
 @pytest.fixture(scope="module")
 def tuned(tiny_roberta):
     texts, labels = make_texts(24)
-    return RobertaEmbedder(tiny_roberta, **PAIRS).fit(texts, labels)
+    return on_pairs(tiny_roberta).fit(texts, labels)
 
 
 def test_it_learns_from_few_texts(tuned):
@@ -181,7 +182,7 @@ def test_several_labels(tiny_roberta):
     texts, labels = make_texts(40)
     y = np.column_stack([labels == "money", labels == "sport", np.zeros(40)]).astype(int)
     y[::5] = 0
-    embedder = RobertaEmbedder(tiny_roberta, **PAIRS).fit(texts, y)
+    embedder = on_pairs(tiny_roberta).fit(texts, y)
     fresh, wanted = make_texts(40, seed=3)
     scores = embedder.transform(fresh)
     assert ((scores[:, 0] > scores[:, 1]) == (wanted == "money")).mean() > 0.9
@@ -191,7 +192,7 @@ def test_several_labels(tiny_roberta):
 def test_frozen_lower_layers(tiny_roberta):
     """freeze_layers works here too, with the lower layers run once per text."""
     texts, labels = make_texts(24)
-    embedder = RobertaEmbedder(tiny_roberta, freeze_layers=1, **PAIRS).fit(texts, labels)
+    embedder = on_pairs(tiny_roberta, {"freeze_layers": 1}).fit(texts, labels)
     fresh, wanted = make_texts(40, seed=3)
     assert (embedder.classes_[embedder.transform(fresh).argmax(axis=1)] == wanted).mean() > 0.9
 
@@ -200,7 +201,7 @@ def test_adapters(tiny_roberta):
     """LoRA trains the encoder on pairs as well, and the head fits the merged weights."""
     pytest.importorskip("peft")
     texts, labels = make_texts(24)
-    embedder = RobertaEmbedder(tiny_roberta, lora={"r": 4}, **PAIRS).fit(texts, labels)
+    embedder = on_pairs(tiny_roberta, {"lora": {"r": 4}}).fit(texts, labels)
     assert (embedder.classes_[embedder.transform(texts).argmax(axis=1)] == labels).mean() > 0.9
 
 
@@ -221,7 +222,7 @@ def test_seeds_pickle_and_the_global_generator(tuned, tiny_roberta):
 def test_under_a_fusion_head(tiny_roberta):
     """The fusion takes its out-of-fold scores for encoder probabilities."""
     texts, labels = make_texts(40)
-    embedder = RobertaEmbedder(tiny_roberta, cv=2, **PAIRS)
+    embedder = on_pairs(tiny_roberta, cv=2)
     said = (labels == "sport") ^ (np.arange(40) % 5 == 0)
     votes = np.eye(2)[said.astype(int)]
     X = np.hstack([embedder.fit_transform(texts, labels), votes])
@@ -243,16 +244,20 @@ def test_asked_of_the_whole_row(tiny_roberta):
     assert auto.embedder_.get_feature_names_out()[0] == "encoder_money"
 
 
-@pytest.mark.parametrize("fine_tune", [True, "contrastive"])
-def test_classes_that_no_text_shows(tiny_roberta, fine_tune):
+@pytest.mark.parametrize(
+    "training",
+    [
+        EncoderTraining(max_epochs=8, lr=1e-2, head_lr=5e-2, batch_size=8),
+        EncoderTraining("contrastive", **PAIRS),
+    ],
+    ids=["cross-entropy", "contrastive"],
+)
+def test_classes_that_no_text_shows(tiny_roberta, training):
     """With all classes named there is a column for each, and the missing one is rare."""
     texts, labels = make_texts(40)
-    options = dict(PAIRS)
-    if fine_tune is True:  # each way of training has parameters that the other does not use
-        steps = options.pop("contrastive_steps", None)
-        options |= {"fine_tune": True, "max_epochs": 8, "head_lr": 5e-2}
-        assert steps is not None
-    embedder = RobertaEmbedder(tiny_roberta, classes=["sport", "art", "money"], cv=2, **options)
+    embedder = RobertaEmbedder(
+        tiny_roberta, fine_tune=training, classes=["sport", "art", "money"], cv=2, random_state=0
+    )
     scores = embedder.fit_transform(texts, labels)
     assert embedder.classes_.tolist() == ["art", "money", "sport"]
     assert scores.shape == (40, 3)
@@ -264,12 +269,12 @@ def test_classes_must_cover_the_target(tiny_roberta):
     """A class of y that is not named, and columns without a name, are told."""
     texts, labels = make_texts(8)
     with pytest.raises(ValueError, match=r"but y has \['sport'\] too"):
-        RobertaEmbedder(tiny_roberta, classes=["art", "money"], **PAIRS).fit(texts, labels)
+        on_pairs(tiny_roberta, classes=["art", "money"]).fit(texts, labels)
     y = np.eye(2, dtype=int)[np.arange(8) % 2]
     with pytest.raises(ValueError, match="3 classes and a target of 2 columns"):
-        RobertaEmbedder(tiny_roberta, classes=["a", "b", "c"], **PAIRS).fit(texts, y)
+        on_pairs(tiny_roberta, classes=["a", "b", "c"]).fit(texts, y)
     with pytest.raises(ValueError, match="got 1 class in y"):
-        RobertaEmbedder(tiny_roberta, classes=["art", "money"], **PAIRS).fit(texts, ["art"] * 8)
+        on_pairs(tiny_roberta, classes=["art", "money"]).fit(texts, ["art"] * 8)
 
 
 def test_bad_values(tiny_roberta):
@@ -278,6 +283,6 @@ def test_bad_values(tiny_roberta):
     with pytest.raises(ValueError, match=r"fine_tune='pairs'; it must be one of .*'contrastive'"):
         RobertaEmbedder(tiny_roberta, fine_tune="pairs").fit(texts, labels)
     with pytest.raises(ValueError, match="contrastive_steps=0"):
-        RobertaEmbedder(tiny_roberta, **PAIRS | {"contrastive_steps": 0}).fit(texts, labels)
+        on_pairs(tiny_roberta, {"contrastive_steps": 0}).fit(texts, labels)
     with pytest.raises(TrainingDivergedError, match="Lower lr"):
-        RobertaEmbedder(tiny_roberta, **PAIRS | {"lr": 1e38}).fit(texts, labels)
+        on_pairs(tiny_roberta, {"lr": 1e38}).fit(texts, labels)

@@ -11,28 +11,34 @@ import pytest
 import torch
 from _topics import make_texts
 from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
-from sklfusion import FusionClassifier, RobertaEmbedder, TrainingDivergedError
+from sklfusion import EncoderTraining, FusionClassifier, RobertaEmbedder, TrainingDivergedError
 from sklfusion.embedding import _frozen_layers, _trainer
 from sklfusion.embedding._finetune import Target, folds
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
-FAST = {"max_epochs": 6, "lr": 1e-2, "head_lr": 5e-2, "train_batch_size": 8, "random_state": 0}
+FAST = {"max_epochs": 6, "lr": 1e-2, "head_lr": 5e-2, "batch_size": 8}
+
+
+def tuning(folder, training=None, **options):
+    """An embedder that trains as FAST says, but for the changes given."""
+    how = EncoderTraining(**FAST | (training or {}))
+    return RobertaEmbedder(folder, fine_tune=how, random_state=0, **options)
 
 
 @pytest.fixture(scope="module")
 def tuned(tiny_roberta):
     texts, labels = make_texts(80)
-    return RobertaEmbedder(tiny_roberta, fine_tune=True, **FAST).fit(texts, labels)
+    return tuning(tiny_roberta).fit(texts, labels)
 
 
 def test_text_contract(tiny_roberta):
     """All 32 checks run; only "fit_transform equals fit and transform" must fail, by design."""
-    embedder = RobertaEmbedder(
-        tiny_roberta, fine_tune=True, max_epochs=2, lr=1e-2, head_lr=0.1, cv=2, random_state=0
-    )
+    training = EncoderTraining(max_epochs=2, lr=1e-2, head_lr=0.1)
+    embedder = RobertaEmbedder(tiny_roberta, fine_tune=training, cv=2, random_state=0)
     reason = "fit_transform gives out-of-fold scores, as TargetEncoder does"
     ran = check_text_estimator(embedder, expected_failed_checks={10: reason})
     assert ran == N_TEXT_CHECKS
@@ -52,8 +58,8 @@ def test_it_learns(tuned):
 @pytest.mark.parametrize(
     "options",
     [
-        {"fine_tune": True, "validation_fraction": 0, "max_epochs": 25},
-        {"fine_tune": "contrastive", "contrastive_steps": 150, "train_batch_size": 16},
+        {"validation_fraction": 0, "max_epochs": 25, "head_lr": 5e-2, "batch_size": 8},
+        {"method": "contrastive", "contrastive_steps": 150, "batch_size": 16},
     ],
     ids=["cross-entropy", "contrastive"],
 )
@@ -62,7 +68,8 @@ def test_training_scores_are_out_of_fold(tiny_roberta, options):
     rng = np.random.RandomState(0)
     texts = [f"{a} {b}" for a, b in rng.randint(0, 10**6, (60, 2))]
     labels = rng.permutation(np.arange(60) % 2)
-    embedder = RobertaEmbedder(tiny_roberta, **FAST | options)
+    training = EncoderTraining(lr=1e-2, **options)
+    embedder = RobertaEmbedder(tiny_roberta, fine_tune=training, random_state=0)
     scores = embedder.fit_transform(texts, labels)
     memorised = (embedder.transform(texts).argmax(axis=1) == labels).mean()
     honest = (scores.argmax(axis=1) == labels).mean()
@@ -73,9 +80,8 @@ def test_training_scores_are_out_of_fold(tiny_roberta, options):
 def test_same_names_and_width_from_both_ways(tiny_roberta):
     """fit_transform and transform have the same columns; output="both" adds the frozen vector."""
     texts, labels = make_texts(24)
-    embedder = RobertaEmbedder(
-        tiny_roberta, fine_tune=True, output="both", cv=2, **{**FAST, "max_epochs": 1}
-    ).set_output(transform="pandas")
+    embedder = tuning(tiny_roberta, {"max_epochs": 1}, output="both", cv=2)
+    embedder.set_output(transform="pandas")
     first = embedder.fit_transform(pd.Series(texts, index=range(100, 124)), labels)
     again = embedder.transform(texts)
     assert list(first.columns) == list(again.columns) == list(embedder.get_feature_names_out())
@@ -89,7 +95,7 @@ def test_multilabel(tiny_roberta):
     """An indicator target trains with binary cross-entropy and gives log-odds per label."""
     texts, labels = make_texts(80)
     y = pd.DataFrame({"money": labels == "money", "any": np.arange(80) % 3 > 0}).astype(int)
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, **FAST).fit(texts, y)
+    embedder = tuning(tiny_roberta).fit(texts, y)
     scores = embedder.transform(texts)
     assert list(embedder.get_feature_names_out()) == ["encoder_money", "encoder_any"]
     assert ((scores[:, 0] > 0) == (labels == "money")).mean() > 0.9
@@ -99,7 +105,7 @@ def test_frozen_weights_stay(tiny_roberta, tuned):
     """Fine-tuning never touches the shared frozen model, nor the layers that are to stay."""
     before = RobertaEmbedder(tiny_roberta).fit_transform(["the bank"])
     texts, labels = make_texts(24)
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, freeze_layers=1, **FAST)
+    embedder = tuning(tiny_roberta, {"freeze_layers": 1})
     embedder.fit(texts, labels)
     trained = embedder.trainer_.net_.module_.encoder.state_dict()
     original = RobertaEmbedder(tiny_roberta).fit(["a"])._backbone().model.state_dict()
@@ -113,7 +119,7 @@ def test_frozen_weights_stay(tiny_roberta, tuned):
 def test_embeddings_are_trained_on_demand(tiny_roberta):
     """freeze_layers=-1 trains the token embeddings too."""
     texts, labels = make_texts(16)
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, freeze_layers=-1, **FAST)
+    embedder = tuning(tiny_roberta, {"freeze_layers": -1})
     embedder.fit(texts, labels)
     name = "embeddings.word_embeddings.weight"
     trained = embedder.trainer_.net_.module_.encoder.state_dict()[name]
@@ -125,13 +131,8 @@ def test_best_epoch_is_restored(tiny_roberta):
     """The kept weights are those of the epoch with the lowest validation loss."""
     texts, labels = make_texts(100)
     labels = np.where(np.random.RandomState(0).rand(100) < 0.3, labels[::-1], labels)
-    embedder = RobertaEmbedder(
-        tiny_roberta,
-        fine_tune=True,
-        validation_fraction=0.3,
-        patience=30,
-        **{**FAST, "max_epochs": 12},
-    ).fit(texts, labels)
+    training = {"validation_fraction": 0.3, "patience": 30, "max_epochs": 12}
+    embedder = tuning(tiny_roberta, training).fit(texts, labels)
     target = Target(labels, 100, "test")
     seed = np.random.RandomState(0).randint(2**31 - 1)
     _, valid = target.holdout(np.arange(100), 0.3, np.random.RandomState(seed))
@@ -145,7 +146,7 @@ def test_best_epoch_is_restored(tiny_roberta):
 def test_random_state_and_global_generator(tiny_roberta):
     """Equal seeds give equal scores, and torch's global generator is left as it was."""
     texts, labels = make_texts(24)
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, **{**FAST, "max_epochs": 2})
+    embedder = tuning(tiny_roberta, {"max_epochs": 2})
     state = torch.get_rng_state()
     first = clone(embedder).fit(texts, labels).transform(texts)
     second = clone(embedder).fit(texts, labels).transform(texts)
@@ -184,7 +185,7 @@ def test_lora_trains_adapters_and_merges_them(tiny_roberta):
     """LoRA learns too, and what is kept is a plain encoder that needs no peft."""
     pytest.importorskip("peft")
     texts, labels = make_texts(80)
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, lora={"r": 4}, **FAST)
+    embedder = tuning(tiny_roberta, {"lora": {"r": 4}})
     embedder.fit(texts, labels)
     encoder = embedder.trainer_.net_.module_.encoder
     assert type(encoder).__name__ == "RobertaModel"
@@ -197,15 +198,13 @@ def test_lora_without_peft(tiny_roberta, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     texts, labels = make_texts(16)
     with pytest.raises(ImportError, match=r"sklfusion\[lora\]"):
-        RobertaEmbedder(tiny_roberta, fine_tune=True, lora=True, **FAST).fit(texts, labels)
+        tuning(tiny_roberta, {"lora": True}).fit(texts, labels)
 
 
 def test_divergence_is_an_error(tiny_roberta):
     """A learning rate that blows up raises instead of leaving a broken model."""
     texts, labels = make_texts(64)
-    embedder = RobertaEmbedder(
-        tiny_roberta, fine_tune=True, **{**FAST, "lr": 1e38, "head_lr": 1e38}
-    )
+    embedder = tuning(tiny_roberta, {"lr": 1e38, "head_lr": 1e38})
     with pytest.raises(TrainingDivergedError, match="Lower lr"):
         embedder.fit(texts, labels)
 
@@ -231,7 +230,7 @@ def test_bad_freeze_layers(tiny_roberta, layers):
     """freeze_layers beyond the encoder's layers is refused with their number."""
     texts, labels = make_texts(8)
     with pytest.raises(ValueError, match="from -1 to 2"):
-        RobertaEmbedder(tiny_roberta, fine_tune=True, freeze_layers=layers).fit(texts, labels)
+        tuning(tiny_roberta, {"freeze_layers": layers}).fit(texts, labels)
 
 
 def test_folds_keep_equal_texts_together():
@@ -262,7 +261,7 @@ def test_splitters_are_taken_if_they_test_each_text_once():
 def test_fusion_head_on_cross_fitted_scores(tiny_roberta):
     """In a pipeline the head is fitted on out-of-fold scores, which it then can trust."""
     texts, labels = make_texts(80)
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, cv=2, **FAST)
+    embedder = tuning(tiny_roberta, cv=2)
     pipe = make_pipeline(embedder, FusionClassifier(random_state=0)).fit(texts, labels)
     fresh, wanted = make_texts(40, seed=5)
     assert (pipe.predict(fresh) == wanted).mean() > 0.9
@@ -286,8 +285,8 @@ def test_frozen_layers_run_once_per_text(tiny_roberta, monkeypatch):
     monkeypatch.setattr(
         RobertaEmbeddings, "forward", lambda *a, **k: calls.append(1) or original(*a, **k)
     )
-    options = {**FAST, "freeze_layers": 1, "validation_fraction": 0}
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, **options).fit(texts, labels)
+    embedder = tuning(tiny_roberta, {"freeze_layers": 1, "validation_fraction": 0})
+    embedder.fit(texts, labels)
     assert len(calls) < 6  # two batches, and the test whether the halves fit
     monkeypatch.setattr(_frozen_layers, "_MAX_BYTES", 0)
     plain = clone(embedder).fit(texts, labels)
@@ -298,3 +297,40 @@ def test_frozen_layers_run_once_per_text(tiny_roberta, monkeypatch):
     encoder = embedder.trainer_.net_.module_.encoder
     assert len(encoder.encoder.layer) == 2
     assert type(encoder.embeddings).__name__ == "RobertaEmbeddings"
+
+
+def test_the_training_is_one_parameter_into_which_searches_reach(tiny_roberta):
+    """True is short for the default object, and its learning rate can be searched for."""
+    texts, labels = make_texts(24)
+    short = RobertaEmbedder(tiny_roberta, fine_tune=True, cv=2, random_state=0)
+    long = clone(short).set_params(fine_tune=EncoderTraining())
+    np.testing.assert_allclose(
+        short.fit(texts, labels).transform(texts),
+        long.fit(texts, labels).transform(texts),
+        rtol=0,
+        atol=1e-5,
+    )
+    pipe = make_pipeline(tuning(tiny_roberta, {"max_epochs": 1}, cv=2), LogisticRegression())
+    rates = {"robertaembedder__fine_tune__lr": [1e-5, 1e-2]}
+    search = GridSearchCV(pipe, rates, cv=2).fit(texts, labels)
+    fitted = search.best_estimator_[0]
+    assert fitted.trainer_.settings["lr"] == search.best_params_[next(iter(rates))]
+    assert fitted.fine_tune.max_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        (EncoderTraining("pairs"), "method='pairs'; it must be one of"),
+        (EncoderTraining(max_epochs=1.5), "max_epochs=1.5; it must be an int"),
+        (EncoderTraining(batch_size=0), "batch_size=0"),
+        (EncoderTraining(warmup=1.0), r"warmup=1.0; it must be a number in the range \[0, 1\)"),
+        (EncoderTraining(weight_decay=-1), "weight_decay=-1"),
+        (EncoderTraining(amp="yes"), "amp='yes'"),
+        ("yes", "fine_tune='yes'; it must be one of False, True, 'contrastive', or an Enc"),
+    ],
+)
+def test_bad_trainings(tiny_roberta, training, words):
+    """What has no legal value is named with its value before a text is looked at."""
+    with pytest.raises(ValueError, match=words):
+        RobertaEmbedder(tiny_roberta, fine_tune=training).fit(["a", "b"], [0, 1])

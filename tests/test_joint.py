@@ -9,18 +9,18 @@ from _topics import WORDS, make_texts
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import GridSearchCV
 
-from sklfusion import JointFusionClassifier, TrainingDivergedError, persistence
+from sklfusion import EncoderTraining, JointFusionClassifier, TrainingDivergedError, persistence
 from sklfusion._scores import bounded_codes
 from sklfusion.embedding._net import EncoderNet
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
 
-FAST = {
-    "max_epochs": 6,
-    "encoder_lr": 1e-2,
-    "head_lr": 5e-2,
-    "batch_size": 8,
-    "random_state": 0,
-}
+FAST = {"max_epochs": 6, "lr": 1e-2, "head_lr": 5e-2, "batch_size": 8}
+
+
+def quick(folder, training=None, **options):
+    """A classifier that trains as FAST says, but for the changes given."""
+    how = EncoderTraining(**FAST | (training or {}))
+    return JointFusionClassifier(folder, training=how, random_state=0, **options)
 
 
 class WordScorer(TransformerMixin, BaseEstimator):
@@ -42,12 +42,14 @@ class WordScorer(TransformerMixin, BaseEstimator):
 @pytest.fixture(scope="module")
 def joint(tiny_roberta):
     texts, labels = make_texts(80)
-    return JointFusionClassifier(tiny_roberta, **FAST).fit(texts, labels)
+    return quick(tiny_roberta).fit(texts, labels)
 
 
 def test_text_contract(tiny_roberta):
     """All 32 checks for text estimators run and pass."""
-    classifier = JointFusionClassifier(tiny_roberta, max_epochs=1, random_state=0)
+    classifier = JointFusionClassifier(
+        tiny_roberta, training=EncoderTraining(max_epochs=1), random_state=0
+    )
     assert check_text_estimator(classifier) == N_TEXT_CHECKS
 
 
@@ -66,7 +68,9 @@ def test_it_starts_from_the_llm(tiny_roberta):
     """With almost no training it says what the scorer says, in the right class order."""
     texts, labels = make_texts(24)
     classifier = JointFusionClassifier(
-        tiny_roberta, scorer=WordScorer(), max_epochs=1, encoder_lr=1e-6, head_lr=1e-6
+        tiny_roberta,
+        scorer=WordScorer(),
+        training=EncoderTraining(max_epochs=1, lr=1e-6, head_lr=1e-6),
     ).fit(texts, labels)
     assert classifier.score(texts, labels) == 1.0
     assert not hasattr(classifier.scorer, "classes_")
@@ -76,7 +80,7 @@ def test_it_starts_from_the_llm(tiny_roberta):
 def test_a_text_without_an_answer_gets_the_encoder_alone(tiny_roberta):
     """A row of NaN adds no evidence and gives finite probabilities."""
     texts, labels = make_texts(24)
-    classifier = JointFusionClassifier(tiny_roberta, scorer=WordScorer(), **FAST)
+    classifier = quick(tiny_roberta, scorer=WordScorer())
     classifier.fit([*texts, "?"], [*labels, "sport"])
     assert np.isfinite(classifier.predict_proba(["?", texts[0]])).all()
 
@@ -85,7 +89,7 @@ def test_it_learns_whom_not_to_trust(tiny_roberta):
     """Scores that are always wrong are turned round or left out."""
     texts, labels = make_texts(120)
     wrong = np.where((labels == "money")[:, None], [0.1, 0.9], [0.9, 0.1])
-    classifier = JointFusionClassifier(tiny_roberta, **{**FAST, "max_epochs": 15})
+    classifier = quick(tiny_roberta, {"max_epochs": 15})
     classifier.fit(texts, labels, scores=wrong)
     assert (classifier.predict(texts, scores=wrong) == labels).mean() > 0.9
 
@@ -96,7 +100,7 @@ def test_several_llms(tiny_roberta, fusion):
     texts, labels = make_texts(40)
     one = np.where((labels == "money")[:, None], [0.7, 0.3], [0.3, 0.7])
     scores = np.hstack([one, np.log(one)])
-    classifier = JointFusionClassifier(tiny_roberta, fusion=fusion, **FAST)
+    classifier = quick(tiny_roberta, fusion=fusion)
     classifier.fit(texts, labels, scores=scores)
     assert (classifier.predict(texts, scores=scores) == labels).mean() > 0.9
     assert (classifier.net_.module_.head.anchor is None) == (fusion == "concat")
@@ -105,7 +109,7 @@ def test_several_llms(tiny_roberta, fusion):
 def test_scores_must_come_back(tiny_roberta):
     """Forgotten or misshapen scores are refused with the width that is wanted."""
     texts, labels = make_texts(16)
-    classifier = JointFusionClassifier(tiny_roberta, **{**FAST, "max_epochs": 1})
+    classifier = quick(tiny_roberta, {"max_epochs": 1})
     classifier.fit(texts, labels, scores=np.full((16, 2), 0.5))
     with pytest.raises(ValueError, match="2 score columns"):
         classifier.predict(texts)
@@ -122,7 +126,7 @@ def test_scores_must_come_back(tiny_roberta):
 def test_refit_forgets_scores(tiny_roberta):
     """A second fit without scores needs none at predict."""
     texts, labels = make_texts(16)
-    classifier = JointFusionClassifier(tiny_roberta, **{**FAST, "max_epochs": 1})
+    classifier = quick(tiny_roberta, {"max_epochs": 1})
     classifier.fit(texts, labels, scores=np.full((16, 2), 0.5)).fit(texts, labels)
     assert classifier.predict(texts).shape == (16,)
 
@@ -135,7 +139,7 @@ def test_multilabel(tiny_roberta, names):
     y = np.column_stack([np.arange(80) % 3 > 0, labels == "money"]).astype(int)
     scores = np.column_stack([np.full(80, 0.5), np.where(labels == "money", 0.8, 0.1)])
     target = y if names is None else pd.DataFrame(y, columns=names)
-    classifier = JointFusionClassifier(tiny_roberta, **FAST).fit(texts, target, scores=scores)
+    classifier = quick(tiny_roberta).fit(texts, target, scores=scores)
     proba = classifier.predict_proba(texts, scores=scores)
     assert proba.shape == (80, 2)
     assert (proba >= 0).all()
@@ -159,11 +163,9 @@ def test_two_learning_rates_warm_up_and_decay(tiny_roberta, monkeypatch):
     texts, labels = make_texts(80)
     JointFusionClassifier(
         tiny_roberta,
-        encoder_lr=1e-4,
-        head_lr=1e-2,
-        max_epochs=4,
-        batch_size=4,
-        validation_fraction=0,
+        training=EncoderTraining(
+            lr=1e-4, head_lr=1e-2, max_epochs=4, batch_size=4, validation_fraction=0
+        ),
         random_state=0,
     ).fit(texts, labels)
     rates = np.array(seen)
@@ -178,7 +180,7 @@ def test_two_learning_rates_warm_up_and_decay(tiny_roberta, monkeypatch):
 def test_gradients_are_clipped(tiny_roberta):
     """Clipping to a tiny norm leaves training finite."""
     texts, labels = make_texts(40)
-    classifier = JointFusionClassifier(tiny_roberta, gradient_clipping=1e-3, **FAST)
+    classifier = quick(tiny_roberta, {"gradient_clipping": 1e-3})
     assert np.isfinite(classifier.fit(texts, labels).predict_proba(texts)).all()
 
 
@@ -186,13 +188,13 @@ def test_sample_weight_and_class_weight(tiny_roberta):
     """Weight zero is absence; heavier classes are predicted more."""
     texts, labels = make_texts(60)
     weight = (np.arange(60) < 40).astype(float)
-    options = {**FAST, "max_epochs": 3, "validation_fraction": 0}
-    weighted = JointFusionClassifier(tiny_roberta, **options).fit(texts, labels, weight)
-    absent = JointFusionClassifier(tiny_roberta, **options).fit(texts[:40], labels[:40])
+    training = {"max_epochs": 3, "validation_fraction": 0}
+    weighted = quick(tiny_roberta, training).fit(texts, labels, weight)
+    absent = quick(tiny_roberta, training).fit(texts[:40], labels[:40])
     np.testing.assert_allclose(
         weighted.predict_proba(texts), absent.predict_proba(texts), atol=1e-4
     )
-    heavy = JointFusionClassifier(tiny_roberta, class_weight={"money": 50, "sport": 1}, **options)
+    heavy = quick(tiny_roberta, training, class_weight={"money": 50, "sport": 1})
     unclear = ["the for and"] * 3
     p = heavy.fit(texts, labels).predict_proba(unclear)[:, 0]
     q = absent.predict_proba(unclear)[:, 0]
@@ -205,8 +207,10 @@ def test_sample_weight_and_class_weight(tiny_roberta):
         ({"fusion": "average"}, "fusion='average'"),
         ({"loss": "hinge"}, "loss='hinge'"),
         ({"loss": "binary_cross_entropy"}, "one class per text"),
-        ({"encoder_lr": 0}, "encoder_lr=0"),
-        ({"validation_fraction": 1}, "validation_fraction=1"),
+        ({"training": EncoderTraining(lr=0)}, "lr=0"),
+        ({"training": EncoderTraining(validation_fraction=1)}, "validation_fraction=1"),
+        ({"training": EncoderTraining("contrastive")}, "here it must be cross_entropy"),
+        ({"training": EncoderTraining("pairs")}, "method='pairs'; it must be one of"),
     ],
 )
 def test_bad_parameters(tiny_roberta, parameters, words):
@@ -219,7 +223,7 @@ def test_bad_parameters(tiny_roberta, parameters, words):
 def test_bad_weights(tiny_roberta):
     """Negative and all-zero weights are refused; class_weight is for single labels."""
     texts, labels = make_texts(8)
-    classifier = JointFusionClassifier(tiny_roberta, **FAST)
+    classifier = quick(tiny_roberta)
     for weight in ([-1] + [1] * 7, [0] * 8):
         with pytest.raises(ValueError, match=r"[Ss]ample.weight"):
             classifier.fit(texts, labels, weight)
@@ -230,9 +234,8 @@ def test_bad_weights(tiny_roberta):
 def test_divergence_is_an_error(tiny_roberta):
     """A loss that stops being finite raises instead of leaving a broken model."""
     texts, labels = make_texts(64)
-    options = {**FAST, "encoder_lr": 1e38, "head_lr": 1e38}
     with pytest.raises(TrainingDivergedError):
-        JointFusionClassifier(tiny_roberta, **options).fit(texts, labels)
+        quick(tiny_roberta, {"lr": 1e38, "head_lr": 1e38}).fit(texts, labels)
 
 
 def test_pickle_carries_the_weights(joint):
@@ -257,11 +260,11 @@ def test_grid_search(tiny_roberta):
     """Parameters can be searched, also in two processes."""
     texts, labels = make_texts(32)
     search = GridSearchCV(
-        JointFusionClassifier(tiny_roberta, **{**FAST, "max_epochs": 1}),
-        {"head_lr": [1e-3, 5e-2]},
+        quick(tiny_roberta, {"max_epochs": 1}),
+        {"training__head_lr": [1e-3, 5e-2]},
         cv=2,
     ).fit(texts, labels)
-    assert search.best_params_["head_lr"] in (1e-3, 5e-2)
+    assert search.best_params_["training__head_lr"] in (1e-3, 5e-2)
 
 
 def test_codes_of_scores():

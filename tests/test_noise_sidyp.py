@@ -355,13 +355,14 @@ def test_fine_tuned_transformer_as_encoder(tmp_path):
     """A transformer fine-tuned on texts stands in for stage I, and pickles."""
     import pickle
 
-    from sklfusion import FineTunedTrajectoryEncoder, RobertaEmbedder
+    from sklfusion import EncoderTraining, FineTunedTrajectoryEncoder, RobertaEmbedder
 
     rng = np.random.default_rng(0)
     words = [["goal", "match", "team", "win"], ["bank", "stock", "rate", "loan"]]
     y = np.repeat([0, 1], 15)
     texts = [" ".join(rng.choice(words[c], 4)) for c in y]
-    encoder = FineTunedTrajectoryEncoder(n_branches=2, n_epochs=2, batch_size=8, random_state=0)
+    training = EncoderTraining(max_epochs=2, batch_size=8, warmup=0.06, freeze_layers=-1)
+    encoder = FineTunedTrajectoryEncoder(n_branches=2, training=training, random_state=0)
     model = SiDyPClassifier(
         encoder, embedder=RobertaEmbedder(), diffusion_epochs=30, hidden_dim=16, random_state=0
     ).fit(texts, y)

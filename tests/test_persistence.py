@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 import sklfusion
 from sklfusion import (
     Annotations,
+    EncoderTraining,
     FusionClassifier,
     MultiLabelCalibrator,
     PersistenceError,
@@ -210,9 +211,31 @@ def test_parameters_that_became_nested_are_moved(number):
     path = STORED / f"expected_flat_v{number}.json"
     expected = json.loads(path.read_text(encoding="utf-8"))
     check_outputs(number, expected)
-    concat = persistence.load(STORED / f"concat_v{number}.sklf")
-    assert concat.net_params == {"module__activation": "gelu", "optimizer__weight_decay": 0.1}
-    assert concat.fusion == "concat"
+    model = {
+        p: persistence.load(STORED / f"{p}_v{number}.sklf") for p in (*expected, "trajectory")
+    }
+    told = {"module__activation": "gelu", "optimizer__weight_decay": 0.1}
+    assert model["concat"].net_params == told
+    assert model["concat"].fusion == "concat"
+    peak = {"lr": 1e-2, "head_lr": 5e-2, "batch_size": 8}
+    wanted = {
+        "tuned": EncoderTraining(max_epochs=3, freeze_layers=1, patience=1, **peak),
+        "pairs": EncoderTraining("contrastive", contrastive_steps=10, lr=1e-2, batch_size=8),
+        "joint": EncoderTraining(
+            max_epochs=3, warmup=0.2, weight_decay=0.02, gradient_clipping=0.5, **peak
+        ),
+        "trajectory": EncoderTraining(
+            max_epochs=2, lr=1e-2, head_lr=2e-2, batch_size=8, warmup=0.06, freeze_layers=-1
+        ),
+    }
+    for name, training in wanted.items():
+        held = getattr(model[name], "fine_tune" if name in ("tuned", "pairs") else "training")
+        assert held.get_params() == training.get_params(), name
+    for name, one in model.items():
+        flat = set(one.get_params(deep=False))
+        assert flat == set(type(one)().get_params(deep=False)), name
+        assert set(vars(one)) & {"lr", "encoder_lr", "max_epochs"} <= flat, name
+        clone(one)
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklfusion import (
+    EncoderTraining,
     FusionClassifier,
     PersistenceError,
     RobertaEmbedder,
@@ -345,7 +346,9 @@ def _mutated(text, rng):
 def test_an_encoder_that_asks_for_more_than_its_weights_is_refused(tmp_path, tiny_roberta):
     """Its configuration is compared with the weights that are there before it takes memory."""
     texts, labels = ["the bank", "the cup", "a rate", "a goal"] * 4, ["money", "sport"] * 8
-    embedder = RobertaEmbedder(tiny_roberta, fine_tune=True, max_epochs=1, validation_fraction=0)
+    embedder = RobertaEmbedder(
+        tiny_roberta, fine_tune=EncoderTraining(max_epochs=1, validation_fraction=0)
+    )
     path = tmp_path / "m.sklf"
     persistence.save(embedder.fit(texts, labels), path)
     assert persistence.load(path).transform(texts).shape == (16, 2)

@@ -16,7 +16,7 @@ import sklfusion as skf
 POINTS = 6
 CLOSE = 1e-12
 #: Estimators that learn nothing by themselves, so that there is nothing to break off.
-WITHOUT_FIT = {"LabelDistributionCollector", "LLMEndpoint"}
+WITHOUT_FIT = {"EncoderTraining", "LabelDistributionCollector", "LLMEndpoint"}
 N = 60
 HALF = slice(0, N // 2)
 WORDS = ("apple", "bridge", "copper")
@@ -129,10 +129,11 @@ NUMBERS = {
         ((TEXTS[HALF], NAMES[HALF]), {}),
     ),
 }
+ONE_EPOCH = skf.EncoderTraining(max_epochs=1)
 ENCODERS = {
-    "RobertaEmbedder": {"fine_tune": True, "max_epochs": 1, "cv": 2},
-    "JointFusionClassifier": {"max_epochs": 1, "scorer": RECORDED},
-    "FineTunedTrajectoryEncoder": {"n_epochs": 1, "n_branches": 1},
+    "RobertaEmbedder": {"fine_tune": ONE_EPOCH, "cv": 2},
+    "JointFusionClassifier": {"training": ONE_EPOCH, "scorer": RECORDED},
+    "FineTunedTrajectoryEncoder": {"training": ONE_EPOCH, "n_branches": 1},
 }
 
 

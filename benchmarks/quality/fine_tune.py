@@ -26,7 +26,7 @@ SETTINGS = {
         "max_epochs": 2,
         "max_length": 96,
         "freeze_layers": 4,
-        "train_batch_size": 16,
+        "batch_size": 16,
     },
     "reuters": {
         "rows": 5821,
@@ -34,7 +34,7 @@ SETTINGS = {
         "max_epochs": 3,
         "max_length": 80,
         "freeze_layers": 4,
-        "train_batch_size": 16,
+        "batch_size": 16,
     },
 }
 SEEDS = range(5)
@@ -71,10 +71,18 @@ def balanced(y, n, seed=0):
     return rng.permutation(np.concatenate(picked))
 
 
+def encoder_of(settings):
+    """The encoder that trains with these settings."""
+    from sklfusion import EncoderTraining, RobertaEmbedder
+
+    training = dict(settings)
+    max_length = training.pop("max_length")
+    how = EncoderTraining(**training)
+    return RobertaEmbedder(fine_tune=how, max_length=max_length, random_state=0)
+
+
 def fine_tuned_scores(name, texts, y, targets, *, quick, retrain):
     """Train on (texts, y) and score the lists of texts in `targets`; kept in the cache."""
-    from sklfusion import RobertaEmbedder
-
     settings = dict(SETTINGS[name])
     if quick:
         settings |= {"rows": 400, "max_epochs": 1}
@@ -87,7 +95,7 @@ def fine_tuned_scores(name, texts, y, targets, *, quick, retrain):
         return [kept[f"scores_{i}"] for i in range(len(targets))], float(kept["seconds"])
     rows = balanced(y, n) if y.ndim == 1 else np.random.RandomState(0).permutation(len(y))[:n]
     start = time.perf_counter()
-    encoder = RobertaEmbedder(fine_tune=True, random_state=0, patience=5, verbose=1, **settings)
+    encoder = encoder_of(settings | {"patience": 5}).set_params(verbose=1)
     encoder.fit([texts[i] for i in rows], y[rows])
     seconds = time.perf_counter() - start
     print(f"{name}: trained on {n} rows in {seconds:.0f} s")
@@ -186,8 +194,6 @@ def summary(outcomes):
 
 def search(rates=(5e-5, 1e-4, 2e-4), n=1500):
     """Accuracy of each learning rate on held-out training rows of AG News."""
-    from sklfusion import RobertaEmbedder
-
     texts, y, *_ = load_agnews()
     rows = balanced(y, n, seed=1)
     train, valid = train_test_split(rows, test_size=0.4, stratify=y[rows], random_state=0)
@@ -195,7 +201,7 @@ def search(rates=(5e-5, 1e-4, 2e-4), n=1500):
     for rate in rates:
         settings = {**SETTINGS["agnews"], "lr": rate}
         settings.pop("rows")
-        encoder = RobertaEmbedder(fine_tune=True, random_state=0, **settings)
+        encoder = encoder_of(settings)
         encoder.fit([texts[i] for i in train], y[train])
         scores = encoder.transform([texts[i] for i in valid])
         loss = -scores[np.arange(len(valid)), y[valid]].mean()

@@ -1,2 +1,3 @@
 from sklfusion.embedding._embedder import RobertaEmbedder as RobertaEmbedder
 from sklfusion.embedding._joint import JointFusionClassifier as JointFusionClassifier
+from sklfusion.embedding._training import EncoderTraining as EncoderTraining

@@ -5,32 +5,19 @@ import numbers
 
 from sklfusion._idle import warn_if_set
 from sklfusion.embedding._cache import open_cache
+from sklfusion.embedding._training import EncoderTraining, check_training
 
 _CHOICES = {
-    "fine_tune": (False, True, "contrastive"),
     "pooling": ("auto", "mean", "cls", "max"),
     "output": ("auto", "embedding", "scores", "both"),
     "store_weights": ("auto", True, False),
 }
-_COUNTS = ("batch_size", "train_batch_size", "max_epochs", "contrastive_steps", "max_length")
-# Parameters of the training, and which of them each way of training does not use.
-_OF_TRAINING = (
-    "cv",
-    "lr",
-    "head_lr",
-    "max_epochs",
-    "contrastive_steps",
-    "train_batch_size",
-    "freeze_layers",
-    "lora",
-    "validation_fraction",
-    "patience",
-    "amp",
-)
-_IDLE = {
-    False: _OF_TRAINING,
-    True: ("contrastive_steps",),
-    "contrastive": ("head_lr", "max_epochs", "validation_fraction", "patience"),
+_COUNTS = ("batch_size", "max_length")
+#: What a plain value of ``fine_tune`` stands for.
+_TRAININGS = {
+    False: None,
+    True: EncoderTraining(),
+    "contrastive": EncoderTraining("contrastive"),
 }
 _KEY_VERSION = 1  # raise when the same settings give other vectors
 
@@ -52,31 +39,39 @@ def check_embedder(embedder):
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r}; it must be an integer of at least 1.")
     _check_training(embedder)
-    how = embedder.fine_tune
-    warn_if_set(embedder, _IDLE[how], f"fine_tune={how!r} does not use it")
     resolve_dtype(embedder.dtype, resolve_device(embedder.device))
     open_cache(embedder.memory)
 
 
 def _check_training(embedder):
-    if embedder.output in ("scores", "both") and not embedder.fine_tune:
-        raise ValueError(
-            f"output={embedder.output!r} needs fine_tune=True: a frozen encoder has no classes."
-        )
-    if not embedder.fine_tune:
+    training = training_of(embedder)
+    if training is None:
+        if embedder.output in ("scores", "both"):
+            raise ValueError(
+                f"output={embedder.output!r} needs fine_tune=True: a frozen encoder has no "
+                "classes."
+            )
+        warn_if_set(embedder, ("cv",), "fine_tune=False does not use it")
         return
     if embedder.output == "embedding":
         raise ValueError(
             "output='embedding' cannot be fine-tuned: vectors of encoders trained on different "
             "folds do not fit together. Use output='scores' or 'both'."
         )
-    for name in ("lr", "head_lr"):
-        value = getattr(embedder, name)
-        if not isinstance(value, numbers.Real) or not value > 0:
-            raise ValueError(f"{name}={value!r}; it must be a positive number.")
-    fraction = embedder.validation_fraction
-    if not isinstance(fraction, numbers.Real) or not 0 <= fraction < 1:
-        raise ValueError(f"validation_fraction={fraction!r}; it must be a number in [0, 1).")
+    check_training(training, name="fine_tune")
+
+
+def training_of(embedder):
+    """Return the `EncoderTraining` of a `RobertaEmbedder`, or None where it is frozen."""
+    value = embedder.fine_tune
+    if isinstance(value, EncoderTraining):
+        return value
+    if value not in _TRAININGS:
+        raise ValueError(
+            f"fine_tune={value!r}; it must be one of {', '.join(map(repr, _TRAININGS))}, or an "
+            "EncoderTraining."
+        )
+    return _TRAININGS[value]
 
 
 def key_space(embedder):

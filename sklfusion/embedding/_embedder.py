@@ -43,7 +43,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         Tokens kept per text, special tokens included; longer texts lose their end (`truncated`
         tells which). Capped by the model's positions; None takes all of those.
     batch_size : int, default=32
-        Texts per batch. Changes speed and memory, not the result.
+        Texts per batch of encoding. Changes speed and memory, not the result.
     device : str or torch.device, default="auto"
         "auto" takes the accelerator where there is one.
     dtype : {"float32", "auto", "float16", "bfloat16"}, default="float32"
@@ -54,11 +54,11 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
     memory : None, str, Path or joblib.Memory, default=None
         Folder in which vectors are kept, one row per distinct text, model and settings. Processes
         may share it. Scores of a fine-tuned encoder are not kept.
-    fine_tune : bool or "contrastive", default=False
-        Whether `fit` trains the encoder on ``y``, class labels or a label indicator matrix. True
-        is (binary) cross-entropy, for a thousand texts or more. "contrastive", for a few dozen to
-        a few hundred, trains it on pairs of texts, as SetFit [1]_ does, and reads its vectors
-        with a penalised linear model.
+    fine_tune : bool, "contrastive" or EncoderTraining, default=False
+        Whether and how `fit` trains the encoder on ``y``, class labels or a label indicator
+        matrix. True is ``EncoderTraining()``, (binary) cross-entropy, for a thousand texts or
+        more. "contrastive", ``EncoderTraining("contrastive")``, is for a few dozen to a few
+        hundred.
     classes : sequence, optional
         All classes, where ``y`` may show only some of them, so that the scores have a column for
         each; with an indicator ``y`` the names of its columns. By default those of ``y``.
@@ -70,30 +70,6 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
     cv : int or splitter, default=3
         Folds of the out-of-fold scores in `fit_transform`; each trains one more encoder. An int
         makes (stratified) shuffled folds.
-    lr : float, default=5e-5
-        Peak learning rate of the encoder's weights.
-    head_lr : float, default=1e-3
-        Peak learning rate of the classification layer; "contrastive" solves for it.
-    max_epochs : int, default=4
-        Passes over the training texts at most; "contrastive" counts steps instead.
-    contrastive_steps : int, default=40
-        Training steps of "contrastive"; every pair of texts in a batch counts in each.
-    train_batch_size : int, default=16
-        Texts per training step.
-    freeze_layers : int, default=0
-        How many of the lowest layers keep their weights. The table of token embeddings keeps its
-        weights too, unless this is -1: it is half of a small model, and text data sets of a few
-        thousand rows do not improve it.
-    lora : bool or dict, default=False
-        Train low-rank adapters instead of the weights themselves (extra ``lora``). A dict gives
-        arguments of ``peft.LoraConfig``.
-    validation_fraction : float, default=0.1
-        Share of the training texts on which the best epoch is found; 0 trains all epochs and
-        keeps the last. "contrastive" trains on all.
-    patience : int, default=2
-        Epochs without a better validation loss after which training stops.
-    amp : bool or "auto", default="auto"
-        Mixed precision in training. "auto": on an accelerator only.
     random_state : int, RandomState instance or None, default=None
         Seeds folds, order of batches, dropout and the first weights of the classification layer.
     store_weights : "auto" or bool, default="auto"
@@ -118,6 +94,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
 
     See Also
     --------
+    EncoderTraining : How the encoder is trained.
     JointFusionClassifier : Train the encoder together with the fusion head.
 
     Notes
@@ -129,10 +106,6 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
 
     Vectors of encoders that were fine-tuned on different folds cannot be compared with each
     other, but their class scores can: hence scores are what comes out.
-
-    References
-    ----------
-    .. [1] Efficient Few-Shot Learning Without Prompts, arXiv 2209.11055.
 
     Examples
     --------
@@ -160,16 +133,6 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         classes=None,
         output="auto",
         cv=3,
-        lr=5e-5,
-        head_lr=1e-3,
-        max_epochs=4,
-        contrastive_steps=40,
-        train_batch_size=16,
-        freeze_layers=0,
-        lora=False,
-        validation_fraction=0.1,
-        patience=2,
-        amp="auto",
         random_state=None,
         store_weights="auto",
         verbose=0,
@@ -187,16 +150,6 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         self.classes = classes
         self.output = output
         self.cv = cv
-        self.lr = lr
-        self.head_lr = head_lr
-        self.max_epochs = max_epochs
-        self.contrastive_steps = contrastive_steps
-        self.train_batch_size = train_batch_size
-        self.freeze_layers = freeze_layers
-        self.lora = lora
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.amp = amp
         self.random_state = random_state
         self.store_weights = store_weights
         self.verbose = verbose

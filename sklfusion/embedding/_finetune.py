@@ -14,7 +14,9 @@ from sklfusion._validation import (
     is_multilabel,
     plain_labels,
 )
+from sklfusion.embedding._checks import training_of
 from sklfusion.embedding._trainer import EncoderTrainer
+from sklfusion.embedding._training import trainer_settings
 
 _MIN_VALIDATION = 8  # with fewer rows the best epoch is a matter of luck
 
@@ -144,31 +146,13 @@ def _fold_of_texts(texts, target, n_folds, seed):
 
 
 def _trainer(embedder):
-    settings = {
-        "head": {"hidden_layer_sizes": (), "dropout": 0.0},
-        "batch_size": embedder.train_batch_size,
-        "eval_batch_size": embedder.batch_size,
-        "warmup": 0.1,
-        "weight_decay": 0.01,
-        "gradient_clipping": 1.0,
-    }
-    for name in (
-        "pooling",
-        "max_length",
-        "device",
-        "amp",
-        "lr",
-        "head_lr",
-        "max_epochs",
-        "patience",
-        "freeze_layers",
-        "lora",
-        "validation_fraction",
-        "verbose",
-    ):
-        settings[name] = getattr(embedder, name)
-    settings["device"] = str(embedder.device)
-    if embedder.fine_tune == "contrastive":
-        settings["contrastive_steps"] = embedder.contrastive_steps
-        settings["validation_fraction"] = 0  # there are no epochs to choose from
+    settings = trainer_settings(
+        training_of(embedder),
+        head={"hidden_layer_sizes": (), "dropout": 0.0},
+        eval_batch_size=embedder.batch_size,
+        pooling=embedder.pooling,
+        max_length=embedder.max_length,
+        device=str(embedder.device),
+        verbose=embedder.verbose,
+    )
     return EncoderTrainer(embedder._source(), embedder.revision, settings)

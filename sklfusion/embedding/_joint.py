@@ -15,12 +15,19 @@ from sklfusion._sklearn_compat import check_sample_weight
 from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogates
 from sklfusion._validation import check_layers, class_weight_rows
 from sklfusion._whole import whole
+from sklfusion.embedding._training import (
+    EncoderTraining,
+    check_training,
+    resolve_training,
+    trainer_settings,
+)
 
 _JOINT_OPTIONS = {
     "pooling": ("auto", "mean", "cls", "max"),
     "loss": ("auto", "cross_entropy", "binary_cross_entropy"),
     "fusion": ("anchored", "concat"),
 }
+_EVAL_BATCH_SIZE = 32  # texts per batch where nothing is trained: speed and memory only
 
 
 class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
@@ -57,35 +64,12 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         Hidden layers of the MLP. Used only where there are scores; without, the head is linear.
     dropout : float, default=0.1
         Dropout of the MLP.
-    encoder_lr : float, default=5e-5
-        Peak learning rate of the encoder.
-    head_lr : float, default=1e-3
-        Peak learning rate of the head.
-    max_epochs : int, default=4
-        Passes over the training texts at most.
-    batch_size : int, default=16
-        Texts per step.
-    warmup : float, default=0.1
-        Share of the steps in which the learning rates rise.
-    weight_decay : float, default=0.01
-        Decoupled weight decay.
-    gradient_clipping : float, default=1.0
-        Largest norm of the gradient.
-    freeze_layers : int, default=0
-        How many of the lowest encoder layers keep their weights; the token embeddings keep theirs
-        too, unless this is -1.
-    lora : bool or dict, default=False
-        Train low-rank adapters (extra ``lora``); a dict gives arguments of ``peft.LoraConfig``.
-    validation_fraction : float, default=0.1
-        Share of the texts that finds the best epoch; 0 trains all epochs and keeps the last.
-    patience : int, default=2
-        Epochs without a better validation loss after which training stops.
+    training : EncoderTraining, optional
+        How encoder and head are trained, ``EncoderTraining()`` by default.
     class_weight : dict, "balanced" or None, default=None
         Weight per class. Multi-class only.
     device : str or torch.device, default="auto"
         "auto" takes the accelerator where there is one.
-    amp : bool or "auto", default="auto"
-        Mixed precision; "auto" on an accelerator only.
     random_state : int, RandomState instance or None, default=None
         Seeds validation rows, batches, dropout and the head's first weights.
     verbose : int, default=0
@@ -106,15 +90,16 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     See Also
     --------
+    EncoderTraining : How encoder and head are trained.
     FusionClassifier : Head on frozen features; better with few labels.
     RobertaEmbedder : ``fine_tune=True`` gives cross-fitted scores of a fine-tuned encoder.
 
     Notes
     -----
-    Cost: ``max_epochs`` passes of forward and backward through the encoder; a few thousand short
-    texts take minutes on two cores with the embedded encoder (docs/embedding.md has measured
-    times). Nothing changes on an accelerator but the speed. A pickle carries the trained weights
-    and needs neither the model's folder nor the hub.
+    Cost: ``training.max_epochs`` passes of forward and backward through the encoder; a few
+    thousand short texts take minutes on two cores with the embedded encoder (docs/embedding.md has
+    measured times). Nothing changes on an accelerator but the speed. A pickle carries the trained
+    weights and needs neither the model's folder nor the hub.
 
     References
     ----------
@@ -124,10 +109,11 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    >>> from sklfusion import JointFusionClassifier
+    >>> from sklfusion import EncoderTraining, JointFusionClassifier
     >>> texts = ["the cup final", "a late goal", "the share price", "rates rise"] * 3
     >>> labels = ["sport", "sport", "money", "money"] * 3
-    >>> clf = JointFusionClassifier(max_epochs=1, random_state=0).fit(texts, labels)
+    >>> clf = JointFusionClassifier(training=EncoderTraining(max_epochs=1), random_state=0)
+    >>> clf = clf.fit(texts, labels)
     >>> clf.predict_proba(["the goal of the final"]).shape
     (1, 2)
     """
@@ -144,20 +130,9 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         fusion="anchored",
         hidden_layer_sizes=(64,),
         dropout=0.1,
-        encoder_lr=5e-5,
-        head_lr=1e-3,
-        max_epochs=4,
-        batch_size=16,
-        warmup=0.1,
-        weight_decay=0.01,
-        gradient_clipping=1.0,
-        freeze_layers=0,
-        lora=False,
-        validation_fraction=0.1,
-        patience=2,
+        training=None,
         class_weight=None,
         device="auto",
-        amp="auto",
         random_state=None,
         verbose=0,
     ):
@@ -170,20 +145,9 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.fusion = fusion
         self.hidden_layer_sizes = hidden_layer_sizes
         self.dropout = dropout
-        self.encoder_lr = encoder_lr
-        self.head_lr = head_lr
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.warmup = warmup
-        self.weight_decay = weight_decay
-        self.gradient_clipping = gradient_clipping
-        self.freeze_layers = freeze_layers
-        self.lora = lora
-        self.validation_fraction = validation_fraction
-        self.patience = patience
+        self.training = training
         self.class_weight = class_weight
         self.device = device
-        self.amp = amp
         self.random_state = random_state
         self.verbose = verbose
 
@@ -219,7 +183,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         from sklfusion.embedding._finetune import Target
         from sklfusion.embedding._trainer import EncoderTrainer
 
-        self._check_options()
+        training = self._check_options()
         caller = type(self).__name__
         texts = replace_surrogates(check_texts(X, caller=caller), caller=caller)
         target = Target(y, len(texts), caller)
@@ -233,7 +197,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self._warn_of_idle_parameters()
         codes, answered = self._code(columns)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.trainer_ = EncoderTrainer(self.model, self.revision, self._settings()).fit(
+        self.trainer_ = EncoderTrainer(self.model, self.revision, self._settings(training)).fit(
             texts, target, codes=codes, answered=answered, weights=weights, seed=seed
         )
         return self
@@ -311,21 +275,16 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
                     f"{option}={getattr(self, option)!r}; it must be one of {', '.join(allowed)}."
                 )
         check_layers(self.hidden_layer_sizes, caller=type(self).__name__)
-        for option in ("encoder_lr", "head_lr", "gradient_clipping", "max_epochs", "batch_size"):
-            value = getattr(self, option)
-            if not isinstance(value, numbers.Real) or not value > 0:
-                raise ValueError(f"{option}={value!r}; it must be a positive number.")
-        for option in ("validation_fraction", "warmup", "dropout"):
-            value = getattr(self, option)
-            if not isinstance(value, numbers.Real) or not 0 <= value < 1:
-                raise ValueError(f"{option}={value!r}; it must be a number in [0, 1).")
+        if not isinstance(self.dropout, numbers.Real) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout!r}; it must be a number in [0, 1).")
+        training = resolve_training(self.training, EncoderTraining(), name="training")
+        check_training(training, name="training", methods=("cross_entropy",))
+        return training
 
     def _warn_of_idle_parameters(self):
         if not self.n_scores_:
             idle = ("hidden_layer_sizes", "dropout", "fusion")
             warn_if_set(self, idle, "without LLM scores the head is linear")
-        if self.validation_fraction == 0:
-            warn_if_set(self, ("patience",), "validation_fraction=0 watches no loss")
 
     def _check_loss(self, target):
         wanted = "binary_cross_entropy" if target.multilabel else "cross_entropy"
@@ -405,16 +364,18 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             return None, None
         return bounded_codes(columns, len(self.classes_), self.multilabel_)
 
-    def _settings(self):
+    def _settings(self, training):
         k = len(self.classes_)
         sizes = (k,) * (self.n_scores_ // k)
         head = {"block_sizes": sizes, "dropout": self.dropout}
         head["hidden_layer_sizes"] = check_layers(self.hidden_layer_sizes) if sizes else ()
         head["anchor"] = bool(sizes) and self.fusion == "anchored"
-        same = (
-            "pooling max_length device amp head_lr max_epochs batch_size patience warmup "
-            "weight_decay gradient_clipping freeze_layers lora validation_fraction verbose"
+        return trainer_settings(
+            training,
+            head=head,
+            eval_batch_size=_EVAL_BATCH_SIZE,
+            pooling=self.pooling,
+            max_length=self.max_length,
+            device=str(self.device),
+            verbose=self.verbose,
         )
-        settings = {name: getattr(self, name) for name in same.split()}
-        settings["device"] = str(self.device)
-        return settings | {"head": head, "lr": self.encoder_lr, "eval_batch_size": 32}

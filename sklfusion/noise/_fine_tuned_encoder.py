@@ -6,12 +6,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import nn
 
+from sklfusion._idle import warn_if_set
 from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
+from sklfusion.embedding._training import EncoderTraining, check_training, resolve_training
 from sklfusion.exceptions import TrainingDivergedError
 from sklfusion.noise._encoder import agreement_penalty
 
 _MODULE_CACHE = "_net"
+#: What None stands for: the published settings, in which the whole encoder learns.
+_DEFAULT_TRAINING = EncoderTraining(max_epochs=3, batch_size=32, warmup=0.06, freeze_layers=-1)
+_WITHOUT_EFFECT = ("validation_fraction", "patience", "amp", "lora")
 
 
 class FineTunedTrajectoryEncoder(BaseEstimator):
@@ -27,16 +32,15 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
         See :class:`~sklfusion.RobertaEmbedder`.
     n_branches : int, default=3
         Heads.
-    n_epochs : int, default=3
-        Passes over the data. Every one costs a copy of the weights in memory (90 MB for MiniLM).
-    learning_rate, head_learning_rate : float, default=5e-5, 1e-3
-        Peak rates of AdamW for the encoder and the heads.
+    training : EncoderTraining, optional
+        How encoder and heads are trained. By default ``EncoderTraining(max_epochs=3,
+        batch_size=32, warmup=0.06, freeze_layers=-1)``. All epochs are trained and kept, in full
+        precision, and every one costs a copy of the weights in memory (90 MB for MiniLM);
+        ``validation_fraction``, ``patience``, ``amp`` and ``lora`` have no effect.
     alpha_coreg : float, default=5.0
         Agreement between the heads after the first epoch.
     dropout : float, default=0.1
         Before each head.
-    batch_size : int, default=32
-        Texts per step.
     max_length : int, default=128
         Tokens per text.
     device : str, default="cpu"
@@ -61,24 +65,18 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
         model="all-minilm-l6-v2",
         *,
         n_branches=3,
-        n_epochs=3,
-        learning_rate=5e-5,
-        head_learning_rate=1e-3,
+        training=None,
         alpha_coreg=5.0,
         dropout=0.1,
-        batch_size=32,
         max_length=128,
         device="cpu",
         random_state=None,
     ):
         self.model = model
         self.n_branches = n_branches
-        self.n_epochs = n_epochs
-        self.learning_rate = learning_rate
-        self.head_learning_rate = head_learning_rate
+        self.training = training
         self.alpha_coreg = alpha_coreg
         self.dropout = dropout
-        self.batch_size = batch_size
         self.max_length = max_length
         self.device = device
         self.random_state = random_state
@@ -89,6 +87,7 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
     @whole
     def fit(self, X, codes, *, n_classes, X_val=None, codes_val=None):
         """Fine-tune on texts with a label; see :meth:`MLPTrajectoryEncoder.fit`."""
+        training = self._check_training()
         texts = check_texts(X, caller=type(self).__name__)
         known = np.flatnonzero(codes >= 0)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -96,8 +95,9 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = self._network(fresh=True)
-            self._train(net, [texts[i] for i in known], torch.from_numpy(codes[known]))
-        self.best_epoch_, self.val_scores_ = self.n_epochs - 1, []
+            goal = torch.from_numpy(codes[known])
+            self._train(net, [texts[i] for i in known], goal, training)
+        self.best_epoch_, self.val_scores_ = training.max_epochs - 1, []
         if codes_val is not None and (codes_val >= 0).any():
             told = np.flatnonzero(codes_val >= 0)
             proba = self.predict_proba_epochs([X_val[i] for i in told]).mean(axis=0)
@@ -115,39 +115,41 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
             setattr(self, _MODULE_CACHE, net.to(self.device))
         return getattr(self, _MODULE_CACHE)
 
-    def _train(self, net, texts, targets):
-        groups = [
-            {"params": net.encoder.parameters(), "lr": self.learning_rate},
-            {"params": net.heads.parameters(), "lr": self.head_learning_rate},
-        ]
-        optimizer = torch.optim.AdamW(groups)
-        total = self.n_epochs * -(-len(texts) // self.batch_size)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda t: min((t + 1) / max(0.06 * total, 1), (total - t) / total)
-        )
-        for epoch in range(self.n_epochs):
+    def _check_training(self):
+        training = resolve_training(self.training, _DEFAULT_TRAINING, name="training")
+        check_training(training, name="training", methods=("cross_entropy",))
+        warn_if_set(training, _WITHOUT_EFFECT, "all epochs of all weights are trained and kept")
+        return training
+
+    def _train(self, net, texts, targets, training):
+        from sklfusion.embedding._trainer import adapt
+
+        adapt(net.encoder, training.freeze_layers)
+        optimizer, schedule = _optimizer(net, training, -(-len(texts) // training.batch_size))
+        for epoch in range(training.max_epochs):
             net.train()
-            for rows in torch.randperm(len(texts)).split(self.batch_size):
-                goal = targets[rows].to(self.device)
+            for rows in torch.randperm(len(texts)).split(training.batch_size):
                 _, logits = net([texts[i] for i in rows], self.max_length)
-                loss = nn.functional.cross_entropy(
-                    logits.flatten(0, 1), goal.repeat(self.n_branches)
-                )
-                if epoch and self.n_branches > 1:
-                    loss = loss + self.alpha_coreg * agreement_penalty(logits).mean()
+                loss = self._loss(logits, targets[rows].to(self.device), agree=epoch > 0)
                 if not torch.isfinite(loss):
                     raise TrainingDivergedError(
                         f"The loss of {type(self).__name__} became {loss.item()}; lower "
-                        f"learning_rate (now {self.learning_rate})."
+                        f"lr (now {training.lr}) or head_lr (now {training.head_lr})."
                     )
                 optimizer.zero_grad()
                 loss.backward()
-                nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+                nn.utils.clip_grad_norm_(net.parameters(), training.gradient_clipping)
                 optimizer.step()
                 schedule.step()
             self.snapshots_.append(
                 {k: v.detach().cpu().numpy().copy() for k, v in net.state_dict().items()}
             )
+
+    def _loss(self, logits, goal, agree):
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), goal.repeat(self.n_branches))
+        if agree and self.n_branches > 1:
+            loss = loss + self.alpha_coreg * agreement_penalty(logits).mean()
+        return loss
 
     def transform_epochs(self, X):
         """Return pooled vectors of shape (n_branches, n_epochs, n, d); equal for all branches."""
@@ -174,6 +176,21 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
                 vectors.append(z.cpu().numpy())
                 proba.append(torch.softmax(logits.double(), dim=2).cpu().numpy())
             yield np.concatenate(vectors), np.concatenate(proba, axis=1)
+
+
+def _optimizer(net, training, steps_per_epoch):
+    """AdamW with a rate each for encoder and heads, and their rise and fall over the steps."""
+    groups = [
+        {"params": net.encoder.parameters(), "lr": training.lr},
+        {"params": net.heads.parameters(), "lr": training.head_lr},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+    total = training.max_epochs * steps_per_epoch
+    rise = max(training.warmup * total, 1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda t: min((t + 1) / rise, (total - t) / total)
+    )
+    return optimizer, schedule
 
 
 class _HeadedEncoder(nn.Module):

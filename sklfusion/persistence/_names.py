@@ -22,6 +22,7 @@ ESTIMATORS = frozenset(
         "AutoFusionClassifier",
         "CascadeClassifier",
         "ClassRoutingClassifier",
+        "EncoderTraining",
         "FineTunedTrajectoryEncoder",
         "FusionClassifier",
         "JointFusionClassifier",
