@@ -321,10 +321,10 @@ def test_the_training_is_one_parameter_into_which_searches_reach(tiny_roberta):
 @pytest.mark.parametrize(
     ("training", "words"),
     [
-        (EncoderTraining("pairs"), "method='pairs'; it must be one of"),
+        (EncoderTraining("pairs"), "method='pairs'; it must be 'cross_entropy' or 'contrastive'"),
         (EncoderTraining(max_epochs=1.5), "max_epochs=1.5; it must be an int"),
         (EncoderTraining(batch_size=0), "batch_size=0"),
-        (EncoderTraining(warmup=1.0), r"warmup=1.0; it must be a number in the range \[0, 1\)"),
+        (EncoderTraining(warmup=1.0), "warmup=1.0; it must be a number in the range"),
         (EncoderTraining(weight_decay=-1), "weight_decay=-1"),
         (EncoderTraining(amp="yes"), "amp='yes'"),
         ("yes", "fine_tune='yes'; it must be one of False, True, 'contrastive', or an Enc"),

@@ -210,7 +210,10 @@ def test_sample_weight_and_class_weight(tiny_roberta):
         ({"training": EncoderTraining(lr=0)}, "lr=0"),
         ({"training": EncoderTraining(validation_fraction=1)}, "validation_fraction=1"),
         ({"training": EncoderTraining("contrastive")}, "here it must be cross_entropy"),
-        ({"training": EncoderTraining("pairs")}, "method='pairs'; it must be one of"),
+        (
+            {"training": EncoderTraining("pairs")},
+            "method='pairs'; it must be 'cross_entropy' or 'contrastive'",
+        ),
     ],
 )
 def test_bad_parameters(tiny_roberta, parameters, words):
