@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sklfusion
@@ -143,6 +144,18 @@ def test_the_asking_wing_has_floors():
             assert not [name for name in _imports(path) if name.startswith(wings)], path
 
 
+#: Modules that are still too long.
+TOO_LONG = {
+    "sklfusion.auto",
+    "sklfusion.cascade._classifier",
+    "sklfusion.embedding._embedder",
+    "sklfusion.embedding._joint",
+    "sklfusion.fusion._classifier",
+    "sklfusion.llm._run",
+    "sklfusion.noise._prior",
+    "sklfusion.noise._repair",
+    "sklfusion.noise._sidyp",
+}
 #: Names that may stand in two files: what Python or a tool calls so, and locks, one per file.
 MANY_TIMES = {"_", "__all__", "__dir__", "__getattr__", "_lock", "main", "T"}
 
@@ -164,6 +177,37 @@ def test_no_two_things_have_one_name():
         for name in set(_defined(path)) - MANY_TIMES:
             places.setdefault(name, []).append(_name(path))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def _bodies(path):
+    """Yield the lines of each function without its docstring, and where it is."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            yield lines, f"{_name(path)}.{node.name}"
+
+
+def test_functions_fit_a_screen():
+    """Nine of ten functions are under 20 lines, and none is over 40."""
+    bodies = [body for path in MODULES for body in _bodies(path)]
+    assert np.mean([lines < 20 for lines, _ in bodies]) >= 0.9
+    assert [where for lines, where in bodies if lines > 40] == []
+
+
+def test_modules_are_short():
+    """Half of the modules are under 180 lines, and none is over 400."""
+    lines = {_name(p): len(p.read_text(encoding="utf-8").splitlines()) for p in MODULES}
+    assert np.median(list(lines.values())) < 180
+    assert {name: n for name, n in lines.items() if n > 400 and name not in TOO_LONG} == {}
+
+
+def test_nothing_is_dead():
+    """No variable, import or line that cannot matter, as far as vulture is sure of it."""
+    pytest.importorskip("vulture", reason="vulture, of the extra `test`, finds dead code")
+    command = [sys.executable, "-m", "vulture", "--min-confidence", "80", str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_one_file_touches_the_private_parts_of_scikit_learn():

@@ -20,7 +20,7 @@ from sklearn.utils import get_tags
 from sklfusion import IterativeStratifiedKFold, MultiLabelCalibrator, MultiLabelThresholds
 from sklfusion.exceptions import DataWarning
 from sklfusion.multilabel._targets import f1_per_label
-from sklfusion.multilabel._thresholds import apply_thresholds, best_f1_threshold
+from sklfusion.multilabel._threshold_search import apply_thresholds, best_f1_threshold
 
 
 def shifted_scores(n=300, k=4, seed=0, shift=0.25):

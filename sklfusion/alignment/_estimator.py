@@ -15,11 +15,11 @@ from sklfusion._whole import whole
 from sklfusion.alignment import _methods
 from sklfusion.alignment._pool import expected_f1_sets
 from sklfusion.alignment._probe import LinearProbe
+from sklfusion.alignment._rates import read_rates
 from sklfusion.alignment._reading import read, read_field, ready
 from sklfusion.alignment.metrics import alignment_l1, alignment_nll
 from sklfusion.annotations import Annotations
 from sklfusion.multilabel._calibration import apply_maps, fit_maps, to_logits
-from sklfusion.multilabel._targets import check_target
 
 _CALIBRATIONS = {
     None: None, "batch": None, "batch_shared": None, "platt": False, "per_label_platt": True,
@@ -203,7 +203,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
                 "pass rates or 0/1 of shape (n, K)."
             )
         self.multilabel_ = X.multilabel if isinstance(X, Annotations) else True
-        Y, names = (None, None) if y is None else self._target(X, y)
+        Y, names = (None, None) if y is None else self._rates(X, y)
         self.classes_: Any = np.array(X.classes) if isinstance(X, Annotations) else names
         if self.classes_ is None:
             raise ValueError("Without Annotations the labels are read from y; pass y.")
@@ -247,33 +247,8 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
             "with annotator=..., or for method='probe' an (n, D) matrix of features."
         )
 
-    def _target(self, X, y):
-        names = list(X.classes) if isinstance(X, Annotations) else None
-        if not self.multilabel_ and np.ndim(y) == 1:
-            y = np.asarray(y)[:, None] == np.array(names)[None, :]
-            if not y.any(axis=1).all():
-                raise ValueError(f"y holds a label that the annotations lack; they have {names}.")
-        Y, given = check_target(y, caller=type(self).__name__, soft=True)
-        if len(Y) != len(X):
-            raise ValueError(f"X has {len(X)} texts, y has {len(Y)} rows.")
-        if names is not None and Y.shape[1] != len(names):
-            raise ValueError(f"y has {Y.shape[1]} columns; the annotations have labels {names}.")
-        if names is not None and hasattr(y, "columns") and set(given) == set(map(str, names)):
-            Y = Y[:, [list(given).index(str(name)) for name in names]]
-        if not self.multilabel_:
-            self._check_sums(Y)
-        return Y, given
-
-    def _check_sums(self, Y):
-        """One label per text: a row of rates is a distribution over the labels."""
-        off = np.abs(Y.sum(axis=1) - 1) > 1e-6 * max(1, Y.shape[1])
-        if off.any():
-            row = int(np.argmax(off))
-            raise ValueError(
-                f"y sums to {Y[row].sum():.6g} in row {row}; with one label per text each row is "
-                "a distribution that sums to 1. Divide each row by its sum, or pass "
-                "Annotations(..., multilabel=True) if several labels can hold at once."
-            )
+    def _rates(self, X, y):
+        return read_rates(X, y, self.multilabel_, type(self).__name__)
 
     def _learn(self, X, Y):
         ok = self._answered(X)
@@ -382,7 +357,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         self._fit(X, y)
         held_out = None
         if self.method == "probe":
-            held_out = self._held_out(X, self._target(X, y)[0], self._answered(X))
+            held_out = self._held_out(X, self._rates(X, y)[0], self._answered(X))
         return self._finish(X, held_out)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -394,7 +369,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         """Return minus the alignment NLL (or L1, by ``scoring``); larger is better."""
         check_is_fitted(self, "classes_")
         X = self._annotations(X)
-        Y, _ = self._target(X, y)
+        Y, _ = self._rates(X, y)
         metric = alignment_nll if self.scoring == "nll" else alignment_l1
         return -metric(
             Y, self.predict_proba(X), multilabel=self.multilabel_, sample_weight=sample_weight

@@ -18,9 +18,12 @@ from sklfusion._validation import (
     plain_labels,
 )
 from sklfusion._whole import whole
+from sklfusion.fusion._probe import fit_probe
+from sklfusion.fusion._problem import Problem
+from sklfusion.fusion._votes import PRIOR_ACCURACY, drawn_rate, drawn_table
 
-_PRIOR_ACCURACY = 0.8  # "the LLM is usually right", worth _PRIOR_ROWS gold rows
-_PRIOR_ROWS = 4.0
+# Gold rows that "the LLM is usually right" is worth: few, for there are few.
+_USUALLY_ROWS = 4.0
 _N_FOLDS = 4
 
 
@@ -179,21 +182,18 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         """P(class | answer), shrunk towards one accuracy for all answers."""
         n_classes = votes.shape[1]
         right = float((votes * targets).sum())
-        accuracy = (right + _PRIOR_ACCURACY * _PRIOR_ROWS) / (len(votes) + _PRIOR_ROWS)
+        accuracy = drawn_rate(right, len(votes), PRIOR_ACCURACY, _USUALLY_ROWS)
         base = np.full((n_classes, n_classes), (1 - accuracy) / max(n_classes - 1, 1))
         np.fill_diagonal(base, accuracy)
-        counts = votes.T @ targets
-        return (counts + self.strength * base) / (
-            counts.sum(axis=1, keepdims=True) + self.strength
-        )
+        return drawn_table(votes.T @ targets, base, self.strength)
 
     def _rates(self, votes, targets):
         """P(label | refused) and P(label | given), rare labels drawn towards the pooled rates."""
         columns = []
-        for given, prior in ((1 - votes, 1 - _PRIOR_ACCURACY), (votes, _PRIOR_ACCURACY)):
+        for given, prior in ((1 - votes, 1 - PRIOR_ACCURACY), (votes, PRIOR_ACCURACY)):
             hits, total = (given * targets).sum(axis=0), given.sum(axis=0)
-            pooled = (hits.sum() + prior * _PRIOR_ROWS) / (total.sum() + _PRIOR_ROWS)
-            columns.append((hits + self.strength * pooled) / (total + self.strength))
+            pooled = drawn_rate(hits.sum(), total.sum(), prior, _USUALLY_ROWS)
+            columns.append(drawn_rate(hits, total, pooled, self.strength))
         return np.column_stack(columns)
 
     def _soft_targets(self, votes):
@@ -202,9 +202,6 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         return votes @ self.confusion_
 
     def _fit_probe(self, X, soft):
-        from sklfusion.fusion._probe import fit_probe
-        from sklfusion.fusion._problem import Problem
-
         self._mean = X.mean(axis=0)
         centred = X - self._mean
         norm = np.sqrt((centred**2).sum(axis=1).mean())

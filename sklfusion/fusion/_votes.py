@@ -105,9 +105,19 @@ def fit_evidence(log_scores, answered, mapping, problem, coding=None):
     return found
 
 
+def drawn_rate(hits, rows, towards, strength):
+    """Share of ``hits`` among ``rows``, drawn towards a rate seen in ``strength`` rows before."""
+    return (hits + strength * towards) / (rows + strength)
+
+
+def drawn_table(counts, base, strength):
+    """Confusion table: rows of ``counts`` (..., K) as shares, drawn towards those of ``base``."""
+    return drawn_rate(counts, counts.sum(axis=-1, keepdims=True), base, strength)
+
+
 def _pooled_accuracy(hits, votes):
     """Share of votes that are right, drawn towards "usually"."""
-    return (hits + PRIOR_ACCURACY * PRIOR_ROWS) / (votes + PRIOR_ROWS)
+    return drawn_rate(hits, votes, PRIOR_ACCURACY, PRIOR_ROWS)
 
 
 def _fit_table(Z, mapping, problem):
@@ -136,14 +146,10 @@ def _fit_table(Z, mapping, problem):
     loo_base = loo_accuracy * (Z @ diagonal) + (1 - loo_accuracy) * (Z @ spread)
     loo_base = np.where(Z @ known[:, None] > 0, loo_base, prior)
 
-    coef = np.maximum(_log_table(counts, base) - log_prior, LOG_FLOOR)
-    loo = np.maximum(_log_table(left, loo_base) - log_prior, LOG_FLOOR)
+    coef = np.maximum(np.log(drawn_table(counts, base, STRENGTH)) - log_prior, LOG_FLOOR)
+    loo = np.maximum(np.log(drawn_table(left, loo_base, STRENGTH)) - log_prior, LOG_FLOOR)
     oof = np.where((weights > 0)[:, None], loo, Z @ coef)
     return Evidence("vote", coef, np.zeros(Y.shape[1]), oof)
-
-
-def _log_table(counts, base):
-    return np.log((counts + STRENGTH * base) / (counts.sum(-1, keepdims=True) + STRENGTH))
 
 
 def _fit_rates(Z, mapping, problem):
@@ -173,7 +179,7 @@ def _smoothed_rates(seen, base, strength, problem):
     rows, right = live.sum(axis=0), (live * problem.Y).sum(axis=0)
 
     def evidence(right, rows):
-        rate = (right + strength * base) / (rows + strength)
+        rate = drawn_rate(right, rows, base, strength)
         return np.clip(logit(rate) - problem.log_prior, LOG_FLOOR, -LOG_FLOOR)
 
     return evidence(right, rows), evidence(right - live * problem.Y, rows - live)

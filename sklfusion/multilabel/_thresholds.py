@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
-from sklearn.metrics import check_scoring
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -18,8 +17,6 @@ from sklfusion._whole import whole
 from sklfusion.multilabel._splitting import check_multilabel_cv, iterative_folds
 from sklfusion.multilabel._targets import (
     check_target,
-    f1_macro,
-    f1_of_counts,
     f1_per_label,
     fit_inner,
     has_scores,
@@ -28,9 +25,7 @@ from sklfusion.multilabel._targets import (
     out_of_fold_scores,
     warn_one_sided,
 )
-
-_TOLERANCE = 1e-9  # a gain below this is rounding
-_MAX_SWEEPS = 5
+from sklfusion.multilabel._threshold_search import ROUNDING, Tuner, apply_thresholds, metric_of
 
 
 def _inner_has(name):
@@ -192,8 +187,8 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         )
         if hasattr(X, "shape") and len(X.shape) == 2:
             self.n_features_in_ = X.shape[1]
-        tuner = _Tuner(
-            _metric(self.scoring), self.per_label, self.thresholds, default,
+        tuner = Tuner(
+            metric_of(self.scoring), self.per_label, self.thresholds, default,
             self.at_least_one, ~one_sided,
         )  # fmt: skip
         self._choose(tuner, Y, scores, folds)
@@ -247,9 +242,9 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.best_score_ = float(tuner.metric(Y, held_out))
         self.default_score_ = float(tuner.metric(Y, base))
         if tuner.separable:
-            better = f1_per_label(Y, held_out) > f1_per_label(Y, base) + _TOLERANCE
+            better = f1_per_label(Y, held_out) > f1_per_label(Y, base) + ROUNDING
         else:
-            better = np.full(Y.shape[1], self.best_score_ > self.default_score_ + _TOLERANCE)
+            better = np.full(Y.shape[1], self.best_score_ > self.default_score_ + ROUNDING)
         tuned = tuner.tune(Y, scores) if better.any() else by_default
         self.tuned_ = better & tuner.tunable & (tuned != tuner.default)
         self.thresholds_ = np.where(self.tuned_, tuned, tuner.default)
@@ -283,124 +278,3 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Return the decision values of the estimator, shape (n, K), unchanged."""
         check_is_fitted(self, "thresholds_")
         return label_scores(self.estimator_, X, "decision_function", len(self.classes_))
-
-
-def apply_thresholds(scores, thresholds, at_least_one=False):
-    """Return the (n, K) int indicator of ``scores >= thresholds``.
-
-    With ``at_least_one`` a row in which none passes gets the label of largest margin; among
-    equals the first.
-    """
-    on = (scores >= thresholds).astype(np.int64)
-    if at_least_one and len(on):
-        empty = np.flatnonzero(on.sum(axis=1) == 0)
-        on[empty, (scores[empty] - thresholds).argmax(axis=1)] = 1
-    return on
-
-
-class _Tuner:
-    """Finds the thresholds that maximise a metric on given rows; pure numpy, no estimator."""
-
-    def __init__(self, metric, per_label, candidates, default, at_least_one, tunable):
-        self.metric = metric
-        self.per_label = per_label
-        self.candidates = candidates
-        self.default = default
-        self.at_least_one = at_least_one
-        self.tunable = tunable
-        # Macro F1 falls apart into labels unless at_least_one couples them.
-        self.separable = metric is f1_macro and per_label and not at_least_one
-
-    def tune(self, Y, scores):
-        thresholds = np.full(Y.shape[1], self.default)
-        if not self.per_label:
-            pool = np.unique(scores[:, self.tunable])
-            return self._best(Y, scores, thresholds, slice(None), pool)[0]
-        columns = np.flatnonzero(self.tunable)
-        if self.separable:
-            for k in columns:
-                thresholds[k] = best_f1_threshold(
-                    Y[:, k], scores[:, k], self._grid(np.unique(scores[:, k])), self.default
-                )
-            return thresholds
-        score = -np.inf
-        for _ in range(_MAX_SWEEPS):  # coordinate ascent
-            before = score
-            for k in columns:
-                pool = np.unique(scores[:, k])
-                thresholds, score = self._best(Y, scores, thresholds, [k], pool)
-            if score <= before + _TOLERANCE:
-                break
-        return thresholds
-
-    def _grid(self, values):
-        """Candidate thresholds midway between neighbouring scores, thinned to quantiles."""
-        if np.ndim(self.candidates):
-            return np.asarray(self.candidates, dtype=np.float64)
-        middle = (values[1:] + values[:-1]) / 2
-        if len(middle) > self.candidates:
-            middle = middle[np.linspace(0, len(middle) - 1, self.candidates).astype(int)]
-        return middle
-
-    def _best(self, Y, scores, thresholds, columns, pool):
-        """Best candidate for some columns with the others held; ties to the nearest default."""
-        current = apply_thresholds(scores, thresholds, self.at_least_one)
-        best, best_score = thresholds, self.metric(Y, current)
-        grid = self._grid(pool)
-        for candidate in grid[np.argsort(np.abs(grid - self.default), kind="stable")]:
-            trial = thresholds.copy()
-            trial[columns] = candidate
-            score = self.metric(Y, apply_thresholds(scores, trial, self.at_least_one))
-            if score > best_score + _TOLERANCE:
-                best, best_score = trial, score
-        return best, best_score
-
-
-def best_f1_threshold(y, score, grid, default):
-    """Return the candidate of largest F1; the default if none beats it, ties nearest to it."""
-    grid = np.append(grid, default)
-    order = np.argsort(score)
-    positives_below = np.concatenate([[0], np.cumsum(y[order])])
-    below = np.searchsorted(score[order], grid, side="left")
-    true_positive = y.sum() - positives_below[below]
-    f1 = 2 * true_positive / np.maximum(len(y) - below + y.sum(), 1)
-    best = np.flatnonzero(f1 >= f1.max() - _TOLERANCE)
-    return grid[best[np.abs(grid[best] - default).argmin()]]
-
-
-_METRICS = {
-    "f1": f1_macro,
-    "f1_macro": f1_macro,
-    "f1_micro": lambda Y, on: float(f1_of_counts((Y * on).sum(), Y.sum() + on.sum())),
-    "f1_samples": lambda Y, on: f1_of_counts(
-        (Y * on).sum(axis=1), Y.sum(axis=1) + on.sum(axis=1)
-    ).mean(),
-    "exact_match": lambda Y, on: float((on == Y).all(axis=1).mean()),
-    "accuracy": lambda Y, on: float((on == Y).all(axis=1).mean()),
-}
-
-
-def _metric(scoring):
-    """Return ``metric(Y, indicator)`` for a name or a scikit-learn scorer."""
-    if isinstance(scoring, str) and scoring in _METRICS:
-        return _METRICS[scoring]
-
-    def metric(Y, on):
-        fixed = _Fixed(on)
-        return check_scoring(fixed, scoring)(fixed, on, Y)
-
-    return metric
-
-
-class _Fixed(ClassifierMixin, BaseEstimator):
-    """A classifier whose predictions are given, so that any scorer can judge them."""
-
-    def __init__(self, indicator=None):
-        self.indicator = indicator
-        self.classes_ = [np.array([0, 1])] * (0 if indicator is None else indicator.shape[1])
-
-    def fit(self, X, y=None):
-        return self
-
-    def predict(self, X):
-        return self.indicator

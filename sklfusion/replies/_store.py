@@ -85,7 +85,7 @@ class ReplyStore(StoreFile):
     def __enter__(self) -> ReplyStore:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open(self) -> ReplyStore:

@@ -28,7 +28,7 @@ class Progress:
     def __enter__(self):
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *_):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
