@@ -150,7 +150,6 @@ TOO_LONG = {
     "sklfusion.cascade._classifier",
     "sklfusion.embedding._embedder",
     "sklfusion.embedding._joint",
-    "sklfusion.fusion._classifier",
     "sklfusion.llm._run",
     "sklfusion.noise._prior",
     "sklfusion.noise._repair",

@@ -1,14 +1,18 @@
 """Checks of parameters and training data of `FusionClassifier`."""
 
-import numbers
-
 import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._idle import warn_if_set
-from sklfusion._sklearn_compat import check_sample_weight
+from sklfusion._sklearn_compat import (
+    check_parameters,
+    check_sample_weight,
+    integer,
+    number,
+    one_of,
+)
 from sklfusion._validation import (
     check_cells,
     check_class_target,
@@ -19,10 +23,24 @@ from sklfusion._validation import (
     plain_labels,
 )
 
-_OPTIONS = {
-    "fusion": ("anchored", "concat"),
-    "loss": ("auto", "cross_entropy", "binary_cross_entropy"),
-    "features": ("auto", "embedding", "proba", "both"),
+#: What the parameters of a FusionClassifier may be.
+CONSTRAINTS = {
+    "fusion": [one_of("anchored", "concat")],
+    "loss": [one_of("auto", "cross_entropy", "binary_cross_entropy")],
+    "features": [one_of("auto", "embedding", "proba", "both")],
+    "dropout": [number(0, 1, closed="left")],
+    "residual": ["boolean"],
+    "guard": ["boolean"],
+    "lr": [number(0, closed="neither")],
+    "max_epochs": [integer(1)],
+    "batch_size": [integer(1), one_of("auto")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [number(0, 1, closed="neither")],
+    "n_iter_no_change": [integer(1)],
+    "threshold": [number(0, 1), one_of("auto")],
+    "class_weight": [dict, list, one_of("balanced", None)],
+    "random_state": ["random_state"],
+    "net_params": [dict, None],
 }
 # Parameters of a net that may not be trained; not what a net of anybody's has (device, verbose).
 _OF_STOPPING = ("validation_fraction", "n_iter_no_change")
@@ -38,53 +56,13 @@ _OF_THE_MLP = (
 )
 
 
-#: Parameter -> what it must be, in words and as a test.
-_RANGES = {
-    "lr": ("positive and finite", lambda v: 0 < v < np.inf),
-    "validation_fraction": ("positive and below 1", lambda v: 0 < v < 1),
-    "dropout": ("at least 0 and below 1", lambda v: 0 <= v < 1),
-}
-
-
-def check_options(est):
-    """Check the parameters that only take certain values."""
-    name = type(est).__name__
-    for option, allowed in _OPTIONS.items():
-        if getattr(est, option) not in allowed:
-            raise ValueError(
-                f"{name} got {option}={getattr(est, option)!r}; it must be one of {allowed}."
-            )
-    check_layers(est.hidden_layer_sizes, caller=name)
-    for option, low in (("max_epochs", 1), ("n_iter_no_change", 1)):
-        _check_integer(est, option, low)
-    if est.batch_size != "auto":
-        _check_integer(est, "batch_size", 1)
-    for option, (wanted, holds) in _RANGES.items():
-        value = getattr(est, option)
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not holds(value):
-            raise ValueError(f"{name} got {option}={value!r}; it must be {wanted}.")
-    if est.threshold != "auto" and not (
-        isinstance(est.threshold, numbers.Real) and 0 <= est.threshold <= 1
-    ):
-        raise ValueError(
-            f"{name} got threshold={est.threshold!r}; it needs 'auto' or a number in [0, 1]."
-        )
-
-
-def _check_integer(est, option, low):
-    value = getattr(est, option)
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
-        raise ValueError(
-            f"{type(est).__name__} got {option}={value!r}; it needs an integer >= {low}."
-        )
-
-
 def fit_rows(est, X, y, sample_weight, classes=None, reset=True):
     """Return X, the target as (n, K), and the weights of the rows that have one.
 
     Checks the parameters too; with ``reset`` it sets ``classes_`` and ``multilabel_``.
     """
-    check_options(est)
+    check_parameters(est)
+    check_layers(est.hidden_layer_sizes, caller=type(est).__name__)
     X, Y = _check_fit_data(est, X, y, classes, reset)
     weights = _row_weights(est, X, Y, sample_weight)
     live = weights > 0
@@ -105,18 +83,17 @@ def check_rows(est, X):
 
 
 def _check_fit_data(est, X, y, classes, reset):
+    caller = type(est).__name__
     if y is None:
-        raise ValueError(
-            f"{type(est).__name__} requires y to be passed, but the target y is None."
-        )
+        raise ValueError(f"{caller} requires y to be passed, but the target y is None.")
     names = [str(c) for c in y.columns] if hasattr(y, "columns") else None
     multilabel = is_multilabel(y)
     if multilabel:
-        Y = check_indicator(y, caller=type(est).__name__).astype(np.float64)
+        Y = check_indicator(y, caller=caller).astype(np.float64)
         multilabel = Y.shape[1] > 1
         y = Y if multilabel else Y.ravel()
     if not multilabel:
-        y = read_labels(y, caller=type(est).__name__)
+        y = read_labels(y, caller=caller)
     X, y = validate_data(
         est,
         X,
@@ -126,30 +103,36 @@ def _check_fit_data(est, X, y, classes, reset):
         dtype=[np.float64, np.float32],
         multi_output=multilabel,
     )
-    X = check_cells(X.toarray() if sparse.issparse(X) else X, caller=type(est).__name__)
-    if multilabel:
-        if est.loss == "cross_entropy":
-            raise ValueError(
-                f"loss='cross_entropy' needs one class per row, but y is a label indicator of "
-                f"shape {y.shape}. Use loss='binary_cross_entropy' or 'auto'."
-            )
-        if reset:
-            est.classes_ = np.arange(y.shape[1]) if names is None else np.asarray(names)
-            est.multilabel_ = True
-        return X, y
-    check_class_target(y, caller=type(est).__name__)
+    X = check_cells(X.toarray() if sparse.issparse(X) else X, caller=caller)
+    if not multilabel:
+        return X, _class_columns(est, y, classes, reset)
+    if est.loss == "cross_entropy":
+        raise ValueError(
+            f"loss='cross_entropy' needs one class per row, but y is a label indicator of "
+            f"shape {y.shape}. Use loss='binary_cross_entropy' or 'auto'."
+        )
+    if reset:
+        est.classes_ = np.arange(y.shape[1]) if names is None else np.asarray(names)
+        est.multilabel_ = True
+    return X, y
+
+
+def _class_columns(est, y, classes, reset):
+    """Return one class per row as (n, K); with ``reset`` set ``classes_``."""
+    caller = type(est).__name__
+    check_class_target(y, caller=caller)
     if not reset:
         classes = est.classes_
     elif classes is None:
         classes = est.classes
-    named, codes = in_names(y, classes, caller=type(est).__name__)
+    named, codes = in_names(y, classes, caller=caller)
     labels = named
     if reset:
         found = named if classes is None else np.array(plain_labels(classes))
         est.classes_ = np.unique(found) if codes is None else codes
         est.multilabel_ = False
         labels = named if codes is None else y
-    return X, np.eye(len(est.classes_))[np.searchsorted(est.classes_, labels)]
+    return np.eye(len(est.classes_))[np.searchsorted(est.classes_, labels)]
 
 
 def warn_of_idle_parameters(est):

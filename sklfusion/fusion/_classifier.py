@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.fusion._checks import (
+    CONSTRAINTS,
     check_rows,
     check_two_classes,
     fit_rows,
@@ -138,6 +139,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     >>> bool(clf.score(X[60:], y[60:]) > 0.8)
     True
     """
+
+    _parameter_constraints: dict = CONSTRAINTS
 
     def __init__(
         self,
