@@ -151,9 +151,6 @@ TOO_LONG = {
     "sklfusion.embedding._embedder",
     "sklfusion.embedding._joint",
     "sklfusion.llm._run",
-    "sklfusion.noise._prior",
-    "sklfusion.noise._repair",
-    "sklfusion.noise._sidyp",
 }
 #: Names that may stand in two files: what Python or a tool calls so, and locks, one per file.
 MANY_TIMES = {"_", "__all__", "__dir__", "__getattr__", "_lock", "main", "T"}

@@ -14,10 +14,10 @@ from sklfusion import (
     StabilityReport,
 )
 from sklfusion.noise import _selectors
+from sklfusion.noise._candidates import cut_candidates
 from sklfusion.noise._label_diffusion import DiffusionSettings, LabelDiffusion, _rate_of_epoch
 from sklfusion.noise._labels import validation_split
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope
-from sklfusion.noise._prior import cut_candidates
 from sklfusion.noise._simplex import cosine_schedule, update_weights
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise._transition import (

@@ -14,9 +14,9 @@ from sklfusion import (
     TrainingDynamicsNoiseDetector,
 )
 from sklfusion.exceptions import DataWarning, TrainingDivergedError
+from sklfusion.noise._candidates import cut_candidates
 from sklfusion.noise._dynamics import class_distances, mark_suspicious, suspicion_scores
 from sklfusion.noise._labels import encode_labels
-from sklfusion.noise._prior import cut_candidates
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise._transition import deconvolve, estimate_transition, posterior
 

@@ -1,18 +1,17 @@
 """`SimplexDiffusionClassifier`: stage II of SiDyP on any features."""
 
-from numbers import Integral, Real
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sklfusion._sklearn_compat import HasMethods, Interval, StrOptions, check_parameters
+from sklfusion._sklearn_compat import HasMethods, check_parameters, integer, number, one_of
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
+from sklfusion.noise._candidates import cut_candidates
 from sklfusion.noise._labels import noisy_target
-from sklfusion.noise._prior import KNNLabelPrior, cut_candidates
+from sklfusion.noise._prior import KNNLabelPrior
 
 
 class SimplexDiffusionClassifier(ClassifierMixin, BaseEstimator):
@@ -65,12 +64,12 @@ missing_label, legacy
 
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict_proba"]), None],
-        "n_branches": [Interval(Integral, 1, None, closed="left")],
-        "n_resample": [Interval(Integral, 0, None, closed="left")],
-        "diffusion_epochs": [Interval(Integral, 1, None, closed="left")],
-        "diffusion_lr": [Interval(Real, 0, None, closed="neither")],
-        "hidden_dim": [Interval(Integral, 1, None, closed="left"), StrOptions({"trajectory"})],
-        "readout": [StrOptions({"mixture", "onehot"})],
+        "n_branches": [integer(1)],
+        "n_resample": [integer(0)],
+        "diffusion_epochs": [integer(1)],
+        "diffusion_lr": [number(0, closed="neither")],
+        "hidden_dim": [integer(1), one_of("trajectory")],
+        "readout": [one_of("mixture", "onehot")],
         "random_state": ["random_state"],
     }
 

@@ -1,13 +1,11 @@
 """`TrainingDynamicsNoiseDetector`: which labels look wrong, from how training went."""
 
-from numbers import Real
-
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklfusion._sklearn_compat import Interval, check_parameters
+from sklfusion._sklearn_compat import check_parameters, number
 from sklfusion._whole import whole
 from sklfusion.noise._labels import noisy_target
 
@@ -71,7 +69,7 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
     """
 
     _parameter_constraints = {
-        "noise_ratio": [Interval(Real, 0, 1, closed="both")],
+        "noise_ratio": [number(0, 1)],
         "random_state": ["random_state"],
     }
 

@@ -1,7 +1,6 @@
 """`KNNLabelPrior`: which labels a text could truly have, from the labels of its neighbours."""
 
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -9,10 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sklfusion._sklearn_compat import Interval, StrOptions, check_parameters
+from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
+from sklfusion.noise._candidates import cut_candidates
 from sklfusion.noise._labels import noisy_target
 from sklfusion.noise._transition import (
     choose_prior_power,
@@ -97,12 +97,12 @@ class KNNLabelPrior(BaseEstimator):
     """
 
     _parameter_constraints = {
-        "n_neighbors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "weights": [StrOptions({"uniform", "distance"})],
-        "correction": [StrOptions({"transition"}), None],
+        "n_neighbors": [integer(1), one_of("auto")],
+        "weights": [one_of("uniform", "distance")],
+        "correction": [one_of("transition"), None],
         "exclude_self": ["boolean"],
-        "certain_threshold": [Interval(Real, 0, 1, closed="both")],
-        "dominant_threshold": [Interval(Real, 0, 1, closed="both")],
+        "certain_threshold": [number(0, 1)],
+        "dominant_threshold": [number(0, 1)],
     }
 
     def __init__(
@@ -270,38 +270,6 @@ class KNNLabelPrior(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-def cut_candidates(proba, *, certain=0.9, dominant=0.8):
-    """Reduce each row to one, two or all of its candidates.
-
-    Parameters
-    ----------
-    proba : ndarray of shape (n, K)
-        Rows on the simplex.
-    certain, dominant : float
-        Thresholds on the largest weight and on the sum of the two largest.
-
-    Returns
-    -------
-    weights : ndarray of shape (n, K)
-        Rows that sum to 1 and are zero outside the candidates.
-    mask : ndarray of shape (n, K) of bool
-        The candidates.
-    """
-    order = np.argsort(-proba, axis=1, kind="stable")
-    rows = np.arange(len(proba))
-    first = proba[rows, order[:, 0]]
-    second = proba[rows, order[:, min(1, proba.shape[1] - 1)]]
-    rank = np.argsort(order, axis=1)
-    is_certain = first >= certain
-    is_dominant = ~is_certain & (first + second >= dominant)
-    # a weight of a millionth is no candidate, only the trace of a smoothing
-    mask = (proba > 1e-6) & (
-        rank < np.where(is_certain, 1, np.where(is_dominant, 2, rank.max() + 1))[:, None]
-    )
-    weights = np.where(mask, proba, 0.0)
-    return weights / weights.sum(axis=1, keepdims=True), mask
 
 
 class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._sklearn_compat import (
     HasMethods,
-    Interval,
-    StrOptions,
     check_parameters,
+    integer,
+    number,
+    one_of,
     safe_indexing,
 )
 from sklfusion._threads import one_thread
@@ -113,15 +114,12 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict"]), None],
-        "selector": [StrOptions(_SELECTORS), callable],
-        "budget": [
-            Interval(Integral, 0, None, closed="left"),
-            Interval(Real, 0, 1, closed="both"),
-        ],
-        "action": [StrOptions({"gold", "drop", "soft", "weight"})],
-        "n_members": [Interval(Integral, 1, None, closed="left")],
-        "vote": [StrOptions({"soft", "hard"})],
-        "cv": [Interval(Integral, 2, None, closed="left")],
+        "selector": [one_of(*_SELECTORS), callable],
+        "budget": [integer(0), number(0, 1)],
+        "action": [one_of("gold", "drop", "soft", "weight")],
+        "n_members": [integer(1)],
+        "vote": [one_of("soft", "hard")],
+        "cv": [integer(2)],
         "random_state": ["random_state"],
     }
 

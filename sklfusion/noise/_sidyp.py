@@ -1,13 +1,11 @@
 """`SiDyPClassifier`: learn from LLM labels by diffusion on the label simplex."""
 
-from numbers import Integral, Real
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sklfusion._sklearn_compat import HasMethods, Interval, StrOptions, check_parameters
+from sklfusion._sklearn_compat import HasMethods, check_parameters, integer, number, one_of
 from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
 from sklfusion.noise._dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
@@ -154,21 +152,21 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     _parameter_constraints = {
         "encoder": [HasMethods(["fit", "transform_epochs", "predict_proba_epochs"]), None],
         "embedder": [HasMethods(["fit", "transform"]), None],
-        "n_branches": [Interval(Integral, 1, None, closed="left")],
-        "encoder_epochs": [Interval(Integral, 1, None, closed="left")],
-        "noise_ratio": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
-        "n_resample": [Interval(Integral, 0, None, closed="left")],
-        "resample_start": [Interval(Real, 0, 1, closed="both")],
-        "diffusion_epochs": [Interval(Integral, 1, None, closed="left")],
-        "diffusion_lr": [Interval(Real, 0, None, closed="neither")],
-        "warmup": [Interval(Real, 0, 1, closed="both")],
-        "hidden_dim": [Interval(Integral, 1, None, closed="left"), StrOptions({"trajectory"})],
-        "train_timesteps": [Interval(Integral, 1, None, closed="left")],
-        "infer_timesteps": [Interval(Integral, 1, None, closed="left")],
-        "readout": [StrOptions({"mixture", "onehot"})],
-        "n_chains": [Interval(Integral, 1, None, closed="left")],
+        "n_branches": [integer(1)],
+        "encoder_epochs": [integer(1)],
+        "noise_ratio": [number(0, 1), one_of("auto")],
+        "n_resample": [integer(0)],
+        "resample_start": [number(0, 1)],
+        "diffusion_epochs": [integer(1)],
+        "diffusion_lr": [number(0, closed="neither")],
+        "warmup": [number(0, 1)],
+        "hidden_dim": [integer(1), one_of("trajectory")],
+        "train_timesteps": [integer(1)],
+        "infer_timesteps": [integer(1)],
+        "readout": [one_of("mixture", "onehot")],
+        "n_chains": [integer(1)],
         "guard": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "validation_fraction": [number(0, 1, closed="left")],
         "legacy": ["boolean"],
         "random_state": ["random_state"],
     }
