@@ -8,19 +8,15 @@ import pytest
 from scipy.special import softmax
 from sklearn.base import clone
 
-import sklfusion.scoring._collector as collector_module
 from sklfusion import LabelDistributionCollector, LLMScorer
 from sklfusion.alignment import LabelDistributionEstimator
-from sklfusion.alignment._label_tokens import first_token_ids, parse_label_list
 from sklfusion.exceptions import CacheMissError, ModelLoadError
-from sklfusion.llm._prefix_scorer import CausalLM
-from sklfusion.scoring._distributions import (
-    EndpointCollector,
-    LocalCollector,
-    Questions,
-    label_starts,
-    scores_from_top,
-)
+from sklfusion.llm import _loaded
+from sklfusion.llm._prefix_scorer import PrefixScorer
+from sklfusion.prompts._first_tokens import first_token_ids, scores_from_top
+from sklfusion.prompts._label_lists import label_starts, parse_label_list
+from sklfusion.prompts._questions import Questions
+from sklfusion.scoring._distributions import EndpointCollector, LocalCollector
 
 LABELS = ("joy", "anger", "fear")
 TEXTS = ["we won the cup", "who is there ?", "we won the cup", 'say "none" now']
@@ -56,7 +52,7 @@ def tiny(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         LlamaForCausalLM(config).save_pretrained(folder)
-    return CausalLM.load(str(folder))
+    return PrefixScorer.load(str(folder))
 
 
 @pytest.fixture
@@ -297,7 +293,7 @@ def test_colliding_answers_are_refused(tiny):
 def test_missing_models_are_named():
     """The error lists what could be meant."""
     with pytest.raises(ModelLoadError, match="smollm2-135m"):
-        CausalLM.load("no-such-model")
+        PrefixScorer.load("no-such-model")
 
 
 # ---------------------------------------------------------------- endpoint
@@ -442,7 +438,7 @@ def test_a_text_without_an_answer_keeps_its_status(fault_server, tmp_path):
 
 def test_collector_over_a_local_model_keeps_states_in_the_store(tiny, tmp_path, monkeypatch):
     """A local model answers through the same door, and its answers are stored as well."""
-    monkeypatch.setitem(collector_module._models, "smollm2-135m", tiny)
+    monkeypatch.setitem(_loaded._loaded, ("states", "smollm2-135m"), tiny)
     monkeypatch.setattr(LLMScorer, "_is_local", lambda self: True)
     scorer = LLMScorer(classes=list(LABELS), memory=tmp_path)
     collector = LabelDistributionCollector(scorer, queries=ALL, topic="emotion")
@@ -458,7 +454,7 @@ def test_collector_over_a_local_model_keeps_states_in_the_store(tiny, tmp_path, 
 @pytest.mark.models
 def test_embedded_llm_is_converted_once_and_collected():
     """The embedded GGUF becomes a transformers folder, whose states feed every method."""
-    lm = CausalLM.load("smollm2-135m")
+    lm = PrefixScorer.load("smollm2-135m")
     lm.read(lm.tokenize("The capital of France is"))
     best = int(lm.logits(lm.hidden).argmax())
     assert lm.decode([best]) == " Paris"

@@ -141,6 +141,20 @@ class TestTransformers:
         config.write_text(config.read_text().replace("128", "129"))
         assert find_local(str(copy)).name != find_local(str(tiny)).name
 
+    def test_answers_and_states_share_one_model(self, tiny):
+        """The two uses of a folder hold its weights once; other files are another model."""
+        import shutil
+
+        from sklfusion.llm._prefix_scorer import PrefixScorer
+
+        runtime = load_runtime(find_local(str(tiny)))
+        assert PrefixScorer.load(str(tiny)).model is runtime.model
+        copy = shutil.copytree(tiny, tiny.parent / "changing")
+        first = PrefixScorer.load(str(copy)).model
+        config = copy / "config.json"
+        config.write_text(config.read_text() + " ")
+        assert PrefixScorer.load(str(copy)).model is not first
+
     def test_broken_folders(self, tmp_path):
         """An empty folder and a folder that is no model are clear errors."""
         with pytest.raises(ModelLoadError, match="holds no model"):
@@ -350,7 +364,7 @@ class TestWholeLabels:
             with torch.inference_mode():
                 logits = model(torch.tensor([runtime._encode(messages)])).logits[0, -1]
             p = torch.softmax(logits, dim=-1)
-            return {t: float(p[runtime._tokenizer.convert_tokens_to_ids(t)])
+            return {t: float(p[runtime.tokenizer.convert_tokens_to_ids(t)])
                     for t in ("red", "green", "1", "2")}  # fmt: skip
 
         first, second = next_tokens("Answer:"), next_tokens("Answer: red")

@@ -1,8 +1,7 @@
 """Multi-label distribution alignment: label probabilities that agree with what people say.
 
 Estimators and metrics work on :class:`~sklfusion.Annotations` and arrays and need no LLM. What
-fills the annotations stands apart, in :mod:`sklfusion.scoring._distributions`, and takes the model
-or the endpoint as an object.
+fills the annotations stands apart: :class:`~sklfusion.LabelDistributionCollector`.
 """
 
 from sklfusion.alignment._display import AlignmentDisplay, alignment_table

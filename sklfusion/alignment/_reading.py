@@ -44,7 +44,7 @@ def read_field(X, method):
     if value is None:
         raise ValueError(
             f"method={method!r} needs Annotations.{name}, which is missing. Collect it "
-            "with sklfusion.scoring._distributions, or choose another method."
+            "with LabelDistributionCollector, or choose another method."
         )
     return value
 

@@ -1,23 +1,21 @@
-"""A causal language model in this process, with its states at hand."""
+"""A causal language model whose states are at hand: shared beginnings are read once."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from sklfusion._optional import import_optional
-from sklfusion.exceptions import ModelLoadError
+from sklfusion.llm._causal_lm import CausalLM, load_weights
+from sklfusion.llm._gguf_copy import transformers_folder
 
 _PACKED_TOKENS = 512
 
 
-class CausalLM:
+class PrefixScorer(CausalLM):
     """A transformers causal language model that keeps the state of what it has read.
 
     There is one key-value cache. ``read`` extends it, ``rewind`` cuts it back, and ``branch``
@@ -28,12 +26,8 @@ class CausalLM:
 
     Parameters
     ----------
-    model : transformers causal LM
-        In float32, on any device.
-    tokenizer : transformers tokenizer
-        Its tokenizer.
-    name : str
-        Name in cache keys.
+    model, tokenizer, name
+        See :class:`~sklfusion.llm._causal_lm.CausalLM`.
 
     Attributes
     ----------
@@ -42,12 +36,8 @@ class CausalLM:
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
-        self.model = model.eval()
-        self.tokenizer = tokenizer
-        self.name = name
+        super().__init__(model, tokenizer, name)
         self.tokens_computed = 0
-        ends = model.generation_config.eos_token_id
-        self._ends = set(ends if isinstance(ends, list) else [ends]) - {None}
         self._cache: Any = None
         self._hidden: Any = None
 
@@ -65,25 +55,8 @@ class CausalLM:
         ModelLoadError
             If it is not there or cannot be read.
         """
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-
-        folder, name = _model_folder(model, cache_dir)
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        except Exception as error:
-            raise ModelLoadError(
-                f"transformers cannot load a causal language model from {folder}: "
-                f"{type(error).__name__}: {str(error)[:300]}"
-            ) from None
-        finally:
-            if bars:
-                logging.enable_progress_bar()
-        return cls(loaded, tokenizer, name)
+        folder, name = transformers_folder(model, cache_dir)
+        return cls(*load_weights(folder), name)
 
     @property
     def length(self) -> int:
@@ -94,14 +67,6 @@ class CausalLM:
     def hidden(self) -> np.ndarray[Any, Any]:
         """Last hidden state at the last token read, shape (D,), float32."""
         return np.asarray(self._hidden.float().cpu())
-
-    def tokenize(self, text: str) -> list[int]:
-        """Return the ids of a text, without special tokens."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of some ids."""
-        return str(self.tokenizer.decode(ids))
 
     def read(self, ids: Sequence[int]) -> None:
         """Extend the state by some tokens."""
@@ -235,58 +200,3 @@ class _TokenTree:
             if parent >= 0:
                 seen[node] |= seen[parent]
         return seen
-
-
-def _model_folder(model: str, cache_dir: str | os.PathLike[str] | None) -> tuple[Path, str]:
-    """Return the transformers folder of a model and its name, converting a GGUF file once."""
-    from sklfusion.models import EMBEDDED_MODELS, file_digest, find_model
-
-    path = find_model(model) if model in EMBEDDED_MODELS else Path(model).expanduser()
-    if path.is_dir():
-        return path, path.name
-    if not path.is_file():
-        raise ModelLoadError(
-            f"{model!r} is no embedded model ({', '.join(EMBEDDED_MODELS)}), no GGUF file and no "
-            "folder of a transformers model on this machine."
-        )
-    digest = file_digest(path)[:16]
-    name = f"{model if model in EMBEDDED_MODELS else path.stem}-{digest}"
-    folder = _cache_root(cache_dir) / "converted" / name
-    if not (folder / "config.json").is_file():
-        _convert(path, folder)
-    return folder, name
-
-
-def _cache_root(cache_dir: str | os.PathLike[str] | None) -> Path:
-    if cache_dir is not None:
-        return Path(cache_dir).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sklfusion"
-
-
-def _convert(path: Path, folder: Path) -> None:
-    """Write a transformers copy of a GGUF file; the config last, as the mark of completeness."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    for package in ("gguf", "accelerate"):
-        import_optional(package, extra="local", purpose="Reading a GGUF file in transformers")
-    options = {"gguf_file": path.name}
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **options)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
-    weights = {name: t.contiguous() for name, t in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        weights.pop("lm_head.weight", None)
-    # save_pretrained refuses a model that came from GGUF, although its weights are plain floats.
-    partial = folder / f"model.{os.getpid()}.partial"  # two processes may convert at once
-    save_file(weights, partial, metadata={"format": "pt"})
-    partial.replace(folder / "model.safetensors")
-    config = model.config.to_dict()
-    config.pop("quantization_config", None)
-    config["architectures"] = [type(model).__name__]
-    config["dtype"] = "float32"
-    partial.write_text(json.dumps(config, default=str), encoding="utf-8")
-    partial.replace(folder / "config.json")

@@ -1,7 +1,9 @@
 """Prompts as pure functions: labels, examples and a text in, messages out; answers in, scores out.
 
 Nothing here talks to a model. ``_templates`` holds the words, ``_render`` puts them together,
-``_parse`` and ``_scores`` read answers, ``_tokens`` reads log-probabilities.
+``_parse``, ``_scores`` and ``_label_lists`` read answers; ``_tokens`` reads the log-probabilities
+of a written answer, ``_first_tokens`` those of a first step; ``_labels`` says for both which label
+a beginning can still become. ``_questions`` words what the alignment methods ask.
 """
 
 from sklfusion.prompts._packs import pack_ids, parse_pack, render_pack

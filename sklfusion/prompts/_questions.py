@@ -44,7 +44,7 @@ class Questions:
 
     Examples
     --------
-    >>> from sklfusion.scoring._distributions import Questions
+    >>> from sklfusion.prompts._questions import Questions
     >>> questions = Questions(["joy", "anger"], topic="emotion")
     >>> print(questions.prefix() + questions.text("We won!") + questions.judge("joy"))
     Each text can express none, one or several emotions: joy, anger.

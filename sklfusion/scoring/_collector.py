@@ -4,17 +4,14 @@ It joins the questions of :mod:`sklfusion.scoring._distributions` and
 the endpoints, limits and reply store behind an :class:`~sklfusion.LLMScorer`.
 """
 
-import threading
 from types import SimpleNamespace
 
 from sklearn.base import BaseEstimator, clone
 
 from sklfusion._text_input import check_texts
 from sklfusion.llm._where import where_of
-from sklfusion.scoring._distributions import EndpointCollector, LocalCollector, Questions
-
-_models = {}
-_lock = threading.Lock()
+from sklfusion.prompts._questions import Questions
+from sklfusion.scoring._distributions import EndpointCollector, LocalCollector
 
 
 class LabelDistributionCollector(BaseEstimator):
@@ -148,13 +145,11 @@ class LabelDistributionCollector(BaseEstimator):
 
 def _load_local(model, memory):
     """Return the causal language model of this process; it is heavy, so there is one of each."""
-    from sklfusion.llm._prefix_scorer import CausalLM
+    from sklfusion.llm._loaded import load_once
+    from sklfusion.llm._prefix_scorer import PrefixScorer
 
-    with _lock:
-        if model not in _models:
-            location = getattr(memory, "location", memory)
-            _models[model] = CausalLM.load(model, cache_dir=location)
-        return _models[model]
+    location = getattr(memory, "location", memory)
+    return load_once(("states", model), lambda: PrefixScorer.load(model, cache_dir=location))
 
 
 class _TextStore:

@@ -1,7 +1,7 @@
 """Ask a model what the alignment methods need, and put it into `Annotations`.
 
 Nothing here knows an endpoint, a client or a reply store. `LocalCollector` takes a runtime with
-a state (:class:`~sklfusion.llm._prefix_scorer.CausalLM` or anything like it), and
+a state (:class:`~sklfusion.llm._prefix_scorer.PrefixScorer` or anything like it), and
 `EndpointCollector` a function that answers chat requests; both have ``annotate(texts)``, so
 they fit into ``LabelDistributionEstimator(annotator=...)``.
 """
@@ -13,27 +13,15 @@ import numpy as np
 from scipy.special import softmax
 
 from sklfusion._text_input import check_texts, distinct
-from sklfusion.alignment._label_tokens import (
+from sklfusion.annotations import Annotations
+from sklfusion.exceptions import CacheMissError
+from sklfusion.prompts._first_tokens import (
     first_token_ids,
     label_logits,
     label_start_probabilities,
-    label_starts,
-    parse_label_list,
     scores_from_top,
 )
-from sklfusion.annotations import Annotations
-from sklfusion.exceptions import CacheMissError
-from sklfusion.prompts._questions import Questions
-
-__all__ = [
-    "QUERIES",
-    "EndpointCollector",
-    "LocalCollector",
-    "Questions",
-    "label_start_probabilities",
-    "label_starts",
-    "scores_from_top",
-]
+from sklfusion.prompts._label_lists import label_starts, parse_label_list
 
 #: What can be asked: one list of labels, each label by itself, each pair of labels.
 QUERIES = ("list", "unary", "pairs")
@@ -121,7 +109,7 @@ class LocalCollector(_Collector):
 
     Parameters
     ----------
-    runtime : CausalLM or alike
+    runtime : PrefixScorer or alike
         Needs ``name``, ``length``, ``hidden``, ``tokenize``, ``read``, ``rewind``, ``branch``,
         ``logits`` and ``generate``.
     questions : Questions

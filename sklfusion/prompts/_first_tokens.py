@@ -1,75 +1,38 @@
-"""Where labels begin in a generated list, and which tokens they begin with."""
+"""First tokens of labels: which tokens a label can begin with, and what a first step says of each.
+
+Where a model gives the logits of its whole vocabulary, a label is scored by its first token; the
+reader of ``_tokens`` follows written answers to where labels part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import logsumexp, softmax
 
-from sklfusion._validation import normalize_label
-
-_SEPARATORS = set(",;|\n[]{}")
-_NEUTRAL = set(" \t\r\"'`“”‘’-*•")
+from sklfusion.prompts._label_lists import label_starts
+from sklfusion.prompts._labels import LabelIndex, label_index
 
 #: Log-probability below the smallest one seen that stands for "not among the top tokens".
 FLOOR_MARGIN = 1.0
+# A token that is so much less probable than the best (natural logarithm) decides nothing.
+_RARE = 3.0
+# Mass that is not listed, at least; rounding may leave nothing.
+_LEAST_REST = 1e-12
 
 
-def label_starts(tokens):
-    """Return the positions of the tokens with which a label of a list begins.
-
-    A label begins at the first word character after the start of the answer or after a
-    separator (comma, semicolon, bar, line end, bracket). What follows within the label is a
-    continuation, whatever it looks like: "express" in "joy express" starts no label. A token
-    that ends one label and begins the next in one piece is left out: its probability is not
-    that of a label's first token.
-
-    Parameters
-    ----------
-    tokens : sequence of str
-        Text of each generated token, in order.
-
-    Examples
-    --------
-    >>> from sklfusion.scoring._distributions import label_starts
-    >>> label_starts([' ["', "joy", '",', ' "', "ang", "er", '"]'])
-    [1, 4]
-    """
-    starts, at_start = [], True
-    for position, token in enumerate(tokens):
-        clean = True  # no word character of an earlier label in this token yet
-        for character in token:
-            if character in _SEPARATORS:
-                at_start = True
-            elif character not in _NEUTRAL:
-                if at_start and clean:
-                    starts.append(position)
-                at_start = clean = False
-    return starts
-
-
-def parse_label_list(text, labels, none_label="none"):
-    """Return the labels that a generated list names, as a 0/1 array of shape (K,), or None.
-
-    Only exact names count, after case, spaces and quotes are folded. None means that the text
-    names neither a label nor ``none_label``.
-    """
-    index = {normalize_label(str(label)): k for k, label in enumerate(labels)}
-    votes, known = np.zeros(len(labels)), False
-    for separator in _SEPARATORS:
-        text = text.replace(separator, ",")
-    for part in text.split(","):
-        name = normalize_label(part)
-        known |= name in index or name == normalize_label(none_label)
-        if name in index:
-            votes[index[name]] = 1.0
-    return votes if known else None
-
-
-def label_forms(label):
+def label_forms(label: Any) -> list[str]:
     """Return the surface forms of a label, the one that a list continues with first."""
     label = str(label)
     return [" " + label, label, " " + label.capitalize(), label.capitalize()]
 
 
-def first_token_ids(tokenize, labels):
+def first_token_ids(
+    tokenize: Callable[[str], list[int]], labels: Sequence[Any]
+) -> list[list[int]]:
     """Return the ids of the tokens that each label can begin with.
 
     Parameters
@@ -96,7 +59,7 @@ def first_token_ids(tokenize, labels):
     for label, row in zip(labels, table, strict=True):
         owners.setdefault(row[0], []).append(str(label))
     _refuse_collisions({key: names for key, names in owners.items() if len(names) > 1})
-    claimed: dict = {}
+    claimed: dict[int, set[int]] = {}
     for k, row in enumerate(table):
         for token in row:
             claimed.setdefault(token, set()).add(k)
@@ -107,7 +70,7 @@ def first_token_ids(tokenize, labels):
     ]
 
 
-def _refuse_collisions(groups):
+def _refuse_collisions(groups: Mapping[Any, list[str]]) -> None:
     if groups:
         shown = "; ".join(f"{', '.join(names)} ({key!r})" for key, names in groups.items())
         raise ValueError(
@@ -117,13 +80,15 @@ def _refuse_collisions(groups):
         )
 
 
-def label_logits(logits, ids):
+def label_logits(logits: npt.ArrayLike, ids: Sequence[Sequence[int]]) -> npt.NDArray[Any]:
     """Return the score of each label, the largest over its first tokens, shape (..., K)."""
-    logits = np.asarray(logits)
-    return np.stack([logits[..., list(own)].max(axis=-1) for own in ids], axis=-1)
+    scores = np.asarray(logits)
+    return np.stack([scores[..., list(own)].max(axis=-1) for own in ids], axis=-1)
 
 
-def label_start_probabilities(tokens, label_scores):
+def label_start_probabilities(
+    tokens: Iterable[str], label_scores: npt.ArrayLike
+) -> npt.NDArray[Any]:
     """Return the softmax over labels and none at every label start of a generation.
 
     Parameters
@@ -138,10 +103,10 @@ def label_start_probabilities(tokens, label_scores):
     ndarray of shape (number of label starts, K + 1)
     """
     scores = np.asarray(label_scores, dtype=float)
-    return softmax(scores[label_starts(tokens)], axis=1)
+    return np.asarray(softmax(scores[label_starts(tokens)], axis=1))
 
 
-def scores_from_top(top, labels):
+def scores_from_top(top: Sequence[tuple[str, float]], labels: Sequence[Any]) -> npt.NDArray[Any]:
     """Return the log-probability of each label's first token from the listed top tokens.
 
     An endpoint names tokens by their text and lists some twenty of them. A listed token counts
@@ -165,26 +130,33 @@ def scores_from_top(top, labels):
     ValueError
         If a listed token is the beginning of two labels.
     """
-    names = [normalize_label(str(label)) for label in labels]
-    found: list[list[float]] = [[] for _ in names]
-    clashes: dict = {}
+    index = label_index(tuple(map(str, labels)))
+    found: list[list[float]] = [[] for _ in labels]
+    clashes: dict[str, list[str]] = {}
     for token, logprob in top:
-        piece = token.strip(" \t\r\n\"'`[(").casefold()
-        if not piece:
-            continue
-        owners = [k for k, name in enumerate(names) if name.startswith(piece)]
-        whole = [k for k in owners if names[k] == piece]
-        if len(whole or owners) > 1:
+        owners = _labels_of(token, index)
+        if len(owners) > 1:
             clashes[token] = [str(labels[k]) for k in owners]
         elif owners:
-            found[(whole or owners)[0]].append(logprob)
+            found[owners[0]].append(logprob)
     # A collision matters once the clashing token carries mass; far down the list it is noise.
-    best = max((value for _, value in top), default=0.0)
-    _refuse_collisions(
-        {token: names for token, names in clashes.items() if dict(top)[token] > best - 3}
-    )
-    unseen = sum(not values for values in found)
-    listed = [value for _, value in top]
-    rest = np.log(max(1 - np.exp(listed).sum(), 1e-12)) - np.log(max(unseen, 1))
-    floor = min(rest, min(listed, default=0.0) - FLOOR_MARGIN)
+    listed = dict(top)
+    best = max(listed.values(), default=0.0)
+    _refuse_collisions({t: names for t, names in clashes.items() if listed[t] > best - _RARE})
+    floor = _floor([value for _, value in top], sum(not values for values in found))
     return np.array([logsumexp(values) if values else floor for values in found])
+
+
+def _labels_of(token: str, index: LabelIndex) -> tuple[int, ...]:
+    """Return the labels that begin with a token; the one that it is whole goes before longer."""
+    said = token.encode("utf-8", "surrogateescape")
+    whole = index.finished(said)
+    if whole is not None:
+        return (whole,)
+    return () if index.undecided(said) else index.possible(said)
+
+
+def _floor(listed: Sequence[float], unseen: int) -> float:
+    """Return the log-probability of a label that is not among the listed tokens."""
+    rest = np.log(max(1 - np.exp(listed).sum(), _LEAST_REST)) - np.log(max(unseen, 1))
+    return float(min(rest, min(listed, default=0.0) - FLOOR_MARGIN))
