@@ -21,7 +21,7 @@ from sklfusion.prompts import (
     step_probabilities,
 )
 from sklfusion.prompts._labels import LabelIndex
-from sklfusion.prompts._parse import content_of
+from sklfusion.prompts._parse import content_of, parse_begun_label
 from sklfusion.prompts._spelling import text_of
 from sklfusion.replies import decode_reply, encode_reply
 from sklfusion.scoring._strategies import Plan
@@ -459,6 +459,96 @@ class TestThinking:
         assert reply_from_value({"choices": [{"message": {"content": parts}}]}).contents == (
             "spam",
         )
+
+
+class TestSpellings:
+    """A label as models write it who do not copy it letter by letter."""
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "card arrival",
+            "Card-Arrival.",
+            "**Card  Arrival**",
+            '{"label": "card arrival"}',
+            "\u201ccard_arrival\u201d",
+            "\u00abcard arrival\u00bb",
+            "\u300ccard_arrival\u300d",
+            "card_arrival\u3002",
+            "\u200fcard_arrival\u200f",
+            "\u2068card_arrival\u2069",
+        ],
+    )
+    def test_one_reading(self, said):
+        """Joins between words, quotation marks of any script, marks that nobody sees."""
+        assert parse_label(said, ("card_linking", "card_arrival", "card")) == 1
+
+    @pytest.mark.parametrize(
+        ("said", "keys"),
+        [
+            ("a b", ("a_b", "a-b")),
+            ("1", ("-1", "0")),
+            ("-1", ("1", "0")),
+            ("C", ("C#", "Java")),
+            ("C#", ("C", "Java")),
+            ("cardarrival", ("card_arrival", "x")),
+            ("ham", ("ham\u200b", "egg")),
+        ],
+    )
+    def test_none(self, said, keys):
+        """Two labels that only a join tells apart; signs that are part of a name."""
+        with pytest.raises(ReplyError):
+            parse_label(said, keys)
+
+    def test_pictures_in_two_variants(self):
+        """The heart with and without the mark that makes it red."""
+        assert parse_label("\u2764", ("\U0001f494", "\u2764\ufe0f")) == 1
+        assert parse_label("\u2764\ufe0f", ("\U0001f494", "\u2764")) == 1
+
+
+class TestCutExplanations:
+    """The limit of tokens cut what follows a label, not the label."""
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "spam\n\nThe text offers mon",
+            "**Spam**\nBecause it of",
+            '{"label": "spam", "reason": "it off',
+            '```json\n{\n  "label": "spam",\n  "why": "it',
+        ],
+    )
+    def test_read(self, said):
+        """One request is enough."""
+        assert parse_begun_label(Reply((said,), ("length",)), ("ham", "spam")) == 1
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "spam",
+            "spam because it off",
+            "spam\nor rather ham",
+            '{"label": "spam',
+            '{"label": "spam"',
+            '{"reason": "spam", "label": "ha',
+            "The text\nis spam",
+            "<think>it is\nspam",
+            "",
+        ],
+    )
+    def test_not_read(self, said):
+        """What may still become another label, or names two, is asked for again."""
+        assert parse_begun_label(Reply((said,), ("length",)), ("ham", "spam")) is None
+
+    def test_end_to_end(self, fault_server):
+        """A model that explains itself costs one request a text."""
+        choice = {"index": 0, "message": {"content": "ham\nIt is"}, "finish_reason": "length"}
+        fault_server.script({"fault": {"kind": "merge", "fields": {"choices": [choice]}}})
+        clf = LLMClassifier(
+            "m", classes=["ham", "spam"], base_url=fault_server.base_url, strategy="label"
+        )
+        assert clf.fit(["x"]).predict(["one", "two"]).tolist() == ["ham", "ham"]
+        assert fault_server.ledger().received == 2
 
 
 def test_more_classes_than_ids():

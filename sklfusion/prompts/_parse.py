@@ -21,6 +21,7 @@ from sklfusion.prompts._read_label import (
     MAX_LABEL_ANSWER,
     Names,
     answer_field,
+    begun_label,
     explained_label,
     label_position,
     names_of,
@@ -157,6 +158,22 @@ def parse_label(content: str, keys: Sequence[str], names: Sequence[str] = ()) ->
         if sum(piece is not None for piece in pieces) > 1:
             raise ReplyError("two_labels")
     raise ReplyError("unknown_label")
+
+
+def parse_begun_label(reply: Reply, keys: Sequence[str], names: Sequence[str] = ()) -> int | None:
+    """Return the label of a reply that was cut in the explanation after it, else None.
+
+    Parameters
+    ----------
+    reply : Reply
+        Its limit of tokens ended it.
+    keys, names : sequence of str
+        See :func:`parse_label`.
+    """
+    try:
+        return begun_label(content_of(reply), names_of(tuple(keys), tuple(names)))
+    except ReplyError:
+        return None
 
 
 # A hundred thousand answers are a handful of different ones.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,6 +38,16 @@ _TAKES_BACK = re.compile(
     re.IGNORECASE,
 )
 _PAIRS = {"[": "]", "(": ")"}
+# What models write between the words of a name, whatever stands there ("card arrival").
+_JOINS = re.compile(r"(?<=[^\W_])[\s_\u2010-\u2015-]+(?=[^\W_])")
+# Quotation marks, brackets and invisible marks of any script around an answer, by category.
+_AROUND = frozenset({"Pi", "Pf", "Ps", "Pe", "Cf", "Zs"})
+# Ends of sentences and pauses in scripts other than Latin.
+_STOPS = "\u3002\u3001\u0964\u060c\u061b\u2026"
+# They choose between two pictures of one character.
+_VARIANTS = str.maketrans("", "", "\ufe0e\ufe0f")
+_VALUE = r'"(?:[^"\\]|\\.)*"|true|false|-?\d[\d.]*'
+_FIRST_FIELD = re.compile(rf'\{{\s*"([^"\\]{{1,40}})"\s*:\s*({_VALUE})\s*,')
 
 
 class Names:
@@ -64,6 +76,11 @@ class Names:
             if _AS_NUMBER(key):
                 numbers[float(key)] = None if float(key) in numbers else position
         self._numbers = numbers
+        loose: dict[str, int | None] = {}
+        for position, key in enumerate(keys):
+            name = _loosely(key)
+            loose[name] = None if name in loose else position
+        self._loose = loose
         # What an explanation may name: the longest names first, so that parts do not count.
         long = [(n, k) for n, k in folded.items() if k is not None and len(n) >= _MIN_MENTION]
         self._mentions = sorted(long, key=lambda item: -len(item[0]))
@@ -80,7 +97,7 @@ class Names:
             position = self._numbers.get(float(text.rstrip(".")))
         if position is None and text and _PAIRS.get(text[0]) == text[-1]:
             return self.find(text[1:-1])
-        return position
+        return self._loose.get(_loosely(_bare(text))) if position is None else position
 
     def value(self, value: Any, depth: int = 0) -> int | None:
         """Return the position of the label that a JSON value names."""
@@ -130,6 +147,25 @@ class Names:
         return any(piece not in (None, position) for piece in pieces)
 
 
+def _loosely(text: str) -> str:
+    """Fold a name so that "card_arrival", "card-arrival" and "Card arrival" are one."""
+    return _JOINS.sub(" ", normalize_label(text).translate(_VARIANTS))
+
+
+def _bare(text: str) -> str:
+    """Return an answer without quotation marks, brackets and invisible marks around it."""
+    start, end = 0, len(text)
+    while start < end and _stands_around(text[start]):
+        start += 1
+    while start < end and _stands_around(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _stands_around(character: str) -> bool:
+    return character in _STOPS or unicodedata.category(character) in _AROUND
+
+
 @functools.lru_cache(maxsize=256)
 def names_of(keys: tuple[str, ...], names: tuple[str, ...] = ()) -> Names:
     """Return the names of a tuple of labels, shared between replies."""
@@ -173,6 +209,27 @@ def explained_label(content: str, names: Names) -> int | None:
         if position is not None:
             return position if _explains(rest) and not names.others(rest, position) else None
     return None
+
+
+def begun_label(content: str, names: Names) -> int | None:
+    """Return the label of an answer of which only the explanation after it was cut.
+
+    It is the first of several lines, or the first field of an object.
+    """
+    text = without_marks(content).lstrip()
+    line, _, rest = text.partition("\n")
+    if line.startswith("```"):
+        line, _, rest = rest.partition("\n")
+    if "{" not in text:
+        position = label_position(line, names) if rest.strip() else None
+        return position if position is not None and not names.others(rest, position) else None
+    found = _FIRST_FIELD.search(text)
+    if found is None or "{" in text[: found.start()] or not is_field(found.group(1)):
+        return None
+    try:
+        return names.value(json.loads(found.group(2)))
+    except ValueError:
+        return None
 
 
 def _explains(rest: str) -> bool:

@@ -23,7 +23,7 @@ from sklfusion.prompts import (
     yes_no_logits,
 )
 from sklfusion.prompts._labels import label_index
-from sklfusion.prompts._parse import content_of
+from sklfusion.prompts._parse import content_of, parse_begun_label
 from sklfusion.prompts._tokens import scores_whole_labels
 
 #: Tokens that an endpoint lists at each place, at most.
@@ -163,14 +163,19 @@ def _put_first(probs: np.ndarray, written: int) -> np.ndarray:
 def _read_label(reply: Reply, task: Task) -> Row:
     if task.multilabel:
         return _read_set(reply, task)
-    content = _answered(reply)
-    return said_row(frozenset({parse_label(content, task.keys, task.names)}), len(task.labels))
+    return said_row(frozenset({_said_label(reply, task)}), len(task.labels))
 
 
-def _answered(reply: Reply) -> str:
-    """Return the content; one label may be complete although the limit cut what follows it."""
-    check_finish(reply)
-    return content_of(reply)
+def _said_label(reply: Reply, task: Task) -> int:
+    """Return the label; it may be complete although the limit cut what explains it."""
+    try:
+        check_finish(reply)
+    except ReplyError as error:
+        begun = parse_begun_label(reply, task.keys, task.names)
+        if error.cause != "truncated" or begun is None:
+            raise
+        return begun
+    return parse_label(content_of(reply), task.keys, task.names)
 
 
 def _read_set(reply: Reply, task: Task) -> Row:
