@@ -84,7 +84,7 @@ def fold(text: str) -> str:
     """Fold a text so that what differs in Unicode form, case or white space only is equal."""
     # Twice: folding the case takes some letters apart, and upper case cannot be put together.
     for _ in range(2):
-        text = unicodedata.normalize("NFKD", text).casefold()
+        text = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
@@ -200,7 +200,11 @@ def check_scores(scores, n_classes, *, caller="this estimator", allow_nan_rows=F
 
 def check_unit_interval(value, name, *, caller="this estimator"):
     """Return ``value`` as float if it is a number in [0, 1], else raise ValueError."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= 1:
+    if (
+        not isinstance(value, numbers.Real)
+        or isinstance(value, bool)
+        or not 0 <= float(value) <= 1
+    ):
         raise ValueError(f"{caller} got {name}={value!r}; it needs a number in [0, 1].")
     return float(value)
 
@@ -240,7 +244,7 @@ def check_layers(sizes, *, caller="this estimator"):
         layers = tuple(layers)
     except TypeError:
         layers = (None,)
-    if not all(isinstance(n, numbers.Integral) and n >= 1 and n is not True for n in layers):
+    if not all(isinstance(n, numbers.Integral) and int(n) >= 1 and n is not True for n in layers):
         raise ValueError(
             f"{caller} got hidden_layer_sizes={sizes!r}; it needs integers of at least 1, for "
             "example (64, 32), or () for none."
@@ -268,7 +272,7 @@ def class_weight_rows(class_weight, y, *, caller="this estimator"):
     several = class_weight if isinstance(class_weight, list | tuple) else [class_weight]
     for weights in several:
         for label, weight in weights.items() if isinstance(weights, dict) else ():
-            if not isinstance(weight, numbers.Real) or not 0 <= weight < np.inf:
+            if not isinstance(weight, numbers.Real) or not 0 <= float(weight) < np.inf:
                 raise ValueError(
                     f"{caller} got class_weight={weight!r} for class {label!r}; it needs a "
                     "finite number of at least 0."

@@ -1,5 +1,9 @@
 """All displays: accuracy by label budget, reliability, trust, cost, stability, alignment."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
@@ -44,7 +48,7 @@ def _color(name, position):
     return METHOD_COLORS.get(name, _SPARE_COLORS[position % len(_SPARE_COLORS)])
 
 
-def tidy(ax):
+def tidy(ax: Any) -> None:
     """Give axes the look of every plot here: no frame at the top and right, a pale grid behind."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
@@ -80,23 +84,32 @@ class DataEfficiencyDisplay:
     [0.75, 0.9]
     """
 
-    def __init__(self, train_sizes, scores, *, score_name="accuracy"):
+    def __init__(self, train_sizes: Any, scores: Any, *, score_name: str = "accuracy") -> None:
         self.train_sizes = train_sizes
         self.scores = scores
         self.score_name = score_name
 
-    def mean(self, method):
+    def mean(self, method: str) -> np.ndarray:
         """Return the mean over draws of one method, shape (n_sizes,)."""
         return np.nanmean(np.asarray(self.scores[method], dtype=float), axis=1)
 
-    def spread(self, method):
+    def spread(self, method: str) -> np.ndarray:
         """Return the standard deviation over draws of one method, shape (n_sizes,)."""
         return np.nanstd(np.asarray(self.scores[method], dtype=float), axis=1)
 
     @classmethod
     def from_estimators(
-        cls, estimators, X, y, *, train_sizes, cv, scoring=None, ax=None, **kwargs
-    ):
+        cls,
+        estimators: dict,
+        X: Any,
+        y: Any,
+        *,
+        train_sizes: Any,
+        cv: Any,
+        scoring: Any = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Fit each estimator on the first rows of each split of ``cv`` and plot.
 
         Parameters
@@ -132,7 +145,7 @@ class DataEfficiencyDisplay:
                     )
         return cls(list(train_sizes), scores, **kwargs).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw means as lines and one standard deviation as bands. Returns self."""
         self.figure_, self.ax_ = ax_figure = _new_axes(ax)
         ax = ax_figure[1]
@@ -155,7 +168,9 @@ class DataEfficiencyDisplay:
         return self
 
 
-def expected_calibration_error(y_true, y_prob, *, classes=None, n_bins=10):
+def expected_calibration_error(
+    y_true: Any, y_prob: Any, *, classes: Any = None, n_bins: int = 10
+) -> float:
     """Return the expected calibration error of the top class, with equal-width bins.
 
     Parameters
@@ -227,21 +242,30 @@ class ReliabilityDisplay:
     figure_ : matplotlib Figure
     """
 
-    def __init__(self, y_true, y_prob, *, classes=None, n_bins=10):
+    def __init__(self, y_true: Any, y_prob: Any, *, classes: Any = None, n_bins: int = 10) -> None:
         self.y_true = y_true
         self.y_prob = y_prob
         self.classes = classes
         self.n_bins = n_bins
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Predict probabilities with a fitted estimator and plot."""
         name = type(estimator).__name__ if name is None else name
         classes = None if np.ndim(y) == 2 else estimator.classes_
         display = cls(y, {name: estimator.predict_proba(X)}, classes=classes, **kwargs)
         return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw one line per method beside the diagonal. Returns self."""
         self.figure_, self.ax_ = _new_axes(ax, figsize=(4.8, 4.6))
         ax = self.ax_
@@ -278,11 +302,11 @@ class SourceTrustDisplay:
     figure_ : matplotlib Figure
     """
 
-    def __init__(self, weights):
+    def __init__(self, weights: dict) -> None:
         self.weights = weights
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
         """Plot the ``source_weights_`` of a fitted fusion, or of the last step of a pipeline."""
         estimator = getattr(estimator, "fusion_", estimator)
         if hasattr(estimator, "steps"):
@@ -294,7 +318,7 @@ class SourceTrustDisplay:
             )
         return cls(dict(estimator.source_weights_)).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw one horizontal bar per source. Returns self."""
         self.figure_, self.ax_ = _new_axes(ax, figsize=(5.2, 1.2 + 0.45 * len(self.weights)))
         ax = self.ax_
@@ -340,14 +364,16 @@ class CostCurveDisplay:
     0.8
     """
 
-    def __init__(self, share, scores, *, chosen=None, score_name="score"):
+    def __init__(
+        self, share: Any, scores: Any, *, chosen: float | None = None, score_name: str = "score"
+    ) -> None:
         self.share = share
         self.scores = scores
         self.chosen = chosen
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
         """Plot the ``cost_curve_`` of a fitted :class:`~sklfusion.CascadeClassifier`."""
         curve = estimator.cost_curve_
         if curve is None:
@@ -356,7 +382,7 @@ class CostCurveDisplay:
         name = f"out-of-fold {estimator.scoring}"
         return cls(curve["share"], scores, chosen=estimator.share_, score_name=name).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw one line per method, with one standard deviation over draws. Returns self."""
         self.figure_, self.ax_ = _new_axes(ax)
         ax = self.ax_

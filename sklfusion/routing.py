@@ -1,6 +1,9 @@
 """`ClassRoutingClassifier`: each class is decided by the member that knows it best."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -8,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics import f1_score
 from sklearn.model_selection import check_cv, cross_val_predict
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import Bunch, get_tags
+from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
@@ -87,8 +90,15 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
     }
 
     def __init__(
-        self, estimators, *, rules="auto", default=None, voting="hard", cv=None, n_jobs=None
-    ):
+        self,
+        estimators: Any,
+        *,
+        rules: dict | str = "auto",
+        default: str | None = None,
+        voting: str = "hard",
+        cv: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
         self.estimators = estimators
         self.rules = rules
         self.default = default
@@ -96,16 +106,16 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
         self.cv = cv
         self.n_jobs = n_jobs
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, with those of the members as ``name__param``."""
         return self._get_params("estimators", deep=deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, also of members; a member's name replaces the member."""
         self._set_params("estimators", **params)
         return self
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         if self.estimators:
@@ -113,7 +123,7 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
         return tags
 
     @whole
-    def fit(self, X, y):
+    def fit(self, X: Any, y: Any) -> Self:
         """Fit the members and, with ``rules="auto"``, choose who is responsible for what.
 
         Parameters
@@ -201,7 +211,7 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
                 )
         return np.array(scores)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return classes of shape (n,), or an int indicator matrix of shape (n, K)."""
         check_is_fitted(self, "estimators_")
         if self.multilabel_:
@@ -209,7 +219,7 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
             return np.column_stack([votes[m][:, k] for k, m in enumerate(self._responsible)])
         return self.classes_[self._sums(X).argmax(axis=1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities of shape (n, K).
 
         One label per row: the routed sums, normalised. Multi-label: of the responsible members,

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -22,7 +23,7 @@ _TOKENIZER_PATTERNS = ("tokenizer.json", "vocab.*", "merges.txt", "*.model")
 _POOLING_FILE = "1_Pooling/config.json"
 _KEEP_LOADED = 2
 
-_shared = OrderedDict()
+_shared: OrderedDict = OrderedDict()
 _lock = threading.RLock()
 
 
@@ -40,8 +41,8 @@ if hasattr(os, "register_at_fork"):
 class Backbone:
     """A loaded encoder with what is needed to use it right."""
 
-    tokenizer: object
-    model: object
+    tokenizer: Any
+    model: Any
     digest: str
     width: int
     max_positions: int

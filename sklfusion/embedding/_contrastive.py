@@ -83,7 +83,7 @@ class PairBatches:
             yield self.dataset.batch(list(rows))
 
     def _draw(self, groups, rng):
-        rows = {}  # a dict keeps order, and a text that has two labels comes once
+        rows: dict[int, None] = {}  # a dict keeps order, and a text that has two labels comes once
         while len(rows) < self.batch_size:
             for i in rng.permutation(len(groups)):
                 rows |= dict.fromkeys(next(groups[i]))
@@ -92,7 +92,7 @@ class PairBatches:
 
 def _twos(group, rng):
     """Two rows of a group at a time (one, if it has no more), all of them equally often."""
-    left = []
+    left: list[int] = []
     while True:
         if len(left) < 2:
             left += [row for row in rng.permutation(group) if row not in left]

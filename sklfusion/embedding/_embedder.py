@@ -1,9 +1,13 @@
 """`RobertaEmbedder`: texts to vectors with a transformer encoder."""
 
+from __future__ import annotations
+
 import sys
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._sklearn_compat import wrap_output
@@ -119,24 +123,24 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        model="all-minilm-l6-v2",
+        model: Any = "all-minilm-l6-v2",
         *,
-        revision=None,
-        pooling="auto",
-        max_length=256,
-        batch_size=32,
-        device="auto",
-        dtype="float32",
-        normalize=True,
-        memory=None,
-        fine_tune=False,
-        classes=None,
-        output="auto",
-        cv=3,
-        random_state=None,
-        store_weights="auto",
-        verbose=0,
-    ):
+        revision: str | None = None,
+        pooling: str = "auto",
+        max_length: int | None = 256,
+        batch_size: int = 32,
+        device: Any = "auto",
+        dtype: str = "float32",
+        normalize: bool = True,
+        memory: Any = None,
+        fine_tune: bool = False,
+        classes: Any = None,
+        output: str = "auto",
+        cv: Any = 3,
+        random_state: int | np.random.RandomState | None = None,
+        store_weights: str | bool = "auto",
+        verbose: int = 0,
+    ) -> None:
         self.model = model
         self.revision = revision
         self.pooling = pooling
@@ -155,7 +159,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @whole
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Find the encoder; train it with ``fine_tune``.
 
         Parameters
@@ -184,7 +188,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         return self
 
     @whole
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit, and transform the same texts; with ``fine_tune`` the scores are out of fold.
 
         Parameters
@@ -206,7 +210,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         scores = cross_fit(self, texts, y)
         return wrap_output("transform", self._columns(texts, scores), X, self)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Encode texts.
 
         Parameters
@@ -225,7 +229,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         scores = self.trainer_.scores(texts) if self.fine_tune else None
         return self._columns(texts, scores)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns: ``encoder_<class>`` and ``embedding_<i>``.
 
         Parameters
@@ -245,7 +249,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
             names += [f"embedding_{i}" for i in range(self._width)]
         return np.asarray(names, dtype=object)
 
-    def truncated(self, X):
+    def truncated(self, X: Any) -> np.ndarray:
         """Tell which texts are longer than the encoder reads.
 
         Parameters
@@ -267,10 +271,10 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         limit = self._length(backbone)
         return np.array([len(row) > limit for row in tokenize(backbone, texts, limit + 1)])
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_digest_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = bool(self.fine_tune)
         tags.target_tags.multi_output = bool(self.fine_tune)

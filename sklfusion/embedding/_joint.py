@@ -1,11 +1,14 @@
 """`JointFusionClassifier`: encoder and fusion head trained together."""
 
+from __future__ import annotations
+
 import numbers
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import declared_classes, in_names, read_labels
@@ -120,22 +123,22 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        model="all-minilm-l6-v2",
+        model: Any = "all-minilm-l6-v2",
         *,
-        scorer=None,
-        revision=None,
-        pooling="auto",
-        max_length=128,
-        loss="auto",
-        fusion="anchored",
-        hidden_layer_sizes=(64,),
-        dropout=0.1,
-        training=None,
-        class_weight=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        scorer: Any = None,
+        revision: str | None = None,
+        pooling: str = "auto",
+        max_length: int | None = 128,
+        loss: str = "auto",
+        fusion: Any = "anchored",
+        hidden_layer_sizes: tuple[int, ...] = (64,),
+        dropout: float = 0.1,
+        training: Any = None,
+        class_weight: dict | str | None = None,
+        device: Any = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.model = model
         self.scorer = scorer
         self.revision = revision
@@ -152,7 +155,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @whole
-    def fit(self, X, y, sample_weight=None, *, scores=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, scores: Any = None) -> Self:
         """Train encoder and head.
 
         Parameters
@@ -211,7 +214,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             self._names = dict(zip(labels.tolist(), y.tolist(), strict=True))
         return clone(self.scorer).fit(texts, y)
 
-    def predict_proba(self, X, *, scores=None):
+    def predict_proba(self, X: Any, *, scores: Any = None) -> np.ndarray:
         """Probabilities; rows sum to 1 unless ``y`` was a label indicator matrix.
 
         Parameters
@@ -235,7 +238,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         logits = self.trainer_.logits(texts, codes, answered).astype(float)
         return expit(logits) if self.multilabel_ else softmax(logits, axis=1)
 
-    def predict(self, X, *, scores=None):
+    def predict(self, X: Any, *, scores: Any = None) -> np.ndarray:
         """Classes of shape (n,), or label indicators of shape (n, K) cut at one half.
 
         Parameters
@@ -255,15 +258,15 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return self.classes_[proba.argmax(axis=1)]
 
     @property
-    def net_(self):
+    def net_(self) -> Any:
         """The skorch net; ``net_.history`` has the losses by epoch."""
         check_is_fitted(self)
         return self.trainer_.net_
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "trainer_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

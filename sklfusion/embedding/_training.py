@@ -1,5 +1,7 @@
 """`EncoderTraining`: how a transformer encoder is trained, for all that train one."""
 
+from __future__ import annotations
+
 from sklearn.base import BaseEstimator
 
 from sklfusion._idle import warn_if_set
@@ -88,22 +90,22 @@ class EncoderTraining(BaseEstimator):
 
     def __init__(
         self,
-        method="cross_entropy",
+        method: str = "cross_entropy",
         *,
-        lr=5e-5,
-        head_lr=1e-3,
-        max_epochs=4,
-        contrastive_steps=40,
-        batch_size=16,
-        freeze_layers=0,
-        lora=False,
-        warmup=0.1,
-        weight_decay=0.01,
-        gradient_clipping=1.0,
-        validation_fraction=0.1,
-        patience=2,
-        amp="auto",
-    ):
+        lr: float = 5e-5,
+        head_lr: float = 1e-3,
+        max_epochs: int = 4,
+        contrastive_steps: int = 40,
+        batch_size: int = 16,
+        freeze_layers: int = 0,
+        lora: bool | dict = False,
+        warmup: float = 0.1,
+        weight_decay: float = 0.01,
+        gradient_clipping: float = 1.0,
+        validation_fraction: float = 0.1,
+        patience: int = 2,
+        amp: bool | str = "auto",
+    ) -> None:
         self.method = method
         self.lr = lr
         self.head_lr = head_lr

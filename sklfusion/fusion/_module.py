@@ -1,6 +1,9 @@
 """`FusionMLP`: the torch module that fuses encoder features with LLM scores."""
 
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,19 +79,19 @@ class FusionMLP(nn.Module):
 
     def __init__(
         self,
-        n_encoder,
-        block_sizes=(),
-        n_classes=2,
+        n_encoder: int,
+        block_sizes: tuple[int, ...] = (),
+        n_classes: int = 2,
         *,
-        hidden_layer_sizes=(64, 32),
-        activation="relu",
-        dropout=0.1,
-        anchor=False,
-        mlp=True,
-        mix=False,
-        input_scale=None,
-        seed=0,
-    ):
+        hidden_layer_sizes: tuple[int, ...] = (64, 32),
+        activation: str = "relu",
+        dropout: float = 0.1,
+        anchor: bool = False,
+        mlp: bool = True,
+        mix: bool = False,
+        input_scale: Any = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         if activation not in _ACTIVATIONS:
             raise ValueError(
@@ -98,7 +101,7 @@ class FusionMLP(nn.Module):
         self.block_sizes = tuple(block_sizes)
         self.n_classes = n_classes
         generator = torch.Generator().manual_seed(seed)
-        self.mlp = (
+        self.mlp: Any = (
             self._make_mlp(hidden_layer_sizes, activation, dropout, generator, anchor)
             if mlp
             else None
@@ -138,7 +141,7 @@ class FusionMLP(nn.Module):
             parameters["mix"] = torch.zeros((k if self.n_encoder else 0) + total, k)
         return nn.ParameterDict({name: nn.Parameter(value) for name, value in parameters.items()})
 
-    def contributions(self, encoder, codes, answered):
+    def contributions(self, encoder: Any, codes: Any, answered: Any) -> Any:
         """Logits that each part adds: a list of (name, (n, K) tensor); they sum to the logits."""
         parts, mixed = [], []
         if self.anchor is not None:
@@ -162,7 +165,7 @@ class FusionMLP(nn.Module):
     def _residual(self, encoder, codes, answered):
         return self.mlp(torch.cat([encoder, codes, 1 - answered], dim=1) * self.input_scale)
 
-    def forward(self, encoder, codes, answered, offset=None):
+    def forward(self, encoder: Any, codes: Any, answered: Any, offset: Any = None) -> Any:
         """Class logits, shape (n, K)."""
         if offset is not None:
             return offset + self._residual(encoder, codes, answered)

@@ -1,5 +1,9 @@
 """`SimplexDiffusionClassifier`: stage II of SiDyP on any features."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
@@ -75,25 +79,25 @@ missing_label, legacy
 
     def __init__(
         self,
-        estimator=None,
+        estimator: Any = None,
         *,
-        n_branches=2,
-        simplex_value=5.0,
-        train_timesteps=500,
-        infer_timesteps=10,
-        n_resample=6,
-        resample_start=0.9,
-        diffusion_epochs=40,
-        diffusion_lr=1e-3,
-        warmup=0.2,
-        lambda_coreg=2.0,
-        hidden_dim=64,
-        readout="mixture",
-        n_chains=4,
-        missing_label=-1,
-        legacy=False,
-        random_state=None,
-    ):
+        n_branches: int = 2,
+        simplex_value: float = 5.0,
+        train_timesteps: int = 500,
+        infer_timesteps: int = 10,
+        n_resample: int = 6,
+        resample_start: float = 0.9,
+        diffusion_epochs: int = 40,
+        diffusion_lr: float = 1e-3,
+        warmup: float = 0.2,
+        lambda_coreg: float = 2.0,
+        hidden_dim: int = 64,
+        readout: str = "mixture",
+        n_chains: int = 4,
+        missing_label: Any = -1,
+        legacy: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.estimator = estimator
         self.n_branches = n_branches
         self.simplex_value = simplex_value
@@ -113,7 +117,7 @@ missing_label, legacy
         self.random_state = random_state
 
     @whole
-    def fit(self, X, y=None, *, noisy=None, prior=None):
+    def fit(self, X: Any, y: Any = None, *, noisy: Any = None, prior: Any = None) -> Self:
         """Train.
 
         Parameters
@@ -171,7 +175,7 @@ missing_label, legacy
     def _features(self, X):
         return np.repeat((X / self._scale)[None], self.n_branches, axis=0)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return class probabilities of shape (n, K)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
@@ -179,7 +183,7 @@ missing_label, legacy
         label_proba = np.repeat(label_proba[None], self.n_branches, axis=0)
         return self.diffusion_.predict_proba(self._features(X), label_proba)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class per row."""
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]

@@ -1,5 +1,9 @@
 """Plots of what the noise tools found."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 
 from sklfusion._optional import import_optional
@@ -32,11 +36,11 @@ class StabilityDisplay:
     >>> display = StabilityDisplay.from_report(report)  # then display.plot()
     """
 
-    def __init__(self, results):
+    def __init__(self, results: dict) -> None:
         self.results = results
 
     @classmethod
-    def from_report(cls, report, *, ax=None, plot=False):
+    def from_report(cls, report: Any, *, ax: Any = None, plot: bool = False) -> Self:
         """Make a display of a report that has been run, and plot it if asked to."""
         if not getattr(report, "results_", None):
             raise ValueError("The report is empty; call its evaluate or compare first.")
@@ -44,7 +48,17 @@ class StabilityDisplay:
         return display.plot(ax=ax) if plot else display
 
     @classmethod
-    def from_estimator(cls, estimator, X, labels, X_test, y_test, *, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        labels: Any,
+        X_test: Any,
+        y_test: Any,
+        *,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Train on every set of labels and plot.
 
         Parameters
@@ -62,7 +76,7 @@ class StabilityDisplay:
         report.compare(X, labels, X_test, y_test)
         return cls.from_report(report, ax=ax, plot=True)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw, and return the display.
 
         Parameters

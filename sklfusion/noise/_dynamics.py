@@ -1,8 +1,13 @@
 """`TrainingDynamicsNoiseDetector`: which labels look wrong, from how training went."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklfusion._sklearn_compat import check_parameters, number
@@ -73,14 +78,21 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, encoder=None, *, noise_ratio=0.3, missing_label=-1, random_state=None):
+    def __init__(
+        self,
+        encoder: Any = None,
+        *,
+        noise_ratio: float = 0.3,
+        missing_label: Any = -1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.encoder = encoder
         self.noise_ratio = noise_ratio
         self.missing_label = missing_label
         self.random_state = random_state
 
     @whole
-    def fit(self, X, y=None, *, noisy=None):
+    def fit(self, X: Any, y: Any = None, *, noisy: Any = None) -> Self:
         """Train the encoder on the noisy labels and score every row.
 
         Parameters
@@ -112,20 +124,20 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
             self.detection_rate_ = float(wrong[self.suspicious_].mean())
         return self
 
-    def fit_predict(self, X, y=None, *, noisy=None):
+    def fit_predict(self, X: Any, y: Any = None, *, noisy: Any = None) -> np.ndarray:
         """Fit and return ``suspicious_``."""
         return self.fit(X, y, noisy=noisy).suspicious_
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "suspicious_")
 
-    def rank(self):
+    def rank(self) -> np.ndarray:
         """Return row indices, most suspicious first; rows without a label lead."""
         check_is_fitted(self)
         score = np.nan_to_num(self.suspicion_scores_, nan=np.inf).mean(axis=0)
         return np.argsort(-score, kind="stable")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags

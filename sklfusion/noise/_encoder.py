@@ -1,5 +1,9 @@
 """The light default encoder: small networks on embeddings, one snapshot per epoch."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
@@ -74,18 +78,18 @@ class MLPTrajectoryEncoder(BaseEstimator):
     def __init__(
         self,
         *,
-        n_branches=3,
-        hidden_dim=64,
-        n_epochs=10,
-        learning_rate=2e-3,
-        weight_decay=1e-2,
-        dropout=0.1,
-        batch_size=64,
-        alpha_coreg=5.0,
-        select="best",
-        legacy=False,
-        random_state=None,
-    ):
+        n_branches: int = 3,
+        hidden_dim: int = 64,
+        n_epochs: int = 10,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        dropout: float = 0.1,
+        batch_size: int = 64,
+        alpha_coreg: float = 5.0,
+        select: str = "best",
+        legacy: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_branches = n_branches
         self.hidden_dim = hidden_dim
         self.n_epochs = n_epochs
@@ -99,7 +103,9 @@ class MLPTrajectoryEncoder(BaseEstimator):
         self.random_state = random_state
 
     @whole
-    def fit(self, X, codes, *, n_classes, X_val=None, codes_val=None):
+    def fit(
+        self, X: Any, codes: Any, *, n_classes: int, X_val: Any = None, codes_val: Any = None
+    ) -> Self:
         """Train on rows with a label.
 
         Parameters
@@ -173,17 +179,17 @@ class MLPTrajectoryEncoder(BaseEstimator):
         # the later of equals: it has seen more
         self.best_epoch_ = int(len(hits) - 1 - hits.mean(axis=1)[::-1].argmax())
 
-    def transform_epochs(self, X):
+    def transform_epochs(self, X: Any) -> np.ndarray:
         """Return hidden activations of shape (n_branches, n_epochs, n, hidden_dim)."""
         with one_thread(X):
             return np.stack([self._hidden(s, X) for s in self.snapshots_], axis=1)
 
-    def predict_proba_epochs(self, X):
+    def predict_proba_epochs(self, X: Any) -> np.ndarray:
         """Return class probabilities of shape (n_branches, n_epochs, n, K)."""
         with one_thread(X):
             return np.stack([self._proba(s, X) for s in self.snapshots_], axis=1)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the branches' mean probabilities at the chosen epoch, shape (n, K)."""
         return self._proba(self.snapshots_[self.best_epoch_], X).mean(axis=0)
 

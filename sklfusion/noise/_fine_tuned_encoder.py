@@ -1,5 +1,9 @@
 """A fine-tuned transformer as stage I of SiDyP: accurate, slow, and large."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
@@ -62,16 +66,16 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
 
     def __init__(
         self,
-        model="all-minilm-l6-v2",
+        model: Any = "all-minilm-l6-v2",
         *,
-        n_branches=3,
-        training=None,
-        alpha_coreg=5.0,
-        dropout=0.1,
-        max_length=128,
-        device="cpu",
-        random_state=None,
-    ):
+        n_branches: int = 3,
+        training: Any = None,
+        alpha_coreg: float = 5.0,
+        dropout: float = 0.1,
+        max_length: int = 128,
+        device: Any = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.model = model
         self.n_branches = n_branches
         self.training = training
@@ -85,7 +89,9 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
         return {k: v for k, v in super().__getstate__().items() if k != _MODULE_CACHE}
 
     @whole
-    def fit(self, X, codes, *, n_classes, X_val=None, codes_val=None):
+    def fit(
+        self, X: Any, codes: Any, *, n_classes: int, X_val: Any = None, codes_val: Any = None
+    ) -> Self:
         """Fine-tune on texts with a label; see :meth:`MLPTrajectoryEncoder.fit`."""
         training = self._check_training()
         texts = check_texts(X, caller=type(self).__name__)
@@ -151,16 +157,16 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
             loss = loss + self.alpha_coreg * agreement_penalty(logits).mean()
         return loss
 
-    def transform_epochs(self, X):
+    def transform_epochs(self, X: Any) -> Any:
         """Return pooled vectors of shape (n_branches, n_epochs, n, d); equal for all branches."""
         vectors = np.stack([z for z, _ in self._epochs(X)])
         return np.repeat(vectors[None], self.n_branches, axis=0)
 
-    def predict_proba_epochs(self, X):
+    def predict_proba_epochs(self, X: Any) -> Any:
         """Return class probabilities of shape (n_branches, n_epochs, n, K)."""
         return np.stack([p for _, p in self._epochs(X)], axis=1)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the heads' mean probabilities at the chosen epoch, shape (n, K)."""
         return self.predict_proba_epochs(X)[:, self.best_epoch_].mean(axis=0)
 

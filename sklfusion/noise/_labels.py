@@ -1,6 +1,7 @@
 """Noisy labels at the door: arrays with holes, or `Annotations`, become codes."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedShuffleSplit
@@ -20,7 +21,7 @@ def as_annotations(value):
         return value
     if isinstance(value, list) and value and all(isinstance(v, Annotations) for v in value):
         first = value[0]
-        changes = {"status": np.concatenate([v.status for v in value])}
+        changes: dict[str, Any] = {"status": np.concatenate([v.status for v in value])}
         for name in ("votes", "probs", "first_step_logits", "coverage", "hidden"):
             if getattr(first, name) is not None:
                 changes[name] = np.concatenate([getattr(v, name) for v in value])

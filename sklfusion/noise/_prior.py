@@ -1,11 +1,15 @@
 """`KNNLabelPrior`: which labels a text could truly have, from the labels of its neighbours."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
@@ -107,15 +111,15 @@ class KNNLabelPrior(BaseEstimator):
 
     def __init__(
         self,
-        n_neighbors="auto",
+        n_neighbors: int | str = "auto",
         *,
-        weights="uniform",
-        correction="transition",
-        exclude_self=True,
-        certain_threshold=0.9,
-        dominant_threshold=0.8,
-        missing_label=-1,
-    ):
+        weights: str = "uniform",
+        correction: str | None = "transition",
+        exclude_self: bool = True,
+        certain_threshold: float = 0.9,
+        dominant_threshold: float = 0.8,
+        missing_label: Any = -1,
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.weights = weights
         self.correction = correction
@@ -125,7 +129,7 @@ class KNNLabelPrior(BaseEstimator):
         self.missing_label = missing_label
 
     @whole
-    def fit(self, X, y=None, *, noisy=None, suspicious=None):
+    def fit(self, X: Any, y: Any = None, *, noisy: Any = None, suspicious: Any = None) -> Self:
         """Look at the neighbours of every row.
 
         Parameters
@@ -176,8 +180,8 @@ class KNNLabelPrior(BaseEstimator):
             )
         self._index_rows = np.flatnonzero(usable)
         self._index_codes = codes[usable]
-        self._rate = np.bincount(self._index_codes, minlength=len(self.classes_))
-        self._rate = self._rate / len(self._index_codes)
+        counts = np.bincount(self._index_codes, minlength=len(self.classes_))
+        self._rate = counts / len(self._index_codes)
         available = max(1, len(self._index_rows) - bool(self.exclude_self))
         self._neighbors = NearestNeighbors(n_neighbors=1).fit(X[usable])
         if self.n_neighbors == "auto":
@@ -252,7 +256,7 @@ class KNNLabelPrior(BaseEstimator):
         # one pseudo-neighbour with the average labels, so that no share is exactly zero
         return (self.n_neighbors_ * shares + self._rate) / (self.n_neighbors_ + 1)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the neighbourhood's opinion about the true label of new rows, shape (n, K)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
@@ -263,10 +267,10 @@ class KNNLabelPrior(BaseEstimator):
             self._smooth(shares), self.transition_matrix_, prior_power=self.prior_power_
         )
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "prior_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
@@ -310,14 +314,21 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
     True
     """
 
-    def __init__(self, estimator=None, *, prior=None, detector=None, missing_label=-1):
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        prior: Any = None,
+        detector: Any = None,
+        missing_label: Any = -1,
+    ) -> None:
         self.estimator = estimator
         self.prior = prior
         self.detector = detector
         self.missing_label = missing_label
 
     @whole
-    def fit(self, X, y=None, *, noisy=None):
+    def fit(self, X: Any, y: Any = None, *, noisy: Any = None) -> Self:
         """Find the candidates and train on them.
 
         Parameters
@@ -357,7 +368,7 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
             )
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return class probabilities of shape (n, K)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
@@ -365,7 +376,7 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
         out[:, self.estimator_.classes_] = self.estimator_.predict_proba(X)
         return out
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class per row."""
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]

@@ -1,13 +1,17 @@
 """`LabelRepairClassifier`: spend a small budget on the labels most likely to hurt."""
 
+from __future__ import annotations
+
 import math
 import warnings
+from collections.abc import Callable
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import check_random_state, indexable
+from sklearn.utils import Tags, check_random_state, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._sklearn_compat import (
@@ -125,17 +129,17 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: Any = None,
         *,
-        selector="entropy",
-        budget=0.05,
-        action="gold",
-        n_members=1,
-        vote="soft",
-        cv=5,
-        missing_label=-1,
-        random_state=None,
-    ):
+        selector: str | Callable = "entropy",
+        budget: float | int = 0.05,
+        action: str = "gold",
+        n_members: int = 1,
+        vote: str = "soft",
+        cv: Any = 5,
+        missing_label: Any = -1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.estimator = estimator
         self.selector = selector
         self.budget = budget
@@ -147,7 +151,16 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @whole
-    def fit(self, X, y=None, *, noisy=None, gold=None, llm_proba=None, llm_repeats=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        noisy: Any = None,
+        gold: Any = None,
+        llm_proba: Any = None,
+        llm_repeats: Any = None,
+    ) -> Self:
         """Select, repair, train.
 
         Parameters
@@ -252,7 +265,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             if self.selector == "sampled":
                 scores = _selectors.in_proportion(scores, rng)
         elif self.selector == "error_model":
-            first = rng.permutation(len(codes))[: max(1, budget // 2)] if budget else []
+            first: Any = rng.permutation(len(codes))[: max(1, budget // 2)] if budget else []
             scores = self._error_model(X, codes, student, np.asarray(first, dtype=int), asker)
         else:
             scores = _selectors.row_entropy(said if said is not None else student)
@@ -341,7 +354,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         names = [k for k in params if k == "random_state" or k.endswith("__random_state")]
         return student.set_params(**{k: int(seed) for k in names})
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return class probabilities of shape (n, K): the students' mean, or vote shares."""
         check_is_fitted(self)
         if self.vote == "soft":
@@ -349,14 +362,23 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         votes = np.stack([e.predict(X) for e in self.estimators_])
         return np.stack([(votes == c).mean(axis=0) for c in self.classes_], axis=1)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class per row."""
         check_is_fitted(self)
         if len(self.estimators_) == 1:
             return self.estimators_[0].predict(X)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    def compare_with_random(self, X, y=None, *, X_test, y_test, n_random=5, **fit_params):
+    def compare_with_random(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_test: Any,
+        y_test: Any,
+        n_random: int = 5,
+        **fit_params: Any,
+    ) -> dict:
         """Score this selector beside the control: random rows at the same budget.
 
         Parameters
@@ -390,7 +412,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             "gain_over_random": chosen - float(np.mean(random)),
         }
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         from sklearn.utils import get_tags
 
         tags = super().__sklearn_tags__()

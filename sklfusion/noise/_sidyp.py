@@ -1,8 +1,12 @@
 """`SiDyPClassifier`: learn from LLM labels by diffusion on the label simplex."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from sklfusion._sklearn_compat import HasMethods, check_parameters, integer, number, one_of
@@ -173,36 +177,36 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        encoder=None,
+        encoder: Any = None,
         *,
-        embedder=None,
-        n_branches=3,
-        encoder_epochs=10,
-        alpha_coreg=5.0,
-        noise_ratio=0.0,
-        n_neighbors="auto",
-        correction="transition",
-        certain_threshold=0.9,
-        dominant_threshold=0.8,
-        exclude_self=True,
-        simplex_value=5.0,
-        train_timesteps=500,
-        infer_timesteps=10,
-        n_resample=6,
-        resample_start=0.9,
-        diffusion_epochs=40,
-        diffusion_lr=1e-3,
-        warmup=0.2,
-        lambda_coreg=2.0,
-        hidden_dim=128,
-        readout="mixture",
-        n_chains=4,
-        guard=True,
-        validation_fraction=0.1,
-        missing_label=-1,
-        legacy=False,
-        random_state=None,
-    ):
+        embedder: Any = None,
+        n_branches: int = 3,
+        encoder_epochs: int = 10,
+        alpha_coreg: float = 5.0,
+        noise_ratio: float | str = 0.0,
+        n_neighbors: int | str = "auto",
+        correction: str | None = "transition",
+        certain_threshold: float = 0.9,
+        dominant_threshold: float = 0.8,
+        exclude_self: bool = True,
+        simplex_value: float = 5.0,
+        train_timesteps: int = 500,
+        infer_timesteps: int = 10,
+        n_resample: int = 6,
+        resample_start: float = 0.9,
+        diffusion_epochs: int = 40,
+        diffusion_lr: float = 1e-3,
+        warmup: float = 0.2,
+        lambda_coreg: float = 2.0,
+        hidden_dim: int | str = 128,
+        readout: str = "mixture",
+        n_chains: int = 4,
+        guard: bool = True,
+        validation_fraction: float = 0.1,
+        missing_label: Any = -1,
+        legacy: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.encoder = encoder
         self.embedder = embedder
         self.n_branches = n_branches
@@ -233,7 +237,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @whole
-    def fit(self, X, y=None, *, noisy=None):
+    def fit(self, X: Any, y: Any = None, *, noisy: Any = None) -> Self:
         """Run the stages.
 
         Parameters
@@ -356,7 +360,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         pseudo = best.argmax(axis=1)
         self.refined_labels_ = self.classes_[pseudo]
         if not self.uses_diffusion_:
-            self.diffusion_, self.prior_history_, self.val_scores_ = None, [best[train]], []
+            self.diffusion_: Any = None
+            self.prior_history_, self.val_scores_ = [best[train]], []
             return
         self.diffusion_ = LabelDiffusion(settings_of(self), len(self.classes_), self._seed)
         self.diffusion_.fit(
@@ -370,7 +375,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         best[train] = self.diffusion_.prior.mean(axis=0)
         self.refined_labels_ = self.classes_[best.argmax(axis=1)]
 
-    def encoder_proba(self, X):
+    def encoder_proba(self, X: Any) -> np.ndarray:
         """Return stage I's own probabilities of shape (n, K): the baseline to beat."""
         check_is_fitted(self)
         return self._branch_proba(self._check_X(X, reset=False)).mean(axis=0)
@@ -379,7 +384,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         epoch = getattr(self.encoder_, "best_epoch_", -1)
         return self.encoder_.predict_proba_epochs(X)[:, epoch]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return class probabilities of shape (n, K)."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
@@ -388,12 +393,12 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         features = flat_epochs(self.encoder_.transform_epochs(X))
         return self.diffusion_.predict_proba(features, self._branch_proba(X))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class per row."""
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags, has_texts = super().__sklearn_tags__(), self.embedder is not None
         tags.input_tags.two_d_array, tags.input_tags.string = not has_texts, has_texts
         return tags

@@ -1,7 +1,10 @@
 """`StabilityReport`: what do LLM labels cost, and how much does the outcome depend on luck?"""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -126,14 +129,14 @@ class StabilityReport:
 
     def __init__(
         self,
-        estimator,
+        estimator: Any,
         *,
-        n_runs=5,
-        train_sizes=None,
-        reseed="student",
-        missing_label=-1,
-        random_state=0,
-    ):
+        n_runs: int = 5,
+        train_sizes: Any = None,
+        reseed: str = "student",
+        missing_label: Any = -1,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
         self.estimator = estimator
         self.n_runs = n_runs
         self.train_sizes = train_sizes
@@ -141,7 +144,9 @@ class StabilityReport:
         self.missing_label = missing_label
         self.random_state = random_state
 
-    def evaluate(self, X, y, X_test, y_test, *, name="labels"):
+    def evaluate(
+        self, X: Any, y: Any, X_test: Any, y_test: Any, *, name: str = "labels"
+    ) -> StabilityResult:
         """Train ``n_runs`` times on one set of labels.
 
         Parameters
@@ -186,7 +191,9 @@ class StabilityReport:
         self.results_[name] = result
         return result
 
-    def compare(self, X, labels, X_test, y_test, *, reference=None):
+    def compare(
+        self, X: Any, labels: Any, X_test: Any, y_test: Any, *, reference: str | None = None
+    ) -> dict:
         """Compare several sets of labels run by run.
 
         Parameters

@@ -97,11 +97,11 @@ def choose_prior_power(proba, matrix, codes, powers=(0.0, 0.5, 1.0, 2.0)):
     taken; the probabilities must not have seen the rows' own labels.
     """
     known = codes >= 0
-    best = None
+    best: tuple = ()
     for power in powers:
         clean = deconvolve(proba, matrix, prior_power=power)
         score = mutual_information(clean[known].argmax(axis=1), codes[known], len(matrix))
-        if best is None or score > best[0] + 1e-12:
+        if not best or score > best[0] + 1e-12:
             best = score, power, clean
     return best[1], best[2]
 

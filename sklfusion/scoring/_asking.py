@@ -168,7 +168,7 @@ class Session:
             Run(trial).execute([job])
             if job.ok:
                 self._probed[plan.mode].add(job.first_key)
-                flags = getattr(job.answer, "flags", frozenset())
+                flags: frozenset[str] = getattr(job.answer, "flags", frozenset())
                 return not flags & {"no_logprobs", "no_label_step"}
             assert job.fault is not None
             if job.fault.cause == "refused_field":

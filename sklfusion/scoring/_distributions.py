@@ -30,6 +30,8 @@ QUERIES = ("list", "unary", "pairs")
 class _Collector:
     """What both collectors share: which queries, distinct texts, and the assembly."""
 
+    model_name: str
+
     def __init__(self, questions, queries, both_orders, max_new_tokens):
         unknown = set(queries) - set(QUERIES)
         if unknown or not queries:
@@ -53,7 +55,7 @@ class _Collector:
         """
         texts = check_texts(texts, caller=type(self).__name__)
         different, places = distinct(texts)
-        records = self._records(different)
+        records = self._records(different)  # type: ignore[attr-defined]
         return self._assemble([records[place] for place in places])
 
     def calls_per_text(self):
@@ -64,7 +66,7 @@ class _Collector:
 
     def _assemble(self, records):
         k = len(self.questions.labels)
-        fields = {"status": [r["status"] for r in records]}
+        fields: dict[str, list] = {"status": [r["status"] for r in records]}
         if "list" in self.queries:
             empty = {"votes": [np.nan] * k, "first": [np.nan] * (k + 1), "steps": []}
             rows = [
@@ -337,7 +339,9 @@ class EndpointCollector(_Collector):
     def _records(self, texts):
         plan = [(t, query, request) for t in texts for query, request in self.requests(t)]
         replies = self.ask([request for _, _, request in plan])
-        by_text = {text: {query: [] for query in self.queries} for text in texts}
+        by_text: dict[str, dict[str, list]] = {
+            text: {query: [] for query in self.queries} for text in texts
+        }
         for (text, query, _), reply in zip(plan, replies, strict=True):
             by_text[text][query].append(reply)
         return [self._record(by_text[text]) for text in texts]

@@ -88,7 +88,7 @@ class ShotSelector:
         if len(targets) != len(texts):
             raise ValueError(f"Found {len(texts)} texts and {len(targets)} labels.")
         self._pool, self._targets = list(texts), targets
-        self._vectors = None
+        self._vectors: Any = None
         if self.selection != "random":
             self._embedder = self._make_embedder()
             self._vectors = _unit(self._embedder.transform(self._pool))

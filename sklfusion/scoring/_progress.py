@@ -1,6 +1,7 @@
 """A progress bar with the things that matter while money is spent, and a summary after."""
 
 import sys
+from typing import Any
 
 
 class Progress:
@@ -22,8 +23,8 @@ class Progress:
     def __init__(self, verbose, name):
         self._verbose = verbose
         self._name = name
-        self.usage = None
-        self._bar = None
+        self.usage: Any = None
+        self._bar: Any = None
 
     def __enter__(self):
         return self
