@@ -70,8 +70,7 @@ class DataEfficiencyDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     lines_ : list of matplotlib Line2D
 
     Examples
@@ -238,8 +237,7 @@ class ReliabilityDisplay:
     ----------
     ece_ : dict of str to float
         Expected calibration error per method.
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     """
 
     def __init__(self, y_true: Any, y_prob: Any, *, classes: Any = None, n_bins: int = 10) -> None:
@@ -298,8 +296,7 @@ class SourceTrustDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
     """
 
     def __init__(self, weights: dict) -> None:
@@ -354,8 +351,7 @@ class CostCurveDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
+    ax_, figure_ : matplotlib Axes and Figure
 
     Examples
     --------

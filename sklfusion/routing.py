@@ -93,7 +93,7 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
         self,
         estimators: Any,
         *,
-        rules: dict | str = "auto",
+        rules: Any = "auto",
         default: str | None = None,
         voting: str = "hard",
         cv: Any = None,

@@ -272,9 +272,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         rows = np.random.default_rng(0).permutation(np.flatnonzero(ok))
         for test in np.array_split(rows, min(5, len(rows))):
             train = np.setdiff1d(rows, test)
-            if len(
-                train
-            ):  # the strength was chosen on all rows; to choose it anew costs six times
+            if len(train):  # with the strength of all rows: to choose it anew costs six times
                 probe = LinearProbe(self.probe_.C_, self.n_components, self.random_state)
                 out[test] = probe.fit(features[train], Y[train]).predict_proba(features[test])
         return out

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import Tags, check_random_state, indexable
+from sklearn.utils import Tags, check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._sklearn_compat import (
@@ -27,7 +27,7 @@ from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise import _selectors
 from sklfusion.noise._gold import Asker, soften, weight_kwargs
-from sklfusion.noise._labels import as_annotations, codes_for, noisy_target
+from sklfusion.noise._labels import as_annotations, noisy_target
 
 _SELECTORS = {
     "entropy", "disagreement", "student", "error_model", "neighbors", "sampled", "random",
@@ -198,7 +198,9 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
         self._seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         source = as_annotations(noisy if noisy is not None else y)
-        shares, proba = self._evidence(source, classes, llm_proba, llm_repeats, len(codes))
+        shares, proba = _selectors.evidence(
+            source, classes, llm_proba, llm_repeats, len(codes, missing_label=self.missing_label)
+        )
         budget = self._n_budget(len(codes))
         asker = Asker(gold, classes, self.missing_label)
         self.doubt_, proba = self._doubt(X, codes, classes, proba, shares, budget, asker)
@@ -210,30 +212,6 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if isinstance(self.budget, Integral) and not isinstance(self.budget, bool):
             return min(int(self.budget), n)
         return math.ceil(round(self.budget * n, 9))
-
-    def _evidence(self, source, classes, llm_proba, llm_repeats, n):
-        """Return vote shares and probabilities, (n, K) each or None."""
-        shares = proba = None
-        if source is not None:
-            columns = codes_for(classes, np.array(source.classes), missing_label=None)
-            if source.probs is not None and llm_proba is None:
-                proba = source.scores("probs")[:, columns]
-            if source.repeats is not None and llm_repeats is None:
-                shares = source.scores("repeats")[:, columns]
-        if llm_proba is not None:
-            proba = np.asarray(llm_proba, dtype=float)
-            if proba.shape != (n, len(classes)):
-                raise ValueError(
-                    f"llm_proba has shape {proba.shape}; with the classes {classes.tolist()} it "
-                    f"needs ({n}, {len(classes)})."
-                )
-        if llm_repeats is not None:
-            repeats = np.asarray(llm_repeats)
-            if repeats.ndim != 2 or len(repeats) != n:
-                raise ValueError(f"llm_repeats has shape {repeats.shape}; it needs ({n}, R).")
-            codes = codes_for(repeats.ravel(), classes, missing_label=self.missing_label)
-            shares = _selectors.vote_shares(codes.reshape(repeats.shape), len(classes))
-        return shares, proba
 
     def _doubt(self, X, codes, classes, proba, shares, budget, asker):
         """Return the scores, and the distribution that soft targets and weights use."""
@@ -413,8 +391,6 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         }
 
     def __sklearn_tags__(self) -> Tags:
-        from sklearn.utils import get_tags
-
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator if self.estimator is not None else LogisticRegression())
         tags.input_tags = inner.input_tags

@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklfusion._sklearn_compat import safe_indexing
 from sklfusion._threads import one_thread
+from sklfusion.noise._labels import codes_for
 
 
 def row_entropy(proba):
@@ -120,3 +121,28 @@ def error_model_scores(features, codes, checked, is_wrong):
     with one_thread(inputs):
         model = LogisticRegression(C=0.1, max_iter=500).fit(inputs[checked], is_wrong)
     return model.predict_proba(inputs)[:, 1]
+
+
+def evidence(source, classes, llm_proba, llm_repeats, n, *, missing_label):
+    """Return what an LLM said of n rows: vote shares and probabilities, (n, K) each or None."""
+    shares = proba = None
+    if source is not None:
+        columns = codes_for(classes, np.array(source.classes), missing_label=None)
+        if source.probs is not None and llm_proba is None:
+            proba = source.scores("probs")[:, columns]
+        if source.repeats is not None and llm_repeats is None:
+            shares = source.scores("repeats")[:, columns]
+    if llm_proba is not None:
+        proba = np.asarray(llm_proba, dtype=float)
+        if proba.shape != (n, len(classes)):
+            raise ValueError(
+                f"llm_proba has shape {proba.shape}; with the classes {classes.tolist()} it "
+                f"needs ({n}, {len(classes)})."
+            )
+    if llm_repeats is not None:
+        repeats = np.asarray(llm_repeats)
+        if repeats.ndim != 2 or len(repeats) != n:
+            raise ValueError(f"llm_repeats has shape {repeats.shape}; it needs ({n}, R).")
+        codes = codes_for(repeats.ravel(), classes, missing_label=missing_label)
+        shares = vote_shares(codes.reshape(repeats.shape), len(classes))
+    return shares, proba

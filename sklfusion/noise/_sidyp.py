@@ -305,13 +305,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
             legacy=self.legacy,
         )
         train = self.train_rows_
-        self.encoder_.fit(
-            X[train],
-            codes[train],
-            n_classes=len(self.classes_),
-            X_val=X[val] if len(val) else None,
-            codes_val=codes[val] if len(val) else None,
-        )
+        held_out = {"X_val": X[val], "codes_val": codes[val]} if len(val) else {}
+        self.encoder_.fit(X[train], codes[train], n_classes=len(self.classes_), **held_out)
         return self.encoder_.transform_epochs(X)
 
     def _prior(self):
