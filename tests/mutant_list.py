@@ -132,7 +132,7 @@ BUDGET = _mutants([
      "self._reserved.subtract(amounts)", "pass",
      "test_what_is_given_back_may_be_set_aside_again_and_what_was_paid_may_not"),
     ("uncounted replies cost nothing",
-     "counted = usage if known else guess", "counted = usage",
+     "return usage if known else guess", "return usage",
      "test_the_meter_adds_up_what_was_paid"),
 ])  # fmt: skip
 
@@ -315,8 +315,8 @@ NOISE = _mutants([
      "self.uses_diffusion_ = explains_better(", "_ = explains_better(",
      "test_a_second_stage_that_explains_the_labels_worse_is_refused"),
     ("anchors of a class are the rows least like it",
-     "np.argsort(-lift[:, z]", "np.argsort(lift[:, z]",
-     "test_anchors_are_the_rows_of_largest_lift"),
+     "np.argsort(-proba[:, z]", "np.argsort(proba[:, z]",
+     "test_anchors_are_the_rows_of_largest_probability"),
     ("own label by the row of the matrix",
      "out[known] *= matrix[:, codes[known]].T", "out[known] *= matrix[codes[known]]",
      "test_own_label_counts_by_its_column"),
@@ -370,7 +370,7 @@ REPLIES = _mutants([
      "return decode_reply(value)",
      "test_what_is_salvaged_was_written_so"),
     ("leases are not renewed",
-     "self._store.renew(list(self._active), self._owner, LEASE_SECONDS)", "pass",
+     "self._store.renew(held, self._owner, LEASE_SECONDS)", "pass",
      "test_the_lease_of_a_slow_answer_is_renewed"),
     ("a lease that has expired lives on",
      "return 0 < left <= lease_s + 1e-6 and not holder_is_dead(holder)",

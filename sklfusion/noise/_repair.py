@@ -199,7 +199,7 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self._seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         source = as_annotations(noisy if noisy is not None else y)
         shares, proba = _selectors.evidence(
-            source, classes, llm_proba, llm_repeats, len(codes, missing_label=self.missing_label)
+            source, classes, llm_proba, llm_repeats, len(codes), missing_label=self.missing_label
         )
         budget = self._n_budget(len(codes))
         asker = Asker(gold, classes, self.missing_label)
