@@ -72,7 +72,7 @@ class Target:
         if n_valid < max(_MIN_VALIDATION, 0 if self.multilabel else len(self.classes)):
             return rows, None
         stratify = None
-        if not self.multilabel:
+        if self.labels is not None:
             counts = np.bincount(self.labels[rows])
             stratify = self.labels[rows] if counts[counts > 0].min(initial=2) >= 2 else None
         return train_test_split(rows, test_size=n_valid, stratify=stratify, random_state=rng)

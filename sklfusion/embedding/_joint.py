@@ -194,7 +194,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         weights = self._weights(target, texts, sample_weight)
         self.classes_, self.multilabel_ = target.classes, target.multilabel
         self.scorer_ = None if self.scorer is None else self._fit_scorer(texts, y)
-        self.n_scores_ = None  # not that of an earlier fit
+        self.n_scores_: Any = None  # not that of an earlier fit
         columns = self._score_columns(texts, scores)
         self.n_scores_ = 0 if columns is None else columns.shape[1]
         self._warn_of_idle_parameters()

@@ -154,7 +154,8 @@ class EncoderTrainer(BaseEstimator):
     def _attach(self, backbone):
         """Keep what is needed to tokenise; the weights go into the net."""
         self.tokens_ = replace(backbone, model=None)
-        self.inputs_, self.pad_id_ = sorted(backbone.inputs), backbone.pad_id
+        self.inputs_: list[str] = sorted(backbone.inputs)
+        self.pad_id_: int = backbone.pad_id
         self.width_ = backbone.width
         self.pooling_ = self.settings["pooling"]
         if self.pooling_ == "auto":
@@ -205,15 +206,15 @@ def adapt(encoder, freeze_layers):
     if (
         not isinstance(freeze_layers, numbers.Integral)
         or isinstance(freeze_layers, bool)
-        or not -1 <= freeze_layers <= len(layers)
+        or not -1 <= int(freeze_layers) <= len(layers)
     ):
         raise ValueError(
             f"freeze_layers={freeze_layers!r}; it must be an integer from -1 to {len(layers)}, "
             "the number of layers of this encoder."
         )
-    if freeze_layers >= 0:
+    if int(freeze_layers) >= 0:
         getattr(encoder, "embeddings", encoder.get_input_embeddings()).requires_grad_(False)
-    for layer in layers[: max(freeze_layers, 0)]:
+    for layer in layers[: max(int(freeze_layers), 0)]:
         layer.requires_grad_(False)
     # A pooler after the last hidden state gets no gradient here.
     if isinstance(getattr(encoder, "pooler", None), torch.nn.Module):

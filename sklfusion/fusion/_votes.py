@@ -196,14 +196,14 @@ def _fit_matrix(Z, mapping, problem):
     mapped = np.zeros(problem.Y.shape)
     mapped[:, mapping[known]] = Z[:, known]
     target[np.flatnonzero(known), mapping[known]] = _temperature(mapped, problem)
-    best = None
+    best: tuple = ()
     for penalty in _MATRIX_PENALTIES:
         precision = np.full_like(target, penalty)
         precision[-1] = min(penalty, _BIAS_PENALTY)
         W = _fit_around(A, problem.offset, problem.Y, target, precision, problem)
         evidence = problem.held_out(A, W)
         loss = problem.loss(evidence)
-        if best is None or loss < best[0]:
+        if not best or loss < best[0]:
             best = (loss, W[:, -1, :], evidence)
     _, full, evidence = best
     return Evidence("score", full[:-1], full[-1], evidence)

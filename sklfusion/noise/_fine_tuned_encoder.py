@@ -97,7 +97,8 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
         texts = check_texts(X, caller=type(self).__name__)
         known = np.flatnonzero(codes >= 0)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.n_classes_, self.snapshots_ = n_classes, []
+        self.n_classes_ = n_classes
+        self.snapshots_: list = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = self._network(fresh=True)
@@ -157,12 +158,12 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
             loss = loss + self.alpha_coreg * agreement_penalty(logits).mean()
         return loss
 
-    def transform_epochs(self, X: Any) -> Any:
+    def transform_epochs(self, X: Any) -> np.ndarray:
         """Return pooled vectors of shape (n_branches, n_epochs, n, d); equal for all branches."""
         vectors = np.stack([z for z, _ in self._epochs(X)])
         return np.repeat(vectors[None], self.n_branches, axis=0)
 
-    def predict_proba_epochs(self, X: Any) -> Any:
+    def predict_proba_epochs(self, X: Any) -> np.ndarray:
         """Return class probabilities of shape (n_branches, n_epochs, n, K)."""
         return np.stack([p for _, p in self._epochs(X)], axis=1)
 

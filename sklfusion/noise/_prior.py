@@ -111,7 +111,7 @@ class KNNLabelPrior(BaseEstimator):
 
     def __init__(
         self,
-        n_neighbors: int | str = "auto",
+        n_neighbors: Any = "auto",
         *,
         weights: str = "uniform",
         correction: str | None = "transition",
