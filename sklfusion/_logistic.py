@@ -10,6 +10,8 @@ from scipy.special import expit, log_expit, log_softmax
 
 #: Bound on log-probabilities, so that one confident error cannot weigh without limit.
 LOG_FLOOR = float(np.log(1e-4))
+#: Curvature of a coefficient that neither rows nor penalty hold, so that its unit is finite.
+_LEAST_CURVATURE = 1e-12
 
 
 def row_losses(logits, Y, family):
@@ -142,10 +144,11 @@ def fit_shared(
     precision = penalty if np.isscalar(penalty) else penalty[:, None, :]
     means, tightness = (np.asarray(v, dtype=float) for v in factor_prior)
     n_factors = n_groups * len(shared)
+    unit = _units(A, masks[:, -1], family, n_classes, precision)
 
     def objective(flat):
         factors = flat[:n_factors].reshape(n_groups, len(shared))
-        W = flat[n_factors:].reshape(d, n_groups, n_classes)
+        W = unit * flat[n_factors:].reshape(d, n_groups, n_classes)
         logits = (A @ W.reshape(d, -1).astype(A.dtype, copy=False)).reshape(n, n_groups, -1)
         logits = logits + offset[:, None, :]
         if n_factors:
@@ -157,10 +160,10 @@ def fit_shared(
         value = (masks * loss).sum() + 0.5 * (precision * shift**2).sum()
         value += 0.5 * (pull * (factors - means)).sum()
         of_factors = np.einsum("ngk,jnk->gj", residual, shared) + pull
-        of_W = gradient + precision * shift
+        of_W = unit * (gradient + precision * shift)
         return float(value), np.concatenate([of_factors.ravel(), of_W.ravel()]).astype(float)
 
-    first = np.concatenate([np.tile(means, n_groups), np.asarray(start, dtype=float).ravel()])
+    first = np.concatenate([np.tile(means, n_groups), (start / unit).ravel()])
     free = [(None, None)] * (len(first) - n_factors)
     result = minimize(
         objective,
@@ -171,7 +174,17 @@ def fit_shared(
         options={"maxiter": max_iter, "ftol": tolerance, "gtol": 1e-6 * max(1.0, masks.max())},
     )
     factors = result.x[:n_factors].reshape(n_groups, len(shared))
-    return factors, result.x[n_factors:].reshape(d, n_groups, n_classes)
+    return factors, unit * result.x[n_factors:].reshape(d, n_groups, n_classes)
+
+
+def _units(A, weights, family, n_classes, precision):
+    """Scale of each coefficient in which the loss curves alike in all, shape (d, 1, 1 or K).
+
+    By the curvature where all classes are as likely: exact for columns at right angles, and it
+    saves most of the iterations there.
+    """
+    curvature = 0.25 if family == "sigmoid" else (n_classes - 1) / n_classes**2
+    return 1 / np.sqrt(curvature * (weights @ A**2)[:, None, None] + precision + _LEAST_CURVATURE)
 
 
 def _loss_and_residual(logits, Y, family):
