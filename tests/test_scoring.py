@@ -501,11 +501,9 @@ class TestEstimator:
         """No request holds its own text as an example, whatever the selection."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        for selection in ("nearest", "random", "diverse"):
+        for selection in ("nearest", "random", "diverse", TfidfVectorizer()):
             fault_server.reset(keep_bodies=True)
-            made = scorer(
-                n_shots=3, shot_selection=selection, shot_embedder=TfidfVectorizer()
-            ).fit(TEXTS, LABELS)
+            made = scorer(n_shots=3, shot_selection=selection).fit(TEXTS, LABELS)
             made.transform(TEXTS)
             for body in fault_server.ledger(events=True).bodies:
                 *shown, text = [m["content"] for m in body["messages"] if m["role"] == "user"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import numbers
 import os
 import threading
@@ -16,7 +15,7 @@ from sklfusion.llm._keylike import refuse_keys
 from sklfusion.llm._prices import Price, find_price
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._usage import Meter, meter_of
-from sklfusion.llm.endpoint import LLMEndpoint
+from sklfusion.llm.endpoint import LLMEndpoint, endpoint_of
 from sklfusion.llm.endpoints import Endpoint, resolve_endpoint
 
 BUDGETS = ("money", "tokens", "requests")
@@ -26,12 +25,6 @@ _CLIENT_FIELDS = {
     "extra_headers": "headers_env= of LLMEndpoint",
     "extra_body": "request_params= itself",
 }
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(LLMEndpoint).parameters.items()
-    if name != "model"
-}
-
 _backends: dict[Any, Any] = {}
 _backends_lock = threading.Lock()
 
@@ -54,39 +47,8 @@ def _close_backends() -> None:
 
 
 def where_of(estimator: Any) -> Where:
-    """Return where an estimator asks, from its ``model`` and the parameters beside it.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its ``model`` is a string, and its other parameters of an :class:`LLMEndpoint` hold; or
-        it is an :class:`LLMEndpoint`, and then they say nothing.
-    """
-    if isinstance(estimator.model, LLMEndpoint):
-        return Where(estimator.model, shared=True)
-    given = {name: getattr(estimator, name) for name in _DEFAULTS if hasattr(estimator, name)}
-    return Where(LLMEndpoint(estimator.model, **given), shared=False)
-
-
-def refuse_both(estimator: Any, caller: str) -> None:
-    """Raise ValueError if an estimator says where to ask beside an LLMEndpoint that says it."""
-    if not isinstance(estimator.model, LLMEndpoint):
-        return
-    own = [
-        name
-        for name, default in _DEFAULTS.items()
-        if hasattr(estimator, name) and not _same(getattr(estimator, name), default)
-    ]
-    if own:
-        raise ValueError(
-            f"{caller} got model=LLMEndpoint(...) and {', '.join(f'{n}=' for n in own)} of its "
-            "own. With an LLMEndpoint only its settings hold: set "
-            f"{'it' if len(own) == 1 else 'them'} there."
-        )
-
-
-def _same(value: Any, default: Any) -> bool:
-    return value is default or (type(value) in (str, int, float, bool) and value == default)
+    """Return where an estimator asks, from its ``model``."""
+    return Where(endpoint_of(estimator))
 
 
 class Where:
@@ -96,13 +58,10 @@ class Where:
     ----------
     endpoint : LLMEndpoint
         The settings.
-    shared : bool
-        Whether its budget and usage are those of the endpoint, not of the estimator that asks.
     """
 
-    def __init__(self, endpoint: LLMEndpoint, *, shared: bool) -> None:
+    def __init__(self, endpoint: LLMEndpoint) -> None:
         self.endpoint = endpoint
-        self.shared = shared
 
     @property
     def is_local(self) -> bool:
@@ -116,13 +75,15 @@ class Where:
         refuse_keys(settings, caller)
         if not isinstance(settings.model, str) or not settings.model:
             raise ValueError(f"{caller} got model={settings.model!r}; it needs 'provider/model'.")
-        for name in ("timeout", "deadline", "max_concurrency"):
+        for name in ("timeout", "deadline", "max_concurrency", "texts_per_request"):
             _check_positive(getattr(settings, name), name, caller)
         for name in ("requests_per_minute", "tokens_per_minute"):
             if getattr(settings, name) is not None:
                 _check_positive(getattr(settings, name), name, caller)
         if settings.service not in ("realtime", "batch"):
             raise ValueError(f"service={settings.service!r}; use 'realtime' or 'batch'.")
+        if settings.on_failure not in ("abstain", "raise"):
+            raise ValueError(f"on_failure={settings.on_failure!r}; use 'abstain' or 'raise'.")
         self._check_body(caller)
         self._check_budget(caller)
         self.price()
@@ -185,11 +146,9 @@ class Where:
 
     def meter(self, estimator: Any) -> Meter:
         """Return what counts for an estimator over all its calls, and for what it shares."""
-        price, budget, shared = self.price(), self.budget(), None
-        if self.shared:
-            budget, shared = None, self.endpoint._account(price, budget)
+        price = self.price()
         meter = meter_of(estimator, lambda report: Meter(report, price))
-        meter.set_terms(price, budget, shared)
+        meter.set_terms(price, None, self.endpoint._account(price, self.budget()))
         return meter
 
     def gate(self) -> Gate:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -21,7 +24,9 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
     Goes wherever a model string goes: ``LLMScorer(LLMEndpoint(...))``,
     ``AutoFusionClassifier(LLMEndpoint(...))``. What is asked (classes, instructions, strategy)
     stays with the scorer. Estimators that are given the same object share its budget and its
-    ``usage_``; a clone has its own.
+    ``usage_``; a clone has its own. ``LLMScorer("m", timeout=5)`` is short for
+    ``LLMScorer(LLMEndpoint("m", timeout=5))``, and since that endpoint is the scorer's alone, its
+    budget begins anew with every ``fit``.
 
     Parameters
     ----------
@@ -43,8 +48,10 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
     prices : dict or pair, optional
         ``{"input": ..., "output": ..., "cached": ...}`` per million tokens, in any currency.
     budget : float or dict, optional
-        Largest amount of money that all estimators that share this object may spend together, or
-        a dict with "money", "tokens" or "requests". Money needs ``prices``.
+        Largest amount of money that all estimators that share this object may spend together, over
+        all calls and threads, or a dict with "money", "tokens" or "requests". With ``memory`` it
+        holds for all objects and processes that ask the same model about the same classes
+        meanwhile. Money needs ``prices``.
     max_concurrency : int, default=16
         Requests in flight per call of an estimator.
     timeout : float, default=60.0
@@ -55,9 +62,23 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
     requests_per_minute, tokens_per_minute : float, optional
         Pace.
     request_params : dict, optional
-        Further fields of the body of every request; None removes a field.
+        Further fields of the body of every request; None removes a field. ``temperature`` goes
+        here: without it votes are sampled at 0.7, and all else is greedy.
     service : {"realtime", "batch"}, default="realtime"
-        "batch" sends through the provider's Batch API; see :class:`LLMScorer`.
+        "batch" sends what is missing through the provider's Batch API: about half the price,
+        within a day. The estimator waits for it; when interrupted, the same call finds the batch
+        again. Needs ``memory`` and an explicit ``strategy``.
+    texts_per_request : int, default=1
+        Above 1, that many texts share a request (``strategy="label"``, no examples): cheaper,
+        but a hostile text then stands beside others. Answers are taken by id; what is missing
+        is asked for alone.
+    max_text_tokens : int or None, default=2000
+        Longer texts are cut in the middle and flagged.
+    cache_only : bool, default=False
+        Never send anything; a reply that is not stored is an error.
+    on_failure : {"abstain", "raise"}, default="abstain"
+        What to do when texts have no answer. With "raise" the others are finished and saved
+        first.
 
     Attributes
     ----------
@@ -91,6 +112,9 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
     (20.0, 0)
     """
 
+    # Whether it was made for one estimator, whose fit then begins a new account.
+    _of_one = False
+
     def __init__(
         self,
         model: str,
@@ -108,6 +132,10 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
         tokens_per_minute: float | None = None,
         request_params: dict[str, Any] | None = None,
         service: str = "realtime",
+        texts_per_request: int = 1,
+        max_text_tokens: int | None = 2000,
+        cache_only: bool = False,
+        on_failure: str = "abstain",
     ) -> None:
         self.model = model
         self.base_url = base_url
@@ -123,6 +151,24 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
         self.tokens_per_minute = tokens_per_minute
         self.request_params = request_params
         self.service = service
+        self.texts_per_request = texts_per_request
+        self.max_text_tokens = max_text_tokens
+        self.cache_only = cache_only
+        self.on_failure = on_failure
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LLMEndpoint):
+            return NotImplemented
+        return bool(self.get_params() == other.get_params())
+
+    # Two that are equal may come to differ, so a set holds each by itself, like any estimator.
+    __hash__ = BaseEstimator.__hash__
+
+    def __sklearn_clone__(self) -> LLMEndpoint:
+        twin: LLMEndpoint = super().__sklearn_clone__()
+        if self._of_one:
+            twin._of_one = True
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -146,7 +192,93 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
             self._meter.set_terms(price, budget)
             return self._meter
 
+    def _begin(self) -> None:
+        """Begin a new account with a fit, unless others count on this one."""
+        with _lock:
+            if self._of_one:
+                self.__dict__.pop("_report", None)
+                self.__dict__.pop("_meter", None)
+
+
+#: Settings beside the model, and their defaults.
+SETTINGS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(LLMEndpoint).parameters.items()
+    if name != "model"
+}
+#: Parameters that a scorer once had -> what to write now.
+_MOVED = {
+    "temperature": "request_params={'temperature': ...}",
+    "shot_embedder": "shot_selection=transformer",
+}
+
 
 def names_a_model(llm: Any) -> bool:
     """Tell whether a value says where to ask, so that a scorer can be made of it."""
     return isinstance(llm, str | LLMEndpoint)
+
+
+def endpoint_of(estimator: Any) -> LLMEndpoint:
+    """Return where an estimator asks: its ``model``, or the usual settings for that name."""
+    model = estimator.model
+    return model if isinstance(model, LLMEndpoint) else endpoint_for_one(model)
+
+
+def endpoint_for_one(model: Any, **settings: Any) -> LLMEndpoint:
+    """Return an endpoint that one estimator makes for itself."""
+    made = LLMEndpoint(model, **settings)
+    made._of_one = True
+    return made
+
+
+def at_endpoint(model: Any, settings: dict[str, Any], caller: str, known: Iterable[str]) -> Any:
+    """Return the model with the settings of an endpoint that were written beside it.
+
+    Parameters
+    ----------
+    model : str or LLMEndpoint
+        As given to ``caller``.
+    settings : dict
+        Keywords that are none of the caller's own parameters.
+    caller : str
+        Class name, for messages.
+    known : iterable of str
+        The caller's own parameters, which an unknown one may have been meant for.
+
+    Returns
+    -------
+    str or LLMEndpoint
+        ``model`` itself where nothing is written beside it.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is no setting of an endpoint.
+    ValueError
+        If the model is an endpoint, which says all this itself.
+    """
+    unknown = sorted(set(settings) - set(SETTINGS))
+    if unknown:
+        raise TypeError(f"{caller} has no parameter {_and_near(unknown[0], known)}")
+    if not isinstance(model, LLMEndpoint):
+        return endpoint_for_one(model, **settings) if settings else model
+    own = [name for name, value in settings.items() if not _same(value, SETTINGS[name])]
+    if own:
+        raise ValueError(
+            f"{caller} got model=LLMEndpoint(...) and {', '.join(f'{n}=' for n in own)} of its "
+            "own. With an LLMEndpoint only its settings hold: set "
+            f"{'it' if len(own) == 1 else 'them'} there."
+        )
+    return model
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) in (str, int, float, bool) and value == default)
+
+
+def _and_near(name: str, known: Iterable[str]) -> str:
+    if name in _MOVED:
+        return f"{name!r}; write {_MOVED[name]}."
+    near = difflib.get_close_matches(name, [*known, *SETTINGS], n=3)
+    hint = f"did you mean {' or '.join(near)}" if near else "see help() for those that it has"
+    return f"{name!r}; {hint}."

@@ -16,6 +16,7 @@ from sklfusion.llm._prices import estimate_tokens
 from sklfusion.llm._usage import UsageReport
 from sklfusion.llm._where import where_of
 from sklfusion.llm._words import clean
+from sklfusion.llm.endpoint import SETTINGS, endpoint_of
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.replies import open_store
 from sklfusion.replies._spending import purse_for
@@ -49,6 +50,27 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         state.pop("_adapted", None)
         return state
 
+    def set_params(self, **params):
+        """Set parameters of this estimator, of ``model`` and of other parts.
+
+        Parameters
+        ----------
+        **params
+            As everywhere in scikit-learn; a setting of :class:`LLMEndpoint` (``timeout=5``) is
+            set there (``model__timeout=5``), where one is made of a ``model`` that is a name.
+
+        Returns
+        -------
+        self
+        """
+        of_endpoint = {name: name.removeprefix("model__") for name in params}
+        of_endpoint = {name: short for name, short in of_endpoint.items() if short in SETTINGS}
+        super().set_params(**{n: value for n, value in params.items() if n not in of_endpoint})
+        settings = {short: params[name] for name, short in of_endpoint.items()}
+        if settings:
+            self.model = endpoint_of(self).set_params(**settings)
+        return self
+
     # --------------------------------------------------------------------------------- fitting
 
     def _fit_task(self, X, y):
@@ -73,6 +95,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         self._task = self._make_task(checked)
         self._memo = Memo()
         self.usage_ = UsageReport()
+        endpoint_of(self)._begin()
         self.bias_ = None
         self._modes = None
         self._shots = self._fit_shots(texts, named)
@@ -94,13 +117,16 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         )
 
     def _fit_shots(self, texts, y):
+        selection, embedder = self.shot_selection, None
+        if hasattr(selection, "transform"):
+            selection, embedder = "nearest", selection
         return ShotSelector(
             self.examples,
             self.n_shots,
-            self.shot_selection,
+            selection,
             classes=tuple(self.classes_.tolist()),
             multilabel=self.multilabel,
-            embedder=self.shot_embedder,
+            embedder=embedder,
             random_state=self.random_state,
         ).fit(texts, y)
 
@@ -164,7 +190,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
                 annotations.probs, self.bias_, multilabel=self.multilabel
             )
             annotations = with_probs(annotations, probs)
-        report_failures(annotations, self.on_failure, type(self).__name__, then)
+        report_failures(annotations, endpoint_of(self).on_failure, type(self).__name__, then)
         return annotations
 
     def estimate(self, X):
@@ -223,7 +249,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         """Return the texts of a call: distinct, shortened, with their examples."""
         different, rows_of = distinct(texts)
         shots = self._shots.select(different) if self._shots.any else None
-        limit = self.max_text_tokens
+        limit = endpoint_of(self).max_text_tokens
         flags = {}
         if limit is not None:
             for number, text in enumerate(different):
@@ -248,13 +274,13 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
             where.policy(),
             where.gate,
             where.workers,
-            self.cache_only,
+            where.endpoint.cache_only,
             batch=where.batch,
             adapted=self._adaptations(),
         )
         if progress is not None:
             call.progress = progress.update
-        return Session(plans, call, int(self.texts_per_request))
+        return Session(plans, call, int(where.endpoint.texts_per_request))
 
     def _adaptations(self):
         """Return what this object knows of the wishes of its endpoint and model."""
@@ -280,7 +306,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         modes = getattr(self, "_modes", None) or [self.strategy]
         if modes == ["auto"]:
             modes = list(_AUTO)
-            if self.texts_per_request > 1:
+            if where.endpoint.texts_per_request > 1:
                 modes = ["label"]
             elif where.is_local:
                 modes = ["logprobs"]
@@ -289,7 +315,6 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         common = {
             "local": where.is_local,
             "n_votes": int(self.n_votes),
-            "temperature": self.temperature,
             "max_tokens_field": field,
             "swap": self.order_swap,
             "template": self.template or DEFAULT_TEMPLATE,
@@ -309,6 +334,18 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
                 ScoringWarning,
                 stacklevel=3,
             )
+
+
+def _of_endpoint(name):
+    """Return the property that reaches a parameter of ``model`` under its own name."""
+    return property(
+        lambda self: getattr(endpoint_of(self), name),
+        lambda self, value: self.set_params(**{name: value}),
+    )
+
+
+for _name in SETTINGS:
+    setattr(BaseLLMEstimator, _name, _of_endpoint(_name))
 
 
 def shorten(text, max_tokens):

@@ -5,7 +5,7 @@ import numpy as np
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
 from sklfusion._idle import warn_if_set
 from sklfusion._validation import check_classes, is_multilabel, refuse_label_sets
-from sklfusion.llm._where import refuse_both, where_of
+from sklfusion.llm._where import where_of
 from sklfusion.scoring._strategies import STRATEGIES
 
 
@@ -17,29 +17,27 @@ def check_params(estimator, caller):
     ValueError
         Names the parameter, what arrived and what is wanted.
     """
-    refuse_both(estimator, caller)
     where = where_of(estimator)
     where.check(caller)
     if estimator.strategy not in STRATEGIES:
         raise ValueError(f"strategy={estimator.strategy!r}; use one of {STRATEGIES}.")
     if estimator.strategy == "unary" and not estimator.multilabel:
         raise ValueError("strategy='unary' asks yes or no per label; it needs multilabel=True.")
-    if estimator.on_failure not in ("abstain", "raise"):
-        raise ValueError(f"on_failure={estimator.on_failure!r}; use 'abstain' or 'raise'.")
+    if estimator.output not in ("log_proba", "proba"):
+        raise ValueError(f"output={estimator.output!r}; use 'log_proba' or 'proba'.")
     if estimator.calibrate not in ("auto", True, False, "prior", "contextual"):
         raise ValueError(
             f"calibrate={estimator.calibrate!r}; use 'auto', True, False, 'prior' or 'contextual'."
         )
-    for name in ("n_votes", "texts_per_request"):
-        value = getattr(estimator, name)
-        if isinstance(value, bool) or not value > 0:
-            raise ValueError(f"{caller} got {name}={value!r}; it needs a number above 0.")
-    if estimator.texts_per_request > 1 and (
+    if isinstance(estimator.n_votes, bool) or not estimator.n_votes > 0:
+        raise ValueError(f"{caller} got n_votes={estimator.n_votes!r}; it needs a number above 0.")
+    packed = where.endpoint.texts_per_request
+    if packed > 1 and (
         estimator.strategy not in ("auto", "label") or estimator.n_shots or estimator.examples
     ):
         raise ValueError(
-            f"texts_per_request={estimator.texts_per_request} serves strategy='label' without "
-            "examples; set texts_per_request=1 for anything else."
+            f"texts_per_request={packed} serves strategy='label' without examples; set "
+            "texts_per_request=1 for anything else."
         )
     if where.batch:
         _check_batch(estimator, where, caller)
@@ -50,10 +48,9 @@ def _warn_of_idle_parameters(estimator):
     """Warn of parameters that were set and that this way of asking does not use."""
     if estimator.strategy != "votes":
         why = f"strategy={estimator.strategy!r} samples no votes"
-        warn_if_set(estimator, ("n_votes", "temperature"), why)
+        warn_if_set(estimator, ("n_votes",), why)
     if not estimator.n_shots:
-        idle = ("shot_selection", "shot_embedder")
-        warn_if_set(estimator, idle, "n_shots=0 chooses no examples")
+        warn_if_set(estimator, ("shot_selection",), "n_shots=0 chooses no examples")
     if estimator.strategy == "unary":
         warn_if_set(estimator, ("order_swap",), "strategy='unary' shows no list of classes")
     if not hasattr(estimator, "predict"):

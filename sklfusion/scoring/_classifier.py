@@ -5,12 +5,14 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
+from sklfusion._parameters import with_parameters_of
 from sklfusion._validation import check_unit_interval, plain_label
 from sklfusion._whole import whole
-from sklfusion.scoring._base import BaseLLMEstimator
+from sklfusion.models import DEFAULT_LLM
+from sklfusion.scoring._scorer import LLMScorer
 
 
-class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
+class LLMClassifier(ClassifierMixin, LLMScorer):
     """Classify texts with an LLM, zero-shot or with examples.
 
     The baseline of every fusion, and the cheap start. Nothing is invented: a text without a
@@ -20,8 +22,8 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
 
     Parameters
     ----------
-    model : str, default="local/smollm2-135m"
-        See :class:`LLMScorer`, as for all parameters that are not listed here.
+    model : str or LLMEndpoint, default="local/smollm2-135m"
+        Where to ask, as in :class:`LLMScorer`.
     threshold : float, default=0.5
         Multi-label: a class is predicted from this probability on.
     abstain_below : float, default=0.0
@@ -30,8 +32,9 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
     abstain_label : label, optional
         What ``predict`` returns for abstentions. By default the most frequent training class;
         without ``y`` in ``fit`` there is none, and ``predict`` returns None for such rows.
-    **params
-        Parameters of :class:`LLMScorer`.
+    **scoring
+        Parameters of :class:`LLMScorer`, which this is with ``predict`` added, and settings of
+        :class:`LLMEndpoint`.
 
     Attributes
     ----------
@@ -51,84 +54,20 @@ class LLMClassifier(ClassifierMixin, BaseLLMEstimator):
     ['ham', 'spam']
     """
 
+    @with_parameters_of(LLMScorer)
     def __init__(
         self,
-        model="local/smollm2-135m",
+        model=DEFAULT_LLM,
         *,
-        classes=None,
-        multilabel=False,
-        class_descriptions=None,
-        instructions=None,
-        strategy="auto",
         threshold=0.5,
         abstain_below=0.0,
         abstain_label=None,
-        calibrate="auto",
-        examples=None,
-        n_shots=0,
-        shot_selection="nearest",
-        base_url=None,
-        api_key_env=None,
-        memory=None,
-        max_concurrency=16,
-        timeout=60.0,
-        deadline=180.0,
-        on_failure="abstain",
-        cache_only=False,
-        budget=None,
-        prices=None,
-        random_state=None,
-        verbose=0,
-        n_votes=5,
-        temperature=0.7,
-        order_swap=False,
-        label_form="auto",
-        template=None,
-        max_text_tokens=2000,
-        requests_per_minute=None,
-        tokens_per_minute=None,
-        request_params=None,
-        shot_embedder=None,
-        texts_per_request=1,
-        service="realtime",
+        **scoring,
     ):
-        self.model = model
-        self.classes = classes
-        self.multilabel = multilabel
-        self.class_descriptions = class_descriptions
-        self.instructions = instructions
-        self.strategy = strategy
+        super().__init__(model, **scoring)
         self.threshold = threshold
         self.abstain_below = abstain_below
         self.abstain_label = abstain_label
-        self.calibrate = calibrate
-        self.examples = examples
-        self.n_shots = n_shots
-        self.shot_selection = shot_selection
-        self.base_url = base_url
-        self.api_key_env = api_key_env
-        self.memory = memory
-        self.max_concurrency = max_concurrency
-        self.timeout = timeout
-        self.deadline = deadline
-        self.on_failure = on_failure
-        self.cache_only = cache_only
-        self.budget = budget
-        self.prices = prices
-        self.random_state = random_state
-        self.verbose = verbose
-        self.n_votes = n_votes
-        self.temperature = temperature
-        self.order_swap = order_swap
-        self.label_form = label_form
-        self.template = template
-        self.max_text_tokens = max_text_tokens
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.request_params = request_params
-        self.shot_embedder = shot_embedder
-        self.texts_per_request = texts_per_request
-        self.service = service
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

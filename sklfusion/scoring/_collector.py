@@ -129,7 +129,7 @@ class LabelDistributionCollector(BaseEstimator):
             both_orders=self.both_orders,
             max_new_tokens=self.max_new_tokens,
             store=None if store is None else _TextStore(store),
-            cache_only=scorer.cache_only,
+            cache_only=where_of(scorer).endpoint.cache_only,
         )
 
     def _endpoint_collector(self, scorer):

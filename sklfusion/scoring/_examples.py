@@ -73,7 +73,9 @@ class ShotSelector:
             If an example has an unknown label, or ``n_shots`` is asked for without ``y``.
         """
         if self.selection not in SELECTIONS:
-            raise ValueError(f"shot_selection={self.selection!r}; use one of {SELECTIONS}.")
+            raise ValueError(
+                f"shot_selection={self.selection!r}; use one of {SELECTIONS}, or a transformer."
+            )
         if isinstance(self.n_shots, bool) or int(self.n_shots) != self.n_shots or self.n_shots < 0:
             raise ValueError(f"n_shots={self.n_shots!r}; it needs a whole number, 0 or more.")
         index = {str(label): position for position, label in enumerate(self.classes)}

@@ -5,6 +5,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._whole import whole
+from sklfusion.llm.endpoint import at_endpoint
 from sklfusion.scoring._base import BaseLLMEstimator
 
 # Probabilities of exactly 0 have no logarithm; this is below anything a vote of many can show.
@@ -21,11 +22,12 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
 
     Parameters
     ----------
-    model : str, default="local/smollm2-135m"
-        ``provider/model`` (``openai/...``, ``gemini/...``, ``deepseek/...``, ``openrouter/...``,
-        ``ollama/...``, ``vllm/...``), or ``local/...`` for a model in this process: an embedded
-        one, a GGUF file, or a transformers folder or hub id. With ``base_url`` the endpoint's own
-        name of the model.
+    model : str or LLMEndpoint, default="local/smollm2-135m"
+        Where to ask: an :class:`LLMEndpoint`, or the name of a model there: ``provider/model``
+        (``openai/...``, ``gemini/...``, ``deepseek/...``, ``openrouter/...``, ``ollama/...``,
+        ``vllm/...``), or ``local/...`` for a model in this process: an embedded one, a GGUF
+        file, or a transformers folder or hub id. With ``base_url`` the endpoint's own name of
+        the model.
     classes : sequence of labels, optional
         The classes, in the order of the columns; members of an Enum count as their values. By
         default the sorted labels of ``y``. With ``classes`` given, numbers 0..K-1 in ``y`` are
@@ -56,41 +58,19 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         Shown before every text.
     n_shots : int, default=0
         Number of examples chosen from the training texts; a text is never shown its own label.
-    shot_selection : {"nearest", "random", "diverse"}, default="nearest"
-        How they are chosen.
-    base_url : str, optional
-        Address of any endpoint that speaks the OpenAI protocol.
-    api_key_env : str, optional
-        Name of the environment variable that holds the key; read when a request is sent. By
-        default the provider's usual one. Endpoints on this machine need none.
+    shot_selection : {"nearest", "random", "diverse"} or transformer, default="nearest"
+        How they are chosen: those most like the text, or one balanced set for all texts, drawn
+        or spread over the training texts. "nearest" and "diverse" measure on the embedded
+        encoder, else TF-IDF; a transformer from texts to vectors stands for the nearest in its
+        space.
     memory : None, str, Path or joblib.Memory
         Where replies are kept.
-    max_concurrency : int, default=16
-        Requests in flight.
-    timeout : float, default=60.0
-        Seconds to wait for an answer to one request.
-    deadline : float, default=180.0
-        Seconds for a text from its first attempt to its last.
-    on_failure : {"abstain", "raise"}, default="abstain"
-        What to do when texts have no answer. With "raise" the others are finished and saved
-        first.
-    cache_only : bool, default=False
-        Never send anything; a reply that is not stored is an error.
-    budget : float or dict, optional
-        Largest amount of money that this object may spend, over all calls and threads, or a dict
-        with "money", "tokens" or "requests". With ``memory`` it holds for all objects and
-        processes that ask the same model about the same classes meanwhile. Money needs
-        ``prices``.
-    prices : dict or pair, optional
-        ``{"input": ..., "output": ..., "cached": ...}`` per million tokens.
     random_state : int, RandomState or None
         For the choice of examples.
     verbose : int, default=0
         1 shows a progress bar with cache hits and spend, and a summary.
     n_votes : int, default=5
         Samples of ``strategy="votes"``.
-    temperature : float, default=0.7
-        Of ``strategy="votes"``; all else is greedy.
     order_swap : bool, default=False
         Ask twice, with the classes in both orders, and average: takes out position bias for
         twice the price.
@@ -99,22 +79,10 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         ids where names are long, hold line breaks or quotes, or begin alike.
     template : PromptTemplate, optional
         Other words for the prompt.
-    max_text_tokens : int or None, default=2000
-        Longer texts are cut in the middle and flagged.
-    requests_per_minute, tokens_per_minute : float, optional
-        Pace.
-    request_params : dict, optional
-        Further fields of every request; None removes a field.
-    shot_embedder : transformer, optional
-        For "nearest" and "diverse"; by default the embedded encoder, else TF-IDF.
-    texts_per_request : int, default=1
-        Above 1, that many texts share a request (``strategy="label"``, no examples): cheaper,
-        but a hostile text then stands beside others. Answers are taken by id; what is missing
-        is asked for alone.
-    service : {"realtime", "batch"}, default="realtime"
-        "batch" sends what is missing through the provider's Batch API: about half the price,
-        within a day. ``transform`` waits for it; when interrupted, the same call finds the
-        batch again. Needs ``memory`` and an explicit ``strategy``.
+    **endpoint
+        Settings of :class:`LLMEndpoint`: ``LLMScorer("m", base_url=url, timeout=5)`` is short
+        for ``LLMScorer(LLMEndpoint("m", base_url=url, timeout=5))``. They are parameters of
+        ``model`` (``model__timeout``); ``set_params(timeout=5)`` reaches them too.
 
     Attributes
     ----------
@@ -145,6 +113,9 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
     2
     """
 
+    #: Places of ``classes_`` among the classes as declared.
+    _columns = slice(None)
+
     def __init__(
         self,
         model="local/smollm2-135m",
@@ -160,32 +131,16 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         examples=None,
         n_shots=0,
         shot_selection="nearest",
-        base_url=None,
-        api_key_env=None,
         memory=None,
-        max_concurrency=16,
-        timeout=60.0,
-        deadline=180.0,
-        on_failure="abstain",
-        cache_only=False,
-        budget=None,
-        prices=None,
         random_state=None,
         verbose=0,
         n_votes=5,
-        temperature=0.7,
         order_swap=False,
         label_form="auto",
         template=None,
-        max_text_tokens=2000,
-        requests_per_minute=None,
-        tokens_per_minute=None,
-        request_params=None,
-        shot_embedder=None,
-        texts_per_request=1,
-        service="realtime",
+        **endpoint,
     ):
-        self.model = model
+        self.model = at_endpoint(model, endpoint, type(self).__name__, self._get_param_names())
         self.classes = classes
         self.multilabel = multilabel
         self.class_descriptions = class_descriptions
@@ -197,30 +152,13 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         self.examples = examples
         self.n_shots = n_shots
         self.shot_selection = shot_selection
-        self.base_url = base_url
-        self.api_key_env = api_key_env
         self.memory = memory
-        self.max_concurrency = max_concurrency
-        self.timeout = timeout
-        self.deadline = deadline
-        self.on_failure = on_failure
-        self.cache_only = cache_only
-        self.budget = budget
-        self.prices = prices
         self.random_state = random_state
         self.verbose = verbose
         self.n_votes = n_votes
-        self.temperature = temperature
         self.order_swap = order_swap
         self.label_form = label_form
         self.template = template
-        self.max_text_tokens = max_text_tokens
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.request_params = request_params
-        self.shot_embedder = shot_embedder
-        self.texts_per_request = texts_per_request
-        self.service = service
 
     @whole(keep=("usage_",))
     def fit(self, X, y=None):
@@ -244,10 +182,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         ModelLoadError
             If a local model is not there.
         """
-        texts = self._fit_task(X, y)
-        if self.output not in ("log_proba", "proba"):
-            raise ValueError(f"output={self.output!r}; use 'log_proba' or 'proba'.")
-        self._fit_bias(texts)
+        self._fit_bias(self._fit_task(X, y))
         return self
 
     def transform(self, X):
@@ -270,14 +205,18 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         EndpointError, BudgetExceededError, CacheMissError, ScoringFailedError
             See :meth:`annotate`.
         """
-        return score_columns(
+        scores = score_columns(
             self.annotate(X), output=self.output, add_indicator=self.add_indicator
         )
+        k = len(self._declared)
+        scores[:, :k] = scores[:, :k][:, self._columns]
+        return scores
 
     def get_feature_names_out(self, input_features=None):
         """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
         check_is_fitted(self, "classes_")
-        return score_names(self.classes_, self.add_indicator)
+        names = np.array([str(label) for label in self._declared], dtype=object)
+        return score_names(names[self._columns], self.add_indicator)
 
 
 def score_columns(annotations, *, output, add_indicator):

@@ -29,6 +29,8 @@ STRATEGIES = ("auto", "logprobs", "probabilities", "label", "votes", "unary")
 _LOCAL_TOP = 200
 _REASONING = re.compile(r"^(gpt-5|o[1-9])")
 _THINKING_TOKENS = 2048
+#: Of "votes", whose answers are to differ; all else is greedy. request_params may say otherwise.
+VOTES_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,6 @@ class Plan:
         Whether the model runs in this process: its answer is begun for it.
     n_votes : int
         Samples of ``"votes"``.
-    temperature : float
-        Of ``"votes"``; all else is greedy.
     max_tokens_field : str
         What the endpoint calls the limit.
     swap : bool
@@ -65,7 +65,6 @@ class Plan:
     mode: str
     local: bool = False
     n_votes: int = 5
-    temperature: float = 0.7
     max_tokens_field: str = "max_tokens"
     swap: bool = False
     template: PromptTemplate = DEFAULT_TEMPLATE
@@ -171,7 +170,7 @@ class Plan:
             elif self.answer != "set":
                 limit = max(limit, 8)  # room for a quotation mark or "Label:"
         elif self.mode == "votes":
-            params |= {"temperature": self.temperature, "n": self.n_votes}
+            params |= {"temperature": VOTES_TEMPERATURE, "n": self.n_votes}
         elif self.mode == "probabilities":
             params["response_format"] = schema(self.task, answer="scores")
         if is_reasoning(self.model):

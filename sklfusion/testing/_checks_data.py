@@ -224,8 +224,8 @@ def _(case: Case) -> None:
 
 @check(29, "the number of workers does not matter")
 def _(case: Case) -> None:
-    params = case.estimator.get_params(deep=False)
-    for name in ("max_concurrency", "n_jobs"):
+    params = case.estimator.get_params()
+    for name in ("max_concurrency", "model__max_concurrency", "n_jobs"):
         if name in params:
             for count in (1, 3):
                 got = case.output(case.fit(**{name: count}), case.texts)
