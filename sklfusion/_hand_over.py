@@ -3,11 +3,10 @@
 import os
 
 import numpy as np
-from sklearn.base import clone
 
 from sklfusion._idle import warn_without_effect
 from sklfusion._validation import plain_label
-from sklfusion.llm.endpoint import names_a_model
+from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 
 # What a setting that nobody set looks like; None elsewhere.
 _UNSET = {"verbose": 0, "multilabel": False}
@@ -64,7 +63,7 @@ def hand_over(part, *, caller, role, **settings):
             )
     if lost:
         warn_without_effect(caller, lost, f"{role}={type(part).__name__} asks no LLM")
-    return clone(part).set_params(**told) if told else part
+    return clone_at_endpoint(part).set_params(**told) if told else part
 
 
 def _is_ours(part):

@@ -18,7 +18,7 @@ from sklfusion._validation import is_multilabel, plain_labels
 from sklfusion._whole import whole
 from sklfusion.embedding import EncoderTraining
 from sklfusion.exceptions import DataWarning
-from sklfusion.llm.endpoint import names_a_model
+from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 #: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
@@ -399,7 +399,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             )
             # What is made of an endpoint shares it; what the user made stays as it is.
             own = names_a_model(self.llm)
-            sources.append(("llm", scorer if own else clone(scorer)))
+            sources.append(("llm", scorer if own else clone_at_endpoint(scorer)))
         else:
             lost = [n for n in ("class_descriptions", "instructions") if getattr(self, n)]
             if lost:

@@ -15,7 +15,7 @@ from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel
 from sklfusion._whole import whole
 from sklfusion.cascade import _budget, _cost_curve
-from sklfusion.llm.endpoint import names_a_model
+from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.multilabel._targets import check_target, label_scores
 
@@ -268,7 +268,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     def _scorer(self):
         if not names_a_model(self.llm):
             told = {"role": "llm", "memory": self.memory}
-            return clone(hand_over(self.llm, caller="CascadeClassifier", **told))
+            return clone_at_endpoint(hand_over(self.llm, caller="CascadeClassifier", **told))
         if self.multilabel_:
             raise ValueError(
                 f"CascadeClassifier got llm={self.llm!r} for a label indicator; pass "
@@ -342,10 +342,10 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     def _ask(self, texts, occasion):
         """Return LLM scores (n, J) and which rows have an answer."""
         self.asked_[occasion] += len(set(texts))
-        if hasattr(self.llm_, "transform"):
-            scores = np.asarray(self.llm_.transform(texts), dtype=np.float64)
-        else:
+        if hasattr(self.llm_, "predict_proba"):
             scores = label_scores(self.llm_, texts)
+        else:
+            scores = np.asarray(self.llm_.transform(texts), dtype=np.float64)
         scores = scores[:, : len(self.llm_.classes_)]  # without the column of abstentions
         return scores, _cost_curve.answered(scores, self.multilabel_)
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from sklfusion.llm._keylike import KeyGuard
 from sklfusion.llm._prices import Price
@@ -222,6 +222,18 @@ def endpoint_of(estimator: Any) -> LLMEndpoint:
     """Return where an estimator asks: its ``model``, or the usual settings for that name."""
     model = estimator.model
     return model if isinstance(model, LLMEndpoint) else endpoint_for_one(model)
+
+
+def clone_at_endpoint(estimator: Any) -> Any:
+    """Return a clone that counts on the account of an endpoint that the estimator was given.
+
+    Parts of a whole are cloned before they are fitted, and what the user said on spending holds
+    for the whole.
+    """
+    twin, model = clone(estimator), getattr(estimator, "model", None)
+    if isinstance(model, LLMEndpoint) and not model._of_one:
+        twin.model = model
+    return twin
 
 
 def endpoint_for_one(model: Any, **settings: Any) -> LLMEndpoint:

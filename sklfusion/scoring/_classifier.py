@@ -40,7 +40,8 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
     ----------
     classes_ : ndarray of shape (K,)
         Sorted classes, the columns of ``predict_proba``. For multi-label the declared order.
-        Where ``y`` held codes 0..K-1 of the sorted names in ``classes``, these codes.
+        Where ``y`` held codes 0..K-1 of the sorted names in ``classes``, these codes. The columns
+        of ``transform`` keep the declared order, and the names.
 
     Notes
     -----

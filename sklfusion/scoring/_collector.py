@@ -6,12 +6,15 @@ the endpoints, limits and reply store behind an :class:`~sklfusion.LLMScorer`.
 
 from types import SimpleNamespace
 
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
+from sklfusion._hand_over import hand_over
 from sklfusion._text_input import check_texts
 from sklfusion.llm._where import where_of
+from sklfusion.llm.endpoint import clone_at_endpoint, endpoint_of, names_a_model
 from sklfusion.prompts._questions import Questions
 from sklfusion.scoring._distributions import EndpointCollector, LocalCollector
+from sklfusion.scoring._scorer import LLMScorer
 
 
 class LabelDistributionCollector(BaseEstimator):
@@ -19,9 +22,13 @@ class LabelDistributionCollector(BaseEstimator):
 
     Parameters
     ----------
-    scorer : LLMScorer
-        Which model or endpoint, the classes, and how to ask: ``memory``, limits, timeouts. It
-        is cloned, never fitted.
+    scorer : LLMScorer, LLMEndpoint or str
+        Which model or endpoint, and how to ask. A scorer brings its classes and ``memory``; it is
+        cloned, never fitted.
+    classes : sequence of labels, optional
+        The labels, where the scorer does not declare them.
+    memory : None, str, Path or joblib.Memory
+        Where replies are kept, where the scorer does not say it.
     queries : sequence of {"list", "unary", "pairs"}, default=("list", "unary")
         "list" asks for all labels at once: votes, first-step logits, step probabilities and,
         for a local model, the hidden state. "unary" asks about each label, "pairs" which of two
@@ -52,12 +59,16 @@ class LabelDistributionCollector(BaseEstimator):
     >>> scorer = LLMScorer("local/smollm2-135m", classes=["joy", "anger", "fear"])
     >>> LabelDistributionCollector(scorer, queries=["unary", "pairs"]).calls_per_text()
     9
+    >>> LabelDistributionCollector("openai/gpt-5-nano", classes=["a", "b"]).calls_per_text()
+    3
     """
 
     def __init__(
         self,
         scorer,
         *,
+        classes=None,
+        memory=None,
         queries=("list", "unary"),
         topic="label",
         examples=(),
@@ -68,6 +79,8 @@ class LabelDistributionCollector(BaseEstimator):
         max_new_tokens=24,
     ):
         self.scorer = scorer
+        self.classes = classes
+        self.memory = memory
         self.queries = queries
         self.topic = topic
         self.examples = examples
@@ -80,13 +93,20 @@ class LabelDistributionCollector(BaseEstimator):
     def questions(self):
         """Return the wording of the queries."""
         return Questions(
-            self.scorer.classes,
+            self._told_scorer().classes,
             none_label=self.none_label,
             topic=self.topic,
             instructions=self.instructions,
             examples=tuple(self.examples),
             aliases=dict(self.aliases or {}),
         )
+
+    def _told_scorer(self):
+        """Return the unfitted scorer, which knows the classes and the memory."""
+        told = {"classes": self.classes, "memory": self.memory}
+        if names_a_model(self.scorer):
+            return LLMScorer(self.scorer, **told)
+        return hand_over(self.scorer, caller=type(self).__name__, role="scorer", **told)
 
     def calls_per_text(self):
         """Return how many queries one text costs."""
@@ -112,7 +132,8 @@ class LabelDistributionCollector(BaseEstimator):
             As :meth:`LLMScorer.annotate`; what was answered before is in the reply store.
         """
         texts = check_texts(texts, caller=type(self).__name__)
-        scorer = clone(self.scorer).set_params(multilabel=True, calibrate=False, n_shots=0)
+        scorer = clone_at_endpoint(self._told_scorer())
+        scorer.set_params(multilabel=True, calibrate=False, n_shots=0)
         scorer._fit_task(texts, None)
         if scorer._is_local():
             return self._local_collector(scorer).annotate(texts)
@@ -123,13 +144,13 @@ class LabelDistributionCollector(BaseEstimator):
 
         store = open_store(scorer.memory)
         return LocalCollector(
-            _load_local(where_of(scorer).endpoint.model.partition("/")[2], scorer.memory),
+            _load_local(endpoint_of(scorer).model.partition("/")[2], scorer.memory),
             self.questions(),
             queries=self.queries,
             both_orders=self.both_orders,
             max_new_tokens=self.max_new_tokens,
             store=None if store is None else _TextStore(store),
-            cache_only=where_of(scorer).endpoint.cache_only,
+            cache_only=endpoint_of(scorer).cache_only,
         )
 
     def _endpoint_collector(self, scorer):
@@ -139,7 +160,7 @@ class LabelDistributionCollector(BaseEstimator):
             queries=self.queries,
             both_orders=self.both_orders,
             max_new_tokens=self.max_new_tokens,
-            name=where_of(self.scorer).endpoint.model,
+            name=endpoint_of(self._told_scorer()).model,
         )
 
 

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._whole import whole
 from sklfusion.llm.endpoint import at_endpoint
+from sklfusion.models import DEFAULT_LLM
 from sklfusion.scoring._base import BaseLLMEstimator
 
 # Probabilities of exactly 0 have no logarithm; this is below anything a vote of many can show.
@@ -113,12 +114,9 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
     2
     """
 
-    #: Places of ``classes_`` among the classes as declared.
-    _columns = slice(None)
-
     def __init__(
         self,
-        model="local/smollm2-135m",
+        model=DEFAULT_LLM,
         *,
         classes=None,
         multilabel=False,
@@ -196,7 +194,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         Returns
         -------
         ndarray of shape (n, K) or (n, K + 1), float32
-            Log-probabilities or probabilities, columns in the order of ``classes_``; a row
+            Log-probabilities or probabilities, columns in the order of ``classes``; a row
             without an answer has the uniform prior. The last column is the indicator when
             ``add_indicator=True``.
 
@@ -205,18 +203,14 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         EndpointError, BudgetExceededError, CacheMissError, ScoringFailedError
             See :meth:`annotate`.
         """
-        scores = score_columns(
+        return score_columns(
             self.annotate(X), output=self.output, add_indicator=self.add_indicator
         )
-        k = len(self._declared)
-        scores[:, :k] = scores[:, :k][:, self._columns]
-        return scores
 
     def get_feature_names_out(self, input_features=None):
         """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
         check_is_fitted(self, "classes_")
-        names = np.array([str(label) for label in self._declared], dtype=object)
-        return score_names(names[self._columns], self.add_indicator)
+        return score_names(self._declared, self.add_indicator)
 
 
 def score_columns(annotations, *, output, add_indicator):
