@@ -23,7 +23,7 @@ _SETTINGS = (
 _USUAL_TEMPERATURE = 0.7
 
 
-def fold(state):
+def with_endpoint(state):
     """Return the state of an LLMScorer or LLMClassifier with its settings where they are now.
 
     Parameters

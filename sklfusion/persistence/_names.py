@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 import sklfusion
 from sklfusion.exceptions import PersistenceError
-from sklfusion.persistence._flat_settings import fold
+from sklfusion.persistence._flat_settings import with_endpoint
 
 #: Estimators that ``sklfusion`` exports.
 ESTIMATORS = frozenset(
@@ -183,7 +183,7 @@ def build(cls: Any, state: dict[str, Any]) -> Any:
         return cls(**state)  # type: ignore[operator]
     instance = cls.__new__(cls)
     if issubclass(cls, BaseEstimator):
-        state = fold(state) if cls.__name__ in _ONCE_FLAT else state
+        state = with_endpoint(state) if cls.__name__ in _ONCE_FLAT else state
         # a parameter that came after the file was written has its default
         instance.__setstate__({**_defaults(cls), **state})
     else:
