@@ -31,6 +31,15 @@ _NODE_FIELDS = {
 }
 _DTYPE = re.compile(r"[<>|=]?[?biufcOSUmMV][0-9]{0,6}(\[[a-zA-Z0-9]{1,4}\])?")
 _STRINGS = re.compile(r"(<U|\|S)[0-9]{1,9}")
+#: Parameter that may hold the bare name of an LLM.
+_NAMES_A_MODEL = {
+    "AutoFusionClassifier": "llm",
+    "CascadeClassifier": "llm",
+    "JointFusionClassifier": "scorer",
+    "LLMClassifier": "model",
+    "LLMScorer": "model",
+    "LabelDistributionCollector": "scorer",
+}
 _LAST_CHARACTER = 0x10FFFF
 
 
@@ -109,6 +118,9 @@ def _state_children(node, kind, found):
         _demand(name.isidentifier() and not name.startswith("__"), node)
     found.types.add(kind)
     _note(state, found)
+    asked = state.get(_NAMES_A_MODEL.get(kind))
+    if isinstance(asked, str) and not NAMING_FIELDS & set(state):
+        found.destinations.append(Destination(asked, None, ()))
     return list(state.values())
 
 
@@ -129,8 +141,6 @@ def _pair_children(node, tensors, found):
 def _note(values, found):
     if NAMING_FIELDS & set(values):
         found.destinations.append(Destination.of(values))
-    if isinstance(values.get("llm"), str):
-        found.destinations.append(Destination(values["llm"], None, ()))
     if isinstance(values.get("memory"), str):
         found.memories.append(values["memory"])
 

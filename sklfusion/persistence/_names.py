@@ -15,7 +15,6 @@ from sklearn.base import BaseEstimator
 
 import sklfusion
 from sklfusion.exceptions import PersistenceError
-from sklfusion.persistence._flat_settings import with_endpoint
 
 #: Estimators that ``sklfusion`` exports.
 ESTIMATORS = frozenset(
@@ -68,8 +67,6 @@ PARTS = {
     "usage_report": "sklfusion.llm._usage:UsageReport",
 }
 
-#: Estimators whose older files hold the settings of an endpoint as parameters of their own.
-_ONCE_FLAT = ("LLMClassifier", "LLMScorer")
 #: Public modules of scikit-learn that hold estimators; no other module of it is imported.
 SKLEARN_MODULES = frozenset(
     {
@@ -183,7 +180,6 @@ def build(cls: Any, state: dict[str, Any]) -> Any:
         return cls(**state)  # type: ignore[operator]
     instance = cls.__new__(cls)
     if issubclass(cls, BaseEstimator):
-        state = with_endpoint(state) if cls.__name__ in _ONCE_FLAT else state
         # a parameter that came after the file was written has its default
         instance.__setstate__({**_defaults(cls), **state})
     else:

@@ -1,5 +1,7 @@
 """Parameters that stood flat in an estimator when a file was written, and are nested today."""
 
+import copy
+
 from sklfusion.persistence._names import class_of
 
 #: What `FusionClassifier` took by names of its own, and takes through ``net_params``: the name
@@ -24,6 +26,28 @@ _TRAINING = {
     )
 }
 _OF_THE_STEPS = {name: name for name in ("warmup", "weight_decay", "gradient_clipping")}
+#: Parameters that a scorer took for its endpoint, which kept their names.
+_OF_THE_ENDPOINT = {
+    name: name
+    for name in (
+        "api_key_env",
+        "base_url",
+        "budget",
+        "cache_only",
+        "deadline",
+        "max_concurrency",
+        "max_text_tokens",
+        "on_failure",
+        "prices",
+        "request_params",
+        "requests_per_minute",
+        "service",
+        "texts_per_request",
+        "timeout",
+        "tokens_per_minute",
+    )
+}
+_TEMPERATURE = 0.7
 
 
 def nested(name, state):
@@ -86,6 +110,27 @@ def _trajectory(state):
     return state
 
 
+def _scorer(state):
+    from sklfusion.llm.endpoint import SETTINGS, LLMEndpoint, endpoint_for_one
+
+    values = _take(state, _OF_THE_ENDPOINT)
+    temperature = state.pop("temperature", _TEMPERATURE)
+    if state.get("strategy") == "votes" and temperature != _TEMPERATURE:
+        said = values.get("request_params") or {}
+        values["request_params"] = {"temperature": temperature, **said}
+    embedder = state.pop("shot_embedder", None)
+    if embedder is not None:
+        state["shot_selection"] = embedder
+    values = {name: value for name, value in values.items() if value != SETTINGS[name]}
+    if values and isinstance(state["model"], LLMEndpoint):
+        state["model"].set_params(**values)
+    elif values:
+        state["model"] = endpoint_for_one(state["model"], **values)
+        if "usage_" in state:  # what was spent counts against the budget as before
+            state["model"]._report = copy.deepcopy(state["usage_"])
+    return state
+
+
 def _take(state, names):
     """Take the parameters of these names out of a state, and return them under their new ones."""
     return {new: state.pop(old) for old, new in names.items() if old in state}
@@ -99,5 +144,7 @@ _CONVERTERS = {
     "FineTunedTrajectoryEncoder": _trajectory,
     "FusionClassifier": _fusion,
     "JointFusionClassifier": _joint,
+    "LLMClassifier": _scorer,
+    "LLMScorer": _scorer,
     "RobertaEmbedder": _embedder,
 }

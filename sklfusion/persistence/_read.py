@@ -66,8 +66,8 @@ def load(path: str | Path, *, endpoints: Any = (), memory: Any = None) -> Any:
     Traceback (most recent call last):
         ...
     sklfusion.exceptions.PersistenceError: ... would send texts to https://llm.example/v1...
-    >>> persistence.load(path, endpoints=["https://llm.example/v1"]).model
-    'm'
+    >>> persistence.load(path, endpoints=["https://llm.example/v1"]).model.base_url
+    'https://llm.example/v1'
     """
     endpoints = check_endpoints(endpoints)
     bundle, found = _inspect(path)

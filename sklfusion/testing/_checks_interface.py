@@ -104,7 +104,7 @@ def _(case: Case) -> None:
         assert estimator.fit(case.texts, case.y) is estimator
 
 
-def _settings(value: Any) -> Any:
+def _said(value: Any) -> Any:
     """What a parameter says; one that is never fitted, like an endpoint, may count along."""
     never_fitted = hasattr(value, "get_params") and not hasattr(value, "fit")
     return value.get_params() if never_fitted else value
@@ -114,14 +114,14 @@ def _settings(value: Any) -> Any:
 def _(case: Case) -> None:
     estimator = case.fresh()
     before = estimator.get_params()
-    hashes = {name: joblib.hash(_settings(value)) for name, value in before.items()}
+    hashes = {name: joblib.hash(_said(value)) for name, value in before.items()}
     with quiet():
         estimator.fit(case.texts, case.y)
     case.output(estimator, case.texts)
     after = estimator.get_params()
     for name, value in before.items():
         assert after[name] is value, f"{name} was replaced"
-        assert joblib.hash(_settings(after[name])) == hashes[name], f"{name} was changed in place"
+        assert joblib.hash(_said(after[name])) == hashes[name], f"{name} was changed in place"
 
 
 @check(9, "the input is left alone")
