@@ -240,6 +240,7 @@ class TestWhoseFault:
             (404, PAGE, "http_404"),
             (403, {"error": {"message": "Forbidden"}}, "http_403"),
             (451, {}, "http_451"),
+            (422, {"error": "`inputs` must have less than 4095 tokens. Given: 5000"}, "too_long"),
         ],
     )  # fmt: skip
     def test_one_text(self, fault_server, scorer, status, body, cause, place):
@@ -248,8 +249,24 @@ class TestWhoseFault:
         fault_server.script({"fault": fault, "contains": f"note {place} "})
         with pytest.warns(ScoringWarning, match=cause):
             annotations = scorer(max_concurrency=2).annotate(TEXTS)
-        wanted = ["refused" if n == place else "ok" for n in range(len(TEXTS))]
+        failed = "missing" if cause == "too_long" else "refused"
+        wanted = [failed if n == place else "ok" for n in range(len(TEXTS))]
         assert annotations.status.tolist() == wanted
+
+    @pytest.mark.parametrize(
+        ("status", "message", "kind"),
+        [
+            (400, "Your credit balance is too low to access the API.", QuotaError),
+            (400, "Budget has been exceeded! Max budget: 1.0", QuotaError),
+            (403, "Denied due to Virtual Network/Firewall rules.", AuthenticationError),
+        ],
+    )
+    def test_an_account_is_nobodys_text(self, fault_server, scorer, status, message, kind):
+        """What every text would get ends the run at the first."""
+        fault_server.script(refuse(message, status))
+        with pytest.raises(kind):
+            scorer(max_concurrency=1).annotate(TEXTS)
+        assert fault_server.ledger().received == 1
 
     @pytest.mark.parametrize(
         ("status", "body", "kind"),
@@ -337,6 +354,14 @@ class TestPatience:
         with pytest.warns(ScoringWarning, match="content_filter: 20.*too_long: 20"):
             annotations = scorer(max_concurrency=4).annotate([*texts, "sport"])
         assert annotations.ok.tolist() == [False] * 40 + [True]
+
+    def test_an_error_in_a_list_with_a_200(self, fault_server, scorer):
+        """As Google tells errors: classed by its code and not paid."""
+        body = [{"error": {"code": 503, "message": "overloaded"}}]
+        fault_server.script({"fault": {"kind": "body", "body": body, "billed": False}, "times": 2})
+        made = scorer(max_concurrency=1)
+        assert right(made.annotate(TEXTS[:2]), TEXTS[:2])
+        assert made.usage_.requests == 2
 
     def test_any_2xx_with_an_answer(self, fault_server, scorer):
         """201 and the like are answers when the completion is whole."""

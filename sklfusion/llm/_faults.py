@@ -45,11 +45,13 @@ _WORDS = 1000
 
 _QUOTA = re.compile(
     r"insufficient[ _](quota|balance|credits?|funds)|billing_(hard_limit_reached|not_active)"
-    r"|payment_required|credits? (are |is )?(exhausted|depleted)|(no|any) credits"
+    r"|payment_required|credits? (are |is )?(exhausted|depleted)|(no|any|out of) credits"
+    r"|balance is (too low|insufficient)|budget[ _](has been )?exceeded"
 )
 _TOO_LONG = re.compile(
     r"context[ _](length|size|window)|exceed_context|string_above_max_length|too many tokens"
     r"|maximum context|prompt is too long|(input|prompt|request).{0,40}(too (long|large)|exceeds)"
+    r"|(fewer|less) than \d+ tokens|reduce (the|your) (length|prompt|input)"
 )
 _FILTERED = re.compile(
     r"content[ _-]?(filter|polic|management|moderation)|responsibleai|moderat|flagged"
@@ -66,6 +68,7 @@ _BAD_KEY = re.compile(
 _NO_ACCESS = re.compile(
     r"unauthori[sz]ed|authenticat|permission|not authori[sz]ed|\baccount\b|suspended"
     r"|\b(country|region|territory)\b|api[ _-]?key|subscription|\bip address\b"
+    r"|virtual network|firewall rules"
 )
 _NO_MODEL = re.compile(
     r"model_not_found|model_not_available|deploymentnotfound"
@@ -255,7 +258,7 @@ def _judge(status: int, error: Said) -> tuple[str, str]:
         return "stop", "redirect"
     if status == 401 or ((unclear or status == 400) and _BAD_KEY.search(words)):
         return "stop", "auth"
-    if status == 402 or (status in (403, 429) and _QUOTA.search(words)):
+    if status == 402 or (status in (400, 403, 429) and _QUOTA.search(words)):
         return "stop", "quota"
     if status in WAIT_STATUSES:
         return "wait", f"http_{status}"

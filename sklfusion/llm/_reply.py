@@ -12,6 +12,7 @@ from typing import Any
 
 from sklfusion._chat import Reply, TokenLogprobs, Usage
 from sklfusion.llm._faults import UNEXPLAINED, CallError, Fault, bad_reply, fault_from_said
+from sklfusion.llm._stream import completion_of
 from sklfusion.llm._words import Said, error_of
 from sklfusion.prompts._answer import without_thinking
 
@@ -65,7 +66,9 @@ def reply_from_bytes(body: bytes, blame: Blame | None = None) -> Reply:
         # Some gateways send white space to keep a connection open, and some a byte order mark.
         value = json.loads(body.removeprefix(b"\xef\xbb\xbf"), parse_int=_small_int)
     except (ValueError, RecursionError):
-        raise bad_reply("bad_json", "the body is not JSON") from None
+        value = completion_of(body)  # and some stream to whoever asks
+    if value is None:
+        raise bad_reply("bad_json", "the body is not JSON")
     return reply_from_value(value, blame)
 
 
@@ -117,6 +120,8 @@ def only_thought(reply: Reply) -> bool:
 
 def _fault_inside(value: Any, blame: Blame) -> Fault | None:
     """Return the fault of an error that came with a status of 200, None if there is none."""
+    if isinstance(value, list) and len(value) == 1:  # Google's way to tell errors
+        value = value[0]
     if not isinstance(value, dict):
         return None
     found = value.get("error")
