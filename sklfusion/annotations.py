@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field, fields, replace
 from typing import IO, Any, Self
@@ -238,8 +239,6 @@ class Annotations:
 
     def to_npz(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
         """Write the annotations to an ``.npz`` file without pickle."""
-        import json
-
         arrays = {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -262,8 +261,6 @@ class Annotations:
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str] | IO[bytes]) -> Self:
         """Read annotations written by :meth:`to_npz`."""
-        import json
-
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
         header = json.loads(str(arrays.pop("header")))

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from sklfusion import __version__
+
 try:
     import typer
     from rich.console import Console
@@ -35,8 +37,6 @@ if typer is not None:
         version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     ):
         if version:
-            from sklfusion import __version__
-
             console.print(__version__)
             raise typer.Exit
 

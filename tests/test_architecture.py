@@ -148,8 +148,6 @@ def test_the_asking_wing_has_floors():
 TOO_LONG = {
     "sklfusion.auto",
     "sklfusion.cascade._classifier",
-    "sklfusion.embedding._embedder",
-    "sklfusion.embedding._joint",
     "sklfusion.llm._run",
 }
 #: Names that may stand in two files: what Python or a tool calls so, and locks, one per file.

@@ -1,18 +1,24 @@
 """Parameters of a `RobertaEmbedder`: which are legal, and which decide a vector."""
 
 import json
-import numbers
 
 from sklfusion._idle import warn_if_set
+from sklfusion._sklearn_compat import check_parameters, integer, one_of
 from sklfusion.embedding._cache import open_cache
 from sklfusion.embedding._training import EncoderTraining, check_training
 
-_CHOICES = {
-    "pooling": ("auto", "mean", "cls", "max"),
-    "output": ("auto", "embedding", "scores", "both"),
-    "store_weights": ("auto", True, False),
+#: What the parameters of a RobertaEmbedder may be; `fine_tune`, `device` and `dtype` are looked at
+#: where they are used.
+CONSTRAINTS_OF_EMBEDDER = {
+    "revision": [str, None],
+    "pooling": [one_of("auto", "mean", "cls", "max")],
+    "max_length": [integer(1), None],
+    "batch_size": [integer(1)],
+    "normalize": ["boolean"],
+    "output": [one_of("auto", "embedding", "scores", "both")],
+    "random_state": ["random_state"],
+    "store_weights": [one_of("auto", True, False)],
 }
-_COUNTS = ("batch_size", "max_length")
 #: What a plain value of ``fine_tune`` stands for.
 _TRAININGS = {
     False: None,
@@ -26,18 +32,7 @@ def check_embedder(embedder):
     """Raise a ValueError or TypeError that names the first parameter without a legal value."""
     from sklfusion.embedding._backbone import resolve_device, resolve_dtype
 
-    for name, known in _CHOICES.items():
-        if getattr(embedder, name) not in known:
-            raise ValueError(
-                f"{name}={getattr(embedder, name)!r}; it must be one of "
-                f"{', '.join(map(repr, known))}."
-            )
-    for name in _COUNTS:
-        value = getattr(embedder, name)
-        if name == "max_length" and value is None:
-            continue
-        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r}; it must be an integer of at least 1.")
+    check_parameters(embedder)
     _check_training(embedder)
     resolve_dtype(embedder.dtype, resolve_device(embedder.device))
     open_cache(embedder.memory)

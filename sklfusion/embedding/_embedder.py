@@ -15,7 +15,7 @@ from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import pack_folder, unpack
 from sklfusion.embedding._cache import open_cache, through_cache
-from sklfusion.embedding._checks import check_embedder, key_space
+from sklfusion.embedding._checks import CONSTRAINTS_OF_EMBEDDER, check_embedder, key_space
 from sklfusion.exceptions import ModelLoadError
 
 _CHUNK = 8192  # texts tokenised at once: bounds memory, and what an interruption can lose
@@ -120,6 +120,8 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
     >>> embedder.get_feature_names_out()[:2]
     array(['embedding_0', 'embedding_1'], dtype=object)
     """
+
+    _parameter_constraints: dict = CONSTRAINTS_OF_EMBEDDER
 
     def __init__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from sklfusion._class_labels import declared_classes, in_names, read_labels
 from sklfusion._idle import warn_if_set
 from sklfusion._scores import as_matrix, bounded_codes
-from sklfusion._sklearn_compat import check_sample_weight
+from sklfusion._sklearn_compat import (
+    check_parameters,
+    check_sample_weight,
+    integer,
+    number,
+    one_of,
+)
 from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogates
 from sklfusion._validation import check_layers, class_weight_rows
 from sklfusion._whole import whole
@@ -25,11 +30,6 @@ from sklfusion.embedding._training import (
     trainer_settings,
 )
 
-_JOINT_OPTIONS = {
-    "pooling": ("auto", "mean", "cls", "max"),
-    "loss": ("auto", "cross_entropy", "binary_cross_entropy"),
-    "fusion": ("anchored", "concat"),
-}
 _EVAL_BATCH_SIZE = 32  # texts per batch where nothing is trained: speed and memory only
 
 
@@ -120,6 +120,16 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     >>> clf.predict_proba(["the goal of the final"]).shape
     (1, 2)
     """
+
+    _parameter_constraints: dict = {
+        "pooling": [one_of("auto", "mean", "cls", "max")],
+        "max_length": [integer(1), None],
+        "loss": [one_of("auto", "cross_entropy", "binary_cross_entropy")],
+        "fusion": [one_of("anchored", "concat")],
+        "dropout": [number(0, 1, closed="left")],
+        "class_weight": [dict, list, one_of("balanced", None)],
+        "random_state": ["random_state"],
+    }
 
     def __init__(
         self,
@@ -272,14 +282,8 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return tags
 
     def _check_options(self):
-        for option, allowed in _JOINT_OPTIONS.items():
-            if getattr(self, option) not in allowed:
-                raise ValueError(
-                    f"{option}={getattr(self, option)!r}; it must be one of {', '.join(allowed)}."
-                )
+        check_parameters(self)
         check_layers(self.hidden_layer_sizes, caller=type(self).__name__)
-        if not isinstance(self.dropout, numbers.Real) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r}; it must be a number in [0, 1).")
         training = resolve_training(self.training, EncoderTraining(), name="training")
         check_training(training, name="training", methods=("cross_entropy",))
         return training

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
+from sklfusion._optional import import_optional
 from sklfusion._text_input import distinct
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import plain_files, unpack
@@ -223,8 +224,6 @@ def adapt(encoder, freeze_layers):
 
 def add_adapters(encoder, options):
     """Wrap the encoder's linear layers in low-rank adapters (LoRA)."""
-    from sklfusion._optional import import_optional
-
     peft = import_optional("peft", extra="lora", purpose="lora=True")
     arguments = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"}
     arguments |= {} if options is True else dict(options)

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from sklfusion._optional import import_optional
+from sklfusion.noise._stability import StabilityReport
 
 
 class StabilityDisplay:
@@ -70,8 +71,6 @@ class StabilityDisplay:
         **kwargs
             Parameters of :class:`~sklfusion.StabilityReport`.
         """
-        from sklfusion.noise._stability import StabilityReport
-
         report = StabilityReport(estimator, **kwargs)
         report.compare(X, labels, X_test, y_test)
         return cls.from_report(report, ax=ax, plot=True)

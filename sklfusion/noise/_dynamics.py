@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -145,8 +145,6 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
 
 def _make_encoder(encoder, random_state, **params):
     """Clone the encoder that was passed, or make the light default."""
-    from sklearn.base import clone
-
     if encoder is not None:
         return clone(encoder)
     from sklfusion.noise._encoder import MLPTrajectoryEncoder

@@ -7,8 +7,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from torch import nn
 
+from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.exceptions import TrainingDivergedError
@@ -75,6 +77,20 @@ class MLPTrajectoryEncoder(BaseEstimator):
     (3, 4, 40, 64)
     """
 
+    _parameter_constraints: dict = {
+        "n_branches": [integer(1)],
+        "hidden_dim": [integer(1)],
+        "n_epochs": [integer(1)],
+        "learning_rate": [number(0, closed="neither")],
+        "weight_decay": [number(0)],
+        "dropout": [number(0, 1, closed="left")],
+        "batch_size": [integer(1)],
+        "alpha_coreg": [number(0)],
+        "select": [one_of("best", "last")],
+        "legacy": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         *,
@@ -123,8 +139,7 @@ class MLPTrajectoryEncoder(BaseEstimator):
         -------
         self
         """
-        from sklearn.utils import check_random_state
-
+        check_parameters(self)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         X = np.asarray(X, dtype=np.float32)
         known = codes >= 0

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from sklfusion._idle import warn_if_set
+from sklfusion._sklearn_compat import check_parameters, integer, number
 from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
 from sklfusion.embedding._training import EncoderTraining, check_training, resolve_training
@@ -64,6 +65,14 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
     Cost on a CPU: about a minute per epoch and 1,000 short texts with MiniLM.
     """
 
+    _parameter_constraints: dict = {
+        "n_branches": [integer(1)],
+        "alpha_coreg": [number(0)],
+        "dropout": [number(0, 1, closed="left")],
+        "max_length": [integer(1)],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         model: Any = "all-minilm-l6-v2",
@@ -93,6 +102,7 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
         self, X: Any, codes: Any, *, n_classes: int, X_val: Any = None, codes_val: Any = None
     ) -> Self:
         """Fine-tune on texts with a label; see :meth:`MLPTrajectoryEncoder.fit`."""
+        check_parameters(self)
         training = self._check_training()
         texts = check_texts(X, caller=type(self).__name__)
         known = np.flatnonzero(codes >= 0)

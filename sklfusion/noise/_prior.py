@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
+from sklfusion._sklearn_compat import HasMethods, check_parameters, integer, number, one_of
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
@@ -314,6 +314,12 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict_proba"]), None],
+        "prior": [HasMethods(["fit"]), None],
+        "detector": [HasMethods(["fit"]), None],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -344,6 +350,7 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
         -------
         self
         """
+        check_parameters(self)
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
         codes, self.classes_, _ = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__

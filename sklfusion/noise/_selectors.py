@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklfusion._sklearn_compat import safe_indexing
 from sklfusion._threads import one_thread
 from sklfusion.noise._labels import codes_for
+from sklfusion.noise._prior import KNNLabelPrior
 
 
 def row_entropy(proba):
@@ -83,8 +84,6 @@ def self_doubt(proba, codes):
 
 def neighbor_doubt(X, codes):
     """One minus the weight of the own label among the candidates of a neighbour prior."""
-    from sklfusion.noise._prior import KNNLabelPrior
-
     prior = KNNLabelPrior(certain_threshold=1.0, dominant_threshold=1.0).fit(X, codes)
     return self_doubt(prior.prior_, codes)
 

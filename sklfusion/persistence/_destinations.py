@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sklfusion.exceptions import PersistenceError
+from sklfusion.llm.endpoints import ENDPOINTS, check_origin, is_loopback, resolve_endpoint
 
 #: Parameters that say where to send, or whose value to send along, wherever they stand.
 NAMING_FIELDS = frozenset({"base_url", "api_key_env", "headers_env"})
@@ -55,8 +56,6 @@ class Destination:
 
     def is_allowed(self, endpoints):
         """Tell whether a model may use this place without having been asked about."""
-        from sklfusion.llm.endpoints import ENDPOINTS, is_loopback
-
         address, sent = self.address(), set(self.sent_along())
         provider = (self.model or "").partition("/")[0]
         if self.base_url is None:
@@ -80,8 +79,6 @@ class Destination:
         }
 
     def _endpoint(self):
-        from sklfusion.llm.endpoints import resolve_endpoint
-
         try:
             return resolve_endpoint(self.model or "", self.base_url)[0]
         except ValueError as error:
@@ -114,8 +111,6 @@ def check_endpoints(endpoints):
     TypeError, ValueError
         If it is one bare string, or one of them is no address.
     """
-    from sklfusion.llm.endpoints import check_origin
-
     if isinstance(endpoints, str):
         raise TypeError(f"endpoints is one str; give a list, endpoints=[{endpoints!r}].")
     return tuple(check_origin(address) for address in endpoints or ())

@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 
+from sklfusion.annotations import Annotations
 from sklfusion.exceptions import PersistenceError
 from sklfusion.persistence._names import public_sklearn_name
 from sklfusion.persistence._write import MAX_DEPTH, Encoder
@@ -178,8 +179,6 @@ class _Upgrade:
 
     def _read__annotations(self, value, depth):
         """An ``.npz`` within the tree: unpacked in bounds, field by field."""
-        from sklfusion.annotations import Annotations
-
         data = base64.b64decode(value["__annotations__"], validate=True)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for member in archive.infolist():

@@ -9,10 +9,12 @@ import hashlib
 import json
 import os
 import secrets
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save as to_safetensors
 from sklearn.base import BaseEstimator
 
 from sklfusion.exceptions import PersistenceError
@@ -62,8 +64,6 @@ def save(estimator: Any, path: str | Path) -> None:
     >>> persistence.load(path).predict([[2.0]]).tolist()
     ['b']
     """
-    from safetensors.numpy import save as to_safetensors
-
     path = check_path(path)
     encoder = Encoder()
     tree = encoder.encode(estimator, type(estimator).__name__)
@@ -81,8 +81,6 @@ def save(estimator: Any, path: str | Path) -> None:
 
 
 def _versions():
-    from importlib.metadata import version
-
     return {name: version(name) for name in ("sklfusion", "scikit-learn", "numpy", "torch")}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,6 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         # Monotonic times of another boot are then caught by the "further away" rule.
-        import platform
-
         return f"host:{platform.node()}"
 
 

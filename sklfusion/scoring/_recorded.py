@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._class_labels import read_labels, refuse_bare_numbers
+from sklfusion._sklearn_compat import check_parameters, one_of
 from sklfusion._text_input import TextInputMixin, check_texts
 from sklfusion._validation import check_classes, is_multilabel, plain_label, plain_labels
 from sklfusion._whole import whole
@@ -56,6 +57,13 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
     [[0.0, 1.0]]
     """
 
+    _parameter_constraints: dict = {
+        "multilabel": ["boolean"],
+        "output": [one_of("log_proba", "proba")],
+        "add_indicator": ["boolean"],
+        "on_failure": [one_of("abstain", "raise")],
+    }
+
     def __init__(
         self,
         table,
@@ -91,13 +99,10 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
         ValueError
             If the classes are not known or the table has other ones.
         """
+        check_parameters(self)
         texts = check_texts(X, caller="RecordedScorer")
         if y is not None:
             check_consistent_length(texts, y)
-        if self.output not in ("log_proba", "proba"):
-            raise ValueError(f"output={self.output!r}; use 'log_proba' or 'proba'.")
-        if self.on_failure not in ("abstain", "raise"):
-            raise ValueError(f"on_failure={self.on_failure!r}; use 'abstain' or 'raise'.")
         recorded = isinstance(self.table, Annotations)
         checked = check_classes(self._find_classes(y, recorded), caller="RecordedScorer")
         self.classes_ = np.array(checked)

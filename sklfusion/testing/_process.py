@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -180,8 +181,6 @@ class FaultServer:
     def _ask(self, method: str, path: str, value: Any = None) -> Any:
         # http.client knows no proxies, so this never leaves the machine.
         if self.certfile is not None:
-            import ssl
-
             context = ssl._create_unverified_context()  # our own process, and only its ledger
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 "127.0.0.1", self.port, timeout=30, context=context
