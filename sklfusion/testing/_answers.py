@@ -122,7 +122,7 @@ def read_question(body: dict[str, Any]) -> Question:
             system, user[0] = head, data
     text = _plain_text(user[-1] if user else "")
     schema = _schema(body)
-    pairs = _listed(system) or _from_schema(schema) or _bracketed(messages)
+    pairs = _listed_labels(system) or _from_schema(schema) or _bracketed(messages)
     pack = _pack(user[-1] if user else "")
     form, field = ("pack", None) if pack else _form(schema, system)
     asked = _ASKED_LABEL.search(system)
@@ -187,7 +187,7 @@ def _schema(body: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _listed(system: str) -> list[tuple[str, str]]:
+def _listed_labels(system: str) -> list[tuple[str, str]]:
     pairs = []
     for line in system.splitlines():
         if line.startswith("- "):
