@@ -30,9 +30,9 @@ FAMILIES = {
     "E": 9,  # the contract of an estimator
     "D": 10,  # damaged stores, unreadable answers, budgets, what lies on the disk
     "B": 8,  # saved models, and fits that are broken off
-    "A": 11,  # answers that are right and look odd
+    "A": 13,  # answers that are right and look odd
     "M": 14,  # what labels mean, what the user set, rows without an answer
-    "F": 13,  # what endpoints refuse, and in which words
+    "F": 16,  # what endpoints refuse, and in which words
     "W": 10,  # where is asked, with what, and what the wire may do
 }
 #: Rows for the night or for a release, not for every run.

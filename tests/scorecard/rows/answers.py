@@ -179,3 +179,34 @@ def _(c):
     assert a.ok.all()
     assert a.coverage[0] > 0
     return f"{len(classes)} classes, answered {a.labels()[0]!r}"
+
+
+@row("A12", "names with other joins, in quotation marks of any script", "read where one is meant")
+def _(c):
+    said = [
+        "card arrival",
+        "Card-Arrival.",
+        "\u00abcard_arrival\u00bb",
+        "\u200fcard arrival\u3002",
+    ]
+    for number, content in enumerate(said):
+        inner = type(c)(c.server, c.folder / str(number))
+        _, a, _ = inner.answers(["a text"], content=content, classes=INTENTS)
+        assert a.labels()[0] == "card_arrival", (content, a.labels())
+    inner = type(c)(c.server, c.folder / "twins")
+    _, a, _ = inner.answers(["a text"], content="a b", classes=["a_b", "a-b"])
+    assert not a.ok[0]
+    return f"{len(said)} of {len(said)}; of two that only a join tells apart, none"
+
+
+@row("A13", "the limit cuts the explanation after a label", "read from one request")
+def _(c):
+    said = ["sport\n\nThe text is ab", '{"label": "sport", "reason": "it is']
+    for number, content in enumerate(said):
+        inner = type(c)(c.server, c.folder / str(number))
+        choice = {"message": {"content": content}, "finish_reason": "length"}
+        _, a, _ = inner.answers(["a text"], fields={"choices": {"0": choice}})
+        assert a.labels()[0] == "sport", (content, a.labels())
+        assert c.server.ledger().received == 1
+        c.server.reset()
+    return f"{len(said)} of {len(said)}, 1 request each"

@@ -226,3 +226,48 @@ def _(c):
     assert any("we close at noon" in text for text in shown[5:])
     assert not any("swordfish" in text for text in shown)
     return f"{len(shown)} texts, 0 hits"
+
+
+@row(
+    "F14", "no credit (400), a budget used up (400), a network shut out (403)", "ends at the first"
+)
+def _(c):
+    cases = [
+        (400, "Your credit balance is too low to access the API.", QuotaError),
+        (400, "Budget has been exceeded! Max budget: 1.0", QuotaError),
+        (403, "Access denied due to Virtual Network/Firewall rules.", AuthenticationError),
+    ]
+    for status, words, kind in cases:
+        c.server.reset(script=[error(status, words)])
+        raises(kind, lambda: c.run(texts(40), max_concurrency=1))
+        assert c.server.ledger().received == 1
+    return f"{len(cases)} of {len(cases)} after 1 request"
+
+
+@row(
+    "F15",
+    "a stream of events where none was asked for; an error in a list",
+    "put together; classed",
+)
+def _(c):
+    pieces = ['{"choices": [{"delta": {"content": "%s"}}]}' % piece for piece in ("sp", "ort")]
+    stream = "".join(f"data: {piece}\n\n" for piece in pieces) + "data: [DONE]\n\n"
+    down = [{"error": {"code": 503, "message": "overloaded"}}]
+    c.server.script(
+        c.fault("body", body=stream, contains="streamed"),
+        c.fault("body", body=down, billed=False, contains="listed", attempts=[1]),
+    )
+    s, a, _ = c.run(["streamed", "listed sport"])
+    assert a.labels().tolist() == ["sport"] * 2
+    assert s.usage_.requests == 2
+    return "2 right, 2 counted as paid"
+
+
+@row("F16", "prose to the first eight of ten texts", "the last two are answered")
+def _(c):
+    c.server.script(
+        *(c.fault("content", content="Hard to say.", contains=f"n{n}.") for n in range(8))
+    )
+    _, a, _ = c.run([f"n{n}. sport" for n in range(10)], max_concurrency=1)
+    assert a.ok.tolist() == [False] * 8 + [True] * 2
+    return "2 of 10 answered, no error"
