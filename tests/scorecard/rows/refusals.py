@@ -1,5 +1,6 @@
 """F: what endpoints refuse, and in which words."""
 
+import json
 import os
 import warnings
 
@@ -250,7 +251,7 @@ def _(c):
     "put together; classed",
 )
 def _(c):
-    pieces = ['{"choices": [{"delta": {"content": "%s"}}]}' % piece for piece in ("sp", "ort")]
+    pieces = [json.dumps({"choices": [{"delta": {"content": part}}]}) for part in ("sp", "ort")]
     stream = "".join(f"data: {piece}\n\n" for piece in pieces) + "data: [DONE]\n\n"
     down = [{"error": {"code": 503, "message": "overloaded"}}]
     c.server.script(
