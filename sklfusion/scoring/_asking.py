@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sklfusion._chat import ChatRequest, Reply, Usage
-from sklfusion.llm._attempt import guess_usage
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion.llm._call import Call
 from sklfusion.llm._job import Job
-from sklfusion.llm._reader import ReplyReader
 from sklfusion.llm._run import Run
 from sklfusion.replies import request_key
+from sklfusion.scoring._forecast import forecast
 from sklfusion.scoring._packs import Packer, ask_packed
 from sklfusion.scoring._strategies import Plan
 from sklfusion.scoring._texts import Ask, Inquiries, Texts, recall
@@ -19,8 +18,6 @@ from sklfusion.scoring._to_annotations import TRANSPORT
 
 # Failures that say something about the text or the line, not about what the endpoint can do.
 _OWN_CAUSES = ("content_filter", "refusal", "too_long", *TRANSPORT)
-# Stored replies from which the guess of tokens is corrected.
-_LEARN_FROM = 500
 # Texts tried before an endpoint is taken to be unable to do something.
 _PROBES = 3
 
@@ -186,56 +183,7 @@ class Session:
             tried[ask.place] = plan.jobs(ask.text, ask.examples)
         return tried[ask.place][0].anew()
 
-    # --------------------------------------------------------------------------- what it will cost
-
     def forecast(self, texts: Texts) -> dict[str, Any]:
         """Return how many requests are missing and the tokens they will take; sends nothing."""
-        plan = self._recorded_mode() if len(self._plans) > 1 else None
-        plan = plan or self.plan
-        jobs: dict[str, Job] = {}
-        places = texts.open()
-        for ask in texts.asks(places):
-            for job in plan.jobs(ask.text, ask.examples):
-                jobs.setdefault(job.key, job)
-        call = self.call.untold()
-        missing = ReplyReader(call).unanswered(list(jobs.values()))
-        stored: dict[str, Reply] = {}
-        if self.call.store is not None:
-            stored = self.call.store.get_many(list(jobs)[:_LEARN_FROM])
-        cached = len(jobs) - len(missing)
-        if self._pack_size > 1:
-            packer = Packer(plan, self._pack_size)
-            entries = Inquiries(plan, texts, places, packer.entry)
-            unknown = recall(entries, call.store, call.memo)
-            missing = [job for _, job in packer.packs([ask.text for ask in unknown])]
-            cached = len(jobs) - len(unknown)
-        scale, answer = _learn(jobs, stored)
-        prompt = completion = 0
-        for job in missing:
-            guess = guess_usage(job.request, job.answer_tokens)
-            prompt += round((guess.prompt_tokens or 0) * scale)
-            completion += guess.completion_tokens or 0
-        if answer is not None:
-            completion = round(answer * len(missing))
-        return {
-            "strategy": plan.mode,
-            "distinct_requests": len(jobs),
-            "cached": cached,
-            "requests": len(missing),
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "usage": Usage(prompt, completion),
-        }
-
-
-def _learn(jobs: dict[str, Job], stored: dict[str, Reply]) -> tuple[float, float | None]:
-    """Learn from stored replies how far the guess of tokens is off, and how long answers are."""
-    guessed = counted = answers = n = 0
-    for key in stored:
-        usage = stored[key].usage
-        if usage.prompt_tokens is not None and usage.completion_tokens is not None:
-            guessed += guess_usage(jobs[key].request, 0).prompt_tokens or 0
-            counted += usage.prompt_tokens
-            answers += usage.completion_tokens
-            n += 1
-    return (counted / guessed, answers / n) if n and guessed else (1.0, None)
+        recorded = self._recorded_mode() if len(self._plans) > 1 else None
+        return forecast(recorded or self.plan, texts, self.call.untold(), self._pack_size)
