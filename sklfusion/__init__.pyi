@@ -1,7 +1,7 @@
+from sklfusion._pipeline import make_fusion_pipeline as make_fusion_pipeline
 from sklfusion.alignment import LabelDistributionEstimator as LabelDistributionEstimator
 from sklfusion.annotations import Annotations as Annotations
 from sklfusion.auto import AutoFusionClassifier as AutoFusionClassifier
-from sklfusion.auto import make_fusion_pipeline as make_fusion_pipeline
 from sklfusion.cascade import CascadeClassifier as CascadeClassifier
 from sklfusion.embedding import EncoderTraining as EncoderTraining
 from sklfusion.embedding import JointFusionClassifier as JointFusionClassifier

@@ -11,8 +11,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShu
 from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
+from sklfusion._pipeline import make_fusion_pipeline
 from sklfusion._threads import one_thread
-from sklfusion.auto import make_fusion_pipeline
 from sklfusion.datasets import load_newsdesk
 from sklfusion.embedding import RobertaEmbedder
 from sklfusion.fusion import FusionClassifier

@@ -1,97 +1,32 @@
-"""`make_fusion_pipeline` and `AutoFusionClassifier`: the corridor in one call."""
+"""`AutoFusionClassifier`: the corridor in one call."""
 
 import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import asks_unnamed, hand_over
 from sklfusion._idle import warn_without_effect
 from sklfusion._parts import as_embedder, as_scorer, with_score_classes
+from sklfusion._pipeline import fit_pipeline
+from sklfusion._sklearn_compat import check_parameters, one_of
 from sklfusion._text_input import TextInputMixin, check_texts
 from sklfusion._validation import is_multilabel, plain_labels
 from sklfusion._whole import whole
 from sklfusion.embedding import EncoderTraining
 from sklfusion.exceptions import DataWarning
+from sklfusion.fusion import FusionClassifier
+from sklfusion.fusion._student import VoteStudent
 from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 #: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
 FINE_TUNE_FROM = 2000
-
-
-def make_fusion_pipeline(
-    embedder=DEFAULT_EMBEDDER,
-    scorer=DEFAULT_LLM,
-    fusion=None,
-    *,
-    classes=None,
-    class_descriptions=None,
-    multilabel=False,
-    memory=None,
-    n_jobs=None,
-):
-    """Make the pipeline: texts -> (embeddings, LLM scores) -> fusion -> labels.
-
-    Parameters
-    ----------
-    embedder : str or transformer, default="all-minilm-l6-v2"
-        Model of a :class:`RobertaEmbedder`, or any transformer from texts to numbers.
-    scorer : str, LLMEndpoint or transformer, default="local/smollm2-135m"
-        Model or endpoint of an :class:`LLMScorer`, or any scorer (:class:`RecordedScorer`, ...).
-    fusion : estimator, optional
-        Final step; by default ``FusionClassifier()``.
-    classes : sequence of labels, optional
-        Handed to the scorer; by default it takes them from ``y``. Needed for multi-label.
-    class_descriptions : dict, optional
-        Handed to the scorer: label to description.
-    multilabel : bool, default=False
-        Handed to the scorer.
-    memory : None, str or joblib.Memory
-        Where replies and embeddings are kept. Unlike ``Pipeline(memory=...)`` this works by
-        text: a grid search asks the LLM once per distinct text.
-    n_jobs : int, optional
-        Of the FeatureUnion.
-
-    Returns
-    -------
-    Pipeline
-        Steps ``features`` (a FeatureUnion of ``embedding`` and ``llm``) and ``fusion``.
-
-    Notes
-    -----
-    Cost: one LLM request per distinct text, one encoder pass per distinct text.
-
-    Examples
-    --------
-    >>> from sklfusion import make_fusion_pipeline
-    >>> pipe = make_fusion_pipeline(scorer="openai/gpt-5-nano", classes=["ham", "spam"])
-    >>> [name for name, _ in pipe.steps]
-    ['features', 'fusion']
-    """
-    if fusion is None:
-        from sklfusion.fusion import FusionClassifier
-
-        fusion = FusionClassifier()
-    caller = "make_fusion_pipeline"
-    embedder = as_embedder(embedder, caller=caller, memory=memory)
-    scorer = as_scorer(
-        scorer,
-        caller=caller,
-        role="scorer",
-        classes=classes,
-        class_descriptions=class_descriptions,
-        multilabel=multilabel,
-        memory=memory,
-    )
-    union = FeatureUnion([("embedding", embedder), ("llm", scorer)], n_jobs=n_jobs)
-    fusion = with_score_classes(fusion, scorer, getattr(scorer, "multilabel", multilabel))
-    return Pipeline([("features", union), ("fusion", fusion)])
 
 
 def _delegates(name):
@@ -168,6 +103,12 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     >>> clf.fit(texts, labels).predict(new_texts)  # doctest: +SKIP
     """
 
+    _parameter_constraints: dict = {
+        "class_descriptions": [dict, None],
+        "instructions": [str, None],
+        "fine_tune": [EncoderTraining, one_of(True, False, "contrastive", "auto")],
+        "random_state": ["random_state"],
+    }
     _coded = False  # whether y held codes of the named classes
 
     def __init__(
@@ -227,6 +168,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             ``embedder`` is an estimator whose own settings contradict the ones here, or if
             ``unlabeled`` is given and a source is missing.
         """
+        check_parameters(self)
         texts = check_texts(X, caller="AutoFusionClassifier")
         if self.llm is None and self.embedder is None:
             raise ValueError("AutoFusionClassifier got llm=None and embedder=None; give one.")
@@ -245,7 +187,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if unlabeled is not None:
             sources = self._with_student(sources, texts, y, unlabeled)
             fusion.set_params(features="both")
-        self.pipeline_ = _fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params)
+        self.pipeline_ = fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params)
         if self.student_ is None:
             parts = dict(self.pipeline_.named_steps["features"].transformer_list)
             self.embedder_, self.scorer_ = parts.get("embedding"), parts.get("llm")
@@ -311,8 +253,6 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
         They are frozen so that the pipeline neither asks the LLM nor trains the student again.
         """
-        from sklfusion.fusion._student import VoteStudent
-
         parts = dict(sources)
         if len(parts) < 2:
             raise ValueError("unlabeled= needs both an embedder and an LLM; one of them is None.")
@@ -350,11 +290,6 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     def _whether_to_fine_tune(self, n):
         """Return the decision and its reason in words."""
         told = isinstance(self.fine_tune, EncoderTraining)
-        if not told and self.fine_tune not in (True, False, "contrastive", "auto"):
-            raise ValueError(
-                f"AutoFusionClassifier got fine_tune={self.fine_tune!r}; "
-                "use True, False, 'contrastive', an EncoderTraining or 'auto'."
-            )
         if not isinstance(self.embedder, str):
             if told or self.fine_tune in (True, "contrastive"):
                 warn_without_effect(
@@ -408,8 +343,6 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     def _fusion(self):
         if self.fusion is None:
-            from sklfusion.fusion import FusionClassifier
-
             return FusionClassifier(random_state=self.random_state)
         return hand_over(
             clone(self.fusion),
@@ -464,28 +397,3 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_label = True
         tags.target_tags.required = True
         return tags
-
-
-def _fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params):
-    """Return the fitted pipeline.
-
-    The parts are fitted one by one, and not by the pipeline, so that weights reach the fusion
-    and nothing else, with scikit-learn's metadata routing as without.
-    """
-    own = {"features": {}, "fusion": {}}
-    for name, value in fit_params.items():
-        step, _, parameter = name.partition("__")
-        if step not in own or not parameter:
-            raise TypeError(
-                f"AutoFusionClassifier.fit got {name!r}; it takes sample_weight, unlabeled, "
-                "fusion__NAME and features__NAME."
-            )
-        own[step][parameter] = value
-    if sample_weight is not None:
-        if not has_fit_parameter(fusion, "sample_weight"):
-            raise TypeError(f"{type(fusion).__name__} (fusion=) takes no sample_weight in fit.")
-        own["fusion"].setdefault("sample_weight", sample_weight)
-    features = FeatureUnion(sources)
-    columns = features.fit_transform(texts, y, **own["features"])
-    fusion.fit(columns, y, **own["fusion"])
-    return Pipeline([("features", features), ("fusion", fusion)])

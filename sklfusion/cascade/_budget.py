@@ -3,6 +3,8 @@
 import numbers
 from collections.abc import Mapping
 
+import numpy as np
+
 _PRICED_TEXTS = 200  # enough for a mean price
 
 
@@ -82,3 +84,15 @@ def affordable(budget, llm, order, texts):
         price = llm.estimate([texts[i] for i in order[:middle]])["cost"]
         few, many = (middle, many) if price <= amount * len(texts) / 1000 else (few, middle - 1)
     return order[:few]
+
+
+def rows_to_ask(n_fit, y, multilabel, rng):
+    """Return the training rows that the LLM is asked about, two of every class among them."""
+    if n_fit is None or n_fit >= len(y):
+        return np.arange(len(y))
+    order = rng.permutation(len(y))
+    if multilabel:
+        return np.sort(order[:n_fit])
+    early = np.concatenate([order[y[order] == label][:2] for label in np.unique(y)])
+    rest = order[~np.isin(order, early)]
+    return np.sort(np.concatenate([early, rest])[: max(n_fit, len(early))])

@@ -1,7 +1,5 @@
 """`CascadeClassifier`: a cheap classifier answers, and the LLM is asked only where it pays."""
 
-import numbers
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
@@ -10,14 +8,18 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import asks_unnamed, hand_over
 from sklfusion._parts import default_first
+from sklfusion._sklearn_compat import check_parameters, integer, number
 from sklfusion._text_input import TextInputMixin, check_texts, distinct
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel
 from sklfusion._whole import whole
 from sklfusion.cascade import _budget, _cost_curve
+from sklfusion.fusion import FusionClassifier
 from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_LLM
+from sklfusion.multilabel._cut import apply_cut, choose_cut
 from sklfusion.multilabel._targets import check_target, label_scores
+from sklfusion.scoring import LLMScorer
 
 
 class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
@@ -118,6 +120,15 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     ['bad']
     """
 
+    _parameter_constraints: dict = {
+        "cost": [number(0)],
+        "strict": ["boolean"],
+        "scoring": [str, callable, None],
+        "cv": ["cv_object"],
+        "n_fit": [integer(2), None],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         first=None,
@@ -174,7 +185,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         EndpointError, BudgetExceededError, CacheMissError
             From the LLM.
         """
-        self._check_params()
+        check_parameters(self)
         limit = _budget.read_budget(self.budget)[1]
         texts = check_texts(X, caller="CascadeClassifier")
         y = self._read_target(texts, y)
@@ -191,7 +202,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.asked_ = {"fit": 0, "predict": 0, "texts": 0}
         if limit == 0:
             return self
-        rows = self._rows_to_ask(y, rng)
+        rows = _budget.rows_to_ask(self.n_fit, y, self.multilabel_, rng)
         asked = [texts[row] for row in rows]
         self.llm_ = self._scorer().fit(asked, named[rows])
         self.price_ = _budget.mean_price(self.llm_, asked)
@@ -202,16 +213,6 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         scores, told = self._ask(asked, "fit")
         self._join(proba, silent, scores, told, y[rows], rng, most)
         return self
-
-    def _check_params(self):
-        cost = self.cost
-        if not isinstance(cost, numbers.Real) or isinstance(cost, bool) or not cost >= 0:
-            raise ValueError(f"CascadeClassifier got cost={cost!r}; it needs a number >= 0.")
-        n_fit = self.n_fit
-        if n_fit is not None and (not isinstance(n_fit, numbers.Integral) or n_fit < 2):
-            raise ValueError(
-                f"CascadeClassifier got n_fit={n_fit!r}; it needs None or an integer >= 2."
-            )
 
     def _read_target(self, texts, y):
         if y is None:
@@ -249,17 +250,6 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self._names = dict(zip(y.tolist(), named.tolist(), strict=True))
         return named
 
-    def _rows_to_ask(self, y, rng):
-        """Return the training rows that the LLM is asked about, two of every class among them."""
-        if self.n_fit is None or self.n_fit >= len(y):
-            return np.arange(len(y))
-        order = rng.permutation(len(y))
-        if self.multilabel_:
-            return np.sort(order[: self.n_fit])
-        early = np.concatenate([order[y[order] == label][:2] for label in self.classes_])
-        rest = order[~np.isin(order, early)]
-        return np.sort(np.concatenate([early, rest])[: max(self.n_fit, len(early))])
-
     def _make_first(self):
         if self.first is None:
             return default_first(self.memory, self.multilabel_)
@@ -274,8 +264,6 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
                 f"CascadeClassifier got llm={self.llm!r} for a label indicator; pass "
                 "LLMScorer(..., classes=[...], multilabel=True), which knows the names."
             )
-        from sklfusion.scoring import LLMScorer
-
         return LLMScorer(self.llm, memory=self.memory)
 
     def _join(self, proba, silent, scores, told, y, rng, most):
@@ -305,15 +293,11 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.share_ = float(curve["share"][best])
         self.threshold_ = float(curve["threshold"][best])
         if self.multilabel_:
-            from sklfusion.multilabel._cut import choose_cut
-
             answers = _cost_curve.mixed(proba, fused, unsure, int(self.share_ * len(y) + 1e-9))
             self.cut_, self.fill_empty_ = choose_cut(answers, y, np.ones(len(y)))
 
     def _make_fusion(self, rng):
         """Return the unfitted fusion, told which columns are whose unless the user did."""
-        from sklfusion.fusion import FusionClassifier
-
         fusion = clone(self.fusion) if self.fusion is not None else FusionClassifier()
         params = fusion.get_params(deep=False)
         n_classes = len(self.classes_)
@@ -411,7 +395,5 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         """Return classes of shape (n,), or an indicator of shape (n, K)."""
         proba = self.predict_proba(X)
         if self.multilabel_:
-            from sklfusion.multilabel._cut import apply_cut
-
             return apply_cut(proba, self.cut_, self.fill_empty_)
         return self.classes_[proba.argmax(axis=1)]
