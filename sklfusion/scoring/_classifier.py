@@ -1,7 +1,12 @@
 """`LLMClassifier`: the LLM alone, zero- or few-shot, as a scikit-learn classifier."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
@@ -58,26 +63,26 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
     @with_parameters_of(LLMScorer)
     def __init__(
         self,
-        model=DEFAULT_LLM,
+        model: Any = DEFAULT_LLM,
         *,
-        threshold=0.5,
-        abstain_below=0.0,
-        abstain_label=None,
-        **scoring,
-    ):
+        threshold: float = 0.5,
+        abstain_below: float = 0.0,
+        abstain_label: Any = None,
+        **scoring: Any,
+    ) -> None:
         super().__init__(model, **scoring)
         self.threshold = threshold
         self.abstain_below = abstain_below
         self.abstain_label = abstain_label
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = self.multilabel
         tags.target_tags.required = self.classes is None or bool(self.n_shots)
         return tags
 
     @whole(keep=("usage_",))
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the classes, the examples to choose from, and the score calibration.
 
         Parameters
@@ -126,7 +131,7 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
             )
         return None
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, columns as ``classes_``.
 
         Returns
@@ -139,7 +144,7 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
         probs[np.isnan(probs).any(axis=1)] = 0.5 if self.multilabel else 1.0 / probs.shape[1]
         return probs
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the predicted labels.
 
         Returns

@@ -4,12 +4,16 @@ It joins the questions of :mod:`sklfusion.scoring._distributions` and
 the endpoints, limits and reply store behind an :class:`~sklfusion.LLMScorer`.
 """
 
+from __future__ import annotations
+
 from types import SimpleNamespace
+from typing import Any
 
 from sklearn.base import BaseEstimator
 
 from sklfusion._hand_over import hand_over
 from sklfusion._text_input import check_texts
+from sklfusion.annotations import Annotations
 from sklfusion.llm._where import where_of
 from sklfusion.llm.endpoint import clone_at_endpoint, endpoint_of, names_a_model
 from sklfusion.prompts._questions import Questions
@@ -65,19 +69,19 @@ class LabelDistributionCollector(BaseEstimator):
 
     def __init__(
         self,
-        scorer,
+        scorer: Any,
         *,
-        classes=None,
-        memory=None,
-        queries=("list", "unary"),
-        topic="label",
-        examples=(),
-        none_label="none",
-        aliases=None,
-        instructions=None,
-        both_orders=False,
-        max_new_tokens=24,
-    ):
+        classes: Any = None,
+        memory: Any = None,
+        queries: Any = ("list", "unary"),
+        topic: str = "label",
+        examples: Any = (),
+        none_label: str = "none",
+        aliases: dict | None = None,
+        instructions: str | None = None,
+        both_orders: bool = False,
+        max_new_tokens: int = 24,
+    ) -> None:
         self.scorer = scorer
         self.classes = classes
         self.memory = memory
@@ -90,7 +94,7 @@ class LabelDistributionCollector(BaseEstimator):
         self.both_orders = both_orders
         self.max_new_tokens = max_new_tokens
 
-    def questions(self):
+    def questions(self) -> Any:
         """Return the wording of the queries."""
         return Questions(
             self._told_scorer().classes,
@@ -108,11 +112,11 @@ class LabelDistributionCollector(BaseEstimator):
             return LLMScorer(self.scorer, **told)
         return hand_over(self.scorer, caller=type(self).__name__, role="scorer", **told)
 
-    def calls_per_text(self):
+    def calls_per_text(self) -> int:
         """Return how many queries one text costs."""
         return self._endpoint_collector(None).calls_per_text()
 
-    def annotate(self, texts):
+    def annotate(self, texts: Any) -> Annotations:
         """Ask about texts.
 
         Parameters

@@ -1,10 +1,14 @@
 """`RecordedScorer`: LLM outputs that somebody already has, looked up by text."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._class_labels import read_labels, refuse_bare_numbers
@@ -66,15 +70,15 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        table,
+        table: Any,
         *,
-        classes=None,
-        texts=None,
-        multilabel=False,
-        output="log_proba",
-        add_indicator=False,
-        on_failure="abstain",
-    ):
+        classes: Any = None,
+        texts: Any = None,
+        multilabel: bool = False,
+        output: str = "log_proba",
+        add_indicator: bool = False,
+        on_failure: str = "abstain",
+    ) -> None:
         self.table = table
         self.classes = classes
         self.texts = texts
@@ -83,7 +87,7 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
         self.add_indicator = add_indicator
         self.on_failure = on_failure
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.classes is None and not isinstance(
             self.table, Annotations
@@ -91,7 +95,7 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
         return tags
 
     @whole
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check the table and learn the classes.
 
         Raises
@@ -185,7 +189,7 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
             ) from None
         return row
 
-    def annotate(self, X):
+    def annotate(self, X: Any) -> Annotations:
         """Return the recorded outputs for texts as :class:`~sklfusion.Annotations`.
 
         Raises
@@ -211,13 +215,13 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
             meta={"strategy": "recorded"},
         )
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Return the recorded scores; see :meth:`LLMScorer.transform`."""
         return score_columns(
             self.annotate(X), output=self.output, add_indicator=self.add_indicator
         )
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
         check_is_fitted(self, "classes_")
         return score_names(self.classes_, self.add_indicator)

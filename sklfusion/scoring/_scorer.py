@@ -1,5 +1,9 @@
 """`LLMScorer`: what an LLM thinks of each class, as score columns."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -116,28 +120,28 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
 
     def __init__(
         self,
-        model=DEFAULT_LLM,
+        model: Any = DEFAULT_LLM,
         *,
-        classes=None,
-        multilabel=False,
-        class_descriptions=None,
-        instructions=None,
-        strategy="auto",
-        output="log_proba",
-        add_indicator=False,
-        calibrate="auto",
-        examples=None,
-        n_shots=0,
-        shot_selection="nearest",
-        memory=None,
-        random_state=None,
-        verbose=0,
-        n_votes=5,
-        order_swap=False,
-        label_form="auto",
-        template=None,
-        **endpoint,
-    ):
+        classes: Any = None,
+        multilabel: bool = False,
+        class_descriptions: Any = None,
+        instructions: str | None = None,
+        strategy: Any = "auto",
+        output: str = "log_proba",
+        add_indicator: bool = False,
+        calibrate: str | bool = "auto",
+        examples: Any = None,
+        n_shots: int = 0,
+        shot_selection: Any = "nearest",
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        n_votes: int = 5,
+        order_swap: bool = False,
+        label_form: str = "auto",
+        template: Any = None,
+        **endpoint: Any,
+    ) -> None:
         self.model = at_endpoint(model, endpoint, type(self).__name__, self._get_param_names())
         self.classes = classes
         self.multilabel = multilabel
@@ -159,7 +163,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         self.template = template
 
     @whole(keep=("usage_",))
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the classes, the examples to choose from, and the score calibration.
 
         Parameters
@@ -183,7 +187,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         self._fit_bias(self._fit_task(X, y))
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Score texts.
 
         Parameters
@@ -207,7 +211,7 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
             self.annotate(X), output=self.output, add_indicator=self.add_indicator
         )
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
         check_is_fitted(self, "classes_")
         return score_names(self._declared, self.add_indicator)

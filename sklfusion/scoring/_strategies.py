@@ -209,7 +209,7 @@ class Plan:
             flags = frozenset({"fewer_votes"}) if len(repeats) < self.n_votes else frozenset()
             return Row(shares, votes=shares, repeats=repeats, flags=flags)
         if len(answers) == 1:
-            return answers[0]  # type: ignore[no-any-return]
+            return answers[0]
         flags = frozenset().union(*(a.flags for a in answers))
         if len({int(a.probs.argmax()) for a in answers}) > 1:
             flags |= {"order_changed_answer"}
