@@ -31,6 +31,7 @@ from sklfusion.multilabel import MultiLabelCalibrator as MultiLabelCalibrator
 from sklfusion.multilabel import MultiLabelThresholds as MultiLabelThresholds
 from sklfusion.noise import FineTunedTrajectoryEncoder as FineTunedTrajectoryEncoder
 from sklfusion.noise import KNNLabelPrior as KNNLabelPrior
+from sklfusion.noise import LabelDiffusion as LabelDiffusion
 from sklfusion.noise import LabelRepairClassifier as LabelRepairClassifier
 from sklfusion.noise import MLPTrajectoryEncoder as MLPTrajectoryEncoder
 from sklfusion.noise import NoisyLabelKNNClassifier as NoisyLabelKNNClassifier

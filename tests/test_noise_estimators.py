@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklfusion import (
     Annotations,
     KNNLabelPrior,
+    LabelDiffusion,
     LabelRepairClassifier,
     MLPTrajectoryEncoder,
     NoisyLabelKNNClassifier,
@@ -26,6 +27,7 @@ from sklfusion import (
 from sklfusion.exceptions import DataWarning
 from sklfusion.noise._synthetic import add_label_noise
 
+SHORT = LabelDiffusion(n_epochs=4, lr=5e-3, hidden_dim=24, n_resample=1, n_chains=1)
 LIGHT = MLPTrajectoryEncoder(n_branches=1, n_epochs=4, hidden_dim=16, random_state=0)
 
 # missing_label=None: several checks use -1 as an ordinary class; by default it is a refused text
@@ -34,15 +36,13 @@ ESTIMATORS = [
     (NoisyLabelKNNClassifier(missing_label=None), 50),
     (
         SimplexDiffusionClassifier(
-            n_branches=1, diffusion_epochs=4, diffusion_lr=5e-3, hidden_dim=24, n_resample=1,
-            n_chains=1, random_state=0, missing_label=None,
+            n_branches=1, diffusion=SHORT, random_state=0, missing_label=None,
         ),
         50,
     ),
     (
         SiDyPClassifier(
-            LIGHT, diffusion_epochs=4, diffusion_lr=5e-3, hidden_dim=24, n_resample=1,
-            n_chains=1, random_state=0, missing_label=None,
+            LIGHT, diffusion=SHORT, random_state=0, missing_label=None,
         ),
         50,
     ),
@@ -89,9 +89,9 @@ def data():
 
 
 QUICK = {
-    "diffusion_epochs": 6, "diffusion_lr": 4e-3, "hidden_dim": 24, "n_resample": 1,
-    "n_chains": 1, "random_state": 0,
-}  # fmt: skip
+    "diffusion": LabelDiffusion(n_epochs=6, lr=4e-3, hidden_dim=24, n_resample=1, n_chains=1),
+    "random_state": 0,
+}
 CLASSIFIERS = [
     (
         LabelRepairClassifier(selector="student", budget=0.2, action="drop", random_state=0),

@@ -9,13 +9,15 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sklfusion import (
     KNNLabelPrior,
+    LabelDiffusion,
     LabelRepairClassifier,
+    MLPTrajectoryEncoder,
     SiDyPClassifier,
     StabilityReport,
 )
 from sklfusion.noise import _selectors
 from sklfusion.noise._candidates import cut_candidates
-from sklfusion.noise._label_diffusion import DiffusionSettings, LabelDiffusion, _rate_of_epoch
+from sklfusion.noise._diffusion_trainer import DiffusionTrainer, _rate_of_epoch
 from sklfusion.noise._labels import validation_split
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope
 from sklfusion.noise._simplex import cosine_schedule, update_weights
@@ -135,7 +137,10 @@ class TestGuard:
         """Denoisers of one hurried epoch are worse than their encoder; it then predicts alone."""
         X, gold = make_blobs(330, centers=4, n_features=5, cluster_std=2.5, random_state=2)
         noisy = add_label_noise(gold, "symmetric", 0.1, random_state=0)
-        params = {"diffusion_epochs": 1, "diffusion_lr": 1e-7, "n_branches": 1, "n_chains": 1}
+        params = {
+            "encoder": MLPTrajectoryEncoder(n_branches=1),
+            "diffusion": LabelDiffusion(n_epochs=1, lr=1e-7, n_chains=1),
+        }
         model = SiDyPClassifier(**params, random_state=0).fit(X, noisy)
         assert model.diffusion_ is not None
         assert not model.uses_diffusion_
@@ -154,7 +159,7 @@ class TestGuard:
 class TestDiffusion:
     def test_labels_are_drawn_by_their_weights(self):
         """.5, .3, .2 and never; each draw comes with its own weight, branch by branch."""
-        diffusion = LabelDiffusion(DiffusionSettings(), 4, 0)
+        diffusion = DiffusionTrainer(LabelDiffusion(), 4, 0)
         diffusion.prior = np.tile([[[0.5, 0.3, 0.2, 0.0]], [[0.0, 0.0, 0.1, 0.9]]], (1, 4000, 1))
         diffusion._rng = np.random.default_rng(0)
         targets, weights = diffusion._draw_targets()

@@ -5,10 +5,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import make_blobs
 
 from sklfusion import (
     Annotations,
+    KNNLabelPrior,
+    LabelDiffusion,
     MLPTrajectoryEncoder,
     SiDyPClassifier,
     SimplexDiffusionClassifier,
@@ -20,7 +23,12 @@ from sklfusion.noise._simplex import cosine_schedule, project, simplex_points, u
 from sklfusion.noise._synthetic import add_label_noise
 from sklfusion.noise._transition import explains_better
 
-FAST = {"encoder_epochs": 4, "diffusion_epochs": 6, "hidden_dim": 32, "random_state": 0}
+SHORT = {"n_epochs": 6, "hidden_dim": 32}
+FAST = {
+    "encoder": MLPTrajectoryEncoder(n_epochs=4),
+    "diffusion": LabelDiffusion(**SHORT),
+    "random_state": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +195,12 @@ class TestSiDyP:
     def test_onehot_readout_is_a_relabelling(self, data):
         """With one chain and one-hot read-out, p(y|x) = sum_c f_c 1[relabel(c) = y]."""
         X, _, noisy = data
-        model = SiDyPClassifier(**FAST, readout="onehot", n_chains=1, n_branches=1, guard=False)
-        model.fit(X, noisy)
+        model = SiDyPClassifier(
+            MLPTrajectoryEncoder(n_branches=1, n_epochs=4),
+            diffusion=LabelDiffusion(readout="onehot", n_chains=1, **SHORT),
+            guard=False,
+            random_state=0,
+        ).fit(X, noisy)
         relabel = model.diffusion_.relabel_proba(flat_epochs(model.encoder_.transform_epochs(X)))[
             0
         ]
@@ -222,7 +234,7 @@ class TestSiDyP:
         """Any encoder with the documented methods stands in."""
         X, gold, noisy = data
         encoder = MLPTrajectoryEncoder(n_branches=1, hidden_dim=16, n_epochs=2, random_state=0)
-        model = SiDyPClassifier(encoder, **FAST).fit(X, noisy)
+        model = SiDyPClassifier(**FAST | {"encoder": encoder}).fit(X, noisy)
         assert model.prior_.shape == (400, 1, 3)
         assert model.score(X, gold) > 0.8
 
@@ -257,8 +269,7 @@ class TestSiDyP:
         model = SiDyPClassifier(
             TextEncoder(n_epochs=3, learning_rate=0.02, random_state=0),
             embedder=embed,
-            diffusion_epochs=12,
-            hidden_dim=32,
+            diffusion=LabelDiffusion(n_epochs=12, hidden_dim=32),
             random_state=0,
         )
         assert model.fit(texts, y).score(texts, y) > 0.9
@@ -275,13 +286,51 @@ class TestSiDyP:
         """A learning rate that is far too large stops with a message."""
         X, _, noisy = data
         with pytest.raises(TrainingDivergedError):
-            SiDyPClassifier(**(FAST | {"diffusion_lr": 1e30})).fit(X, noisy)
+            clone(SiDyPClassifier(**FAST)).set_params(diffusion__lr=1e30).fit(X, noisy)
 
     def test_wrong_parameters_are_named(self, data):
         """Parameters are checked in fit, with one form of message."""
         X, _, noisy = data
         with pytest.raises(ValueError, match="noise_ratio"):
             SiDyPClassifier(noise_ratio=2).fit(X, noisy)
+        with pytest.raises(ValueError, match=r"LabelDiffusion got readout='best'; it must be"):
+            SiDyPClassifier(diffusion=LabelDiffusion(readout="best")).fit(X, noisy)
+        with pytest.raises(ValueError, match=r"LabelDiffusion got n_epochs=0"):
+            SimplexDiffusionClassifier(diffusion=LabelDiffusion(n_epochs=0)).fit(X, noisy)
+        with pytest.raises(ValueError, match="got prior="):
+            SiDyPClassifier(prior="knn").fit(X, noisy)
+
+    def test_searches_reach_into_the_parts(self, data):
+        """Encoder, prior and diffusion are parameters, told in one call, and copied by fit."""
+        X, _, noisy = data
+        model = clone(SiDyPClassifier(**FAST, prior=KNNLabelPrior()))
+        model.set_params(encoder__n_branches=2, prior__n_neighbors=7, diffusion__n_epochs=3)
+        model.fit(X, noisy)
+        assert model.encoder_.n_branches == model.prior_.shape[1] == 2
+        assert len(model.val_scores_) == 3
+        assert not hasattr(model.encoder, "snapshots_")
+        assert not hasattr(model.prior, "prior_")
+
+    def test_one_seed_is_enough(self, data):
+        """The encoder takes the seed of the whole, unless it has its own."""
+        X, _, noisy = data
+        parts = {"encoder": MLPTrajectoryEncoder(n_epochs=2), "diffusion": LabelDiffusion(**SHORT)}
+        a, b, c = (SiDyPClassifier(**parts, random_state=s).fit(X, noisy) for s in (0, 0, 1))
+        np.testing.assert_allclose(a.encoder_proba(X), b.encoder_proba(X), rtol=0, atol=1e-5)
+        assert np.abs(a.encoder_proba(X) - c.encoder_proba(X)).max() > 1e-3
+        parts["encoder"].random_state = 5
+        a, c = (SiDyPClassifier(**parts, random_state=s).fit(X, noisy) for s in (0, 1))
+        assert (a.encoder_.random_state, c.encoder_.random_state) == (5, 5)
+
+    def test_a_prior_of_ones_own(self, data):
+        """What it was told stays, and codes are no longer taken for its missing label."""
+        X, _, noisy = data
+        holes = np.where(np.arange(400) % 10 == 0, -1, noisy)
+        prior = KNNLabelPrior(5, correction=None, missing_label=2)
+        model = SiDyPClassifier(**FAST, prior=prior).fit(X, holes)
+        assert (model.transition_matrix_ == np.eye(3)).all()
+        wanted = KNNLabelPrior(5, correction=None).fit(X, holes)
+        np.testing.assert_allclose(model.prior_[:, 0], wanted.prior_, atol=1e-6)
 
 
 class TestLegacy:
@@ -322,7 +371,9 @@ class TestSimplexDiffusion:
     def test_learns_from_a_given_prior(self, data):
         """Told the truth as prior, it predicts the truth from noisy labels."""
         X, gold, noisy = data
-        model = SimplexDiffusionClassifier(diffusion_epochs=10, n_resample=0, random_state=0)
+        model = SimplexDiffusionClassifier(
+            diffusion=LabelDiffusion(n_epochs=10, n_resample=0, hidden_dim=64), random_state=0
+        )
         assert model.fit(X, noisy, prior=np.eye(3)[gold]).score(X, gold) > 0.95
 
     def test_prior_is_checked(self, data):
@@ -364,7 +415,10 @@ def test_fine_tuned_transformer_as_encoder(tmp_path):
     training = EncoderTraining(max_epochs=2, batch_size=8, warmup=0.06, freeze_layers=-1)
     encoder = FineTunedTrajectoryEncoder(n_branches=2, training=training, random_state=0)
     model = SiDyPClassifier(
-        encoder, embedder=RobertaEmbedder(), diffusion_epochs=30, hidden_dim=16, random_state=0
+        encoder,
+        embedder=RobertaEmbedder(),
+        diffusion=LabelDiffusion(n_epochs=30, hidden_dim=16),
+        random_state=0,
     ).fit(texts, y)
     assert model.score(texts, y) > 0.9
     assert model.encoder_.transform_epochs(texts).shape == (2, 2, 30, 384)

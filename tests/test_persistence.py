@@ -23,6 +23,7 @@ from sklfusion import (
     Annotations,
     EncoderTraining,
     FusionClassifier,
+    LabelDiffusion,
     MultiLabelCalibrator,
     PersistenceError,
     RecordedScorer,
@@ -205,15 +206,17 @@ def test_stored_models_of_every_format_load(number):
     check_outputs(number, expected)
 
 
+#: Stored files of estimators that were not fitted: there it is their parameters that count.
+UNFITTED = ("trajectory", "sidyp", "sidyp_legacy", "diffusion")
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_parameters_that_became_nested_are_moved(number):
     """Files in which they stood flat give what they gave, and can be shown and cloned."""
     path = STORED / f"expected_flat_v{number}.json"
     expected = json.loads(path.read_text(encoding="utf-8"))
     check_outputs(number, expected)
-    model = {
-        p: persistence.load(STORED / f"{p}_v{number}.sklf") for p in (*expected, "trajectory")
-    }
+    model = {p: persistence.load(STORED / f"{p}_v{number}.sklf") for p in (*expected, *UNFITTED)}
     told = {"module__activation": "gelu", "optimizer__weight_decay": 0.1}
     assert model["concat"].net_params == told
     assert model["concat"].fusion == "concat"
@@ -231,6 +234,13 @@ def test_parameters_that_became_nested_are_moved(number):
     for name, training in wanted.items():
         held = getattr(model[name], "fine_tune" if name in ("tuned", "pairs") else "training")
         assert held.get_params() == training.get_params(), name
+    sidyp = model["sidyp"].get_params()
+    found = [sidyp[name] for name in ("encoder__n_epochs", "prior__n_neighbors", "noise_ratio")]
+    assert found == [4, 15, 0.2]
+    assert (sidyp["diffusion__lr"], sidyp["diffusion__hidden_dim"]) == (2e-3, 32)
+    assert model["sidyp_legacy"].legacy
+    wanted = LabelDiffusion(n_epochs=6, lr=4e-3, hidden_dim=24, n_resample=1, legacy=True)
+    assert model["diffusion"].diffusion.get_params() == wanted.get_params()
     for name, one in model.items():
         flat = set(one.get_params(deep=False))
         assert flat == set(type(one)().get_params(deep=False)), name

@@ -16,7 +16,7 @@ import sklfusion as skf
 POINTS = 6
 CLOSE = 1e-12
 #: Estimators that learn nothing by themselves, so that there is nothing to break off.
-WITHOUT_FIT = {"EncoderTraining", "LabelDistributionCollector", "LLMEndpoint"}
+WITHOUT_FIT = {"EncoderTraining", "LLMEndpoint", "LabelDiffusion", "LabelDistributionCollector"}
 N = 60
 HALF = slice(0, N // 2)
 WORDS = ("apple", "bridge", "copper")
@@ -37,7 +37,7 @@ def make_data():
 Y, E, X, P, LABELS, TEXTS, NAMES = make_data()
 RECORDED = skf.RecordedScorer(dict(zip(TEXTS, NAMES.tolist(), strict=True)))
 VECTORS = make_pipeline(CountVectorizer())
-FEW = {"diffusion_epochs": 1, "n_branches": 1, "random_state": 0}
+FEW = {"diffusion": skf.LabelDiffusion(n_epochs=1, n_chains=1), "random_state": 0}
 ROUTES = [("a", LogisticRegression()), ("b", LogisticRegression(C=0.01))]
 
 
@@ -79,12 +79,12 @@ NUMBERS = {
         ((E[HALF, :3], NAMES[HALF]), {}),
     ),
     "SimplexDiffusionClassifier": (
-        skf.SimplexDiffusionClassifier(**FEW),
+        skf.SimplexDiffusionClassifier(n_branches=1, **FEW),
         ((E, Y), {}),
         ((E[HALF, :3], NAMES[HALF]), {}),
     ),
     "SiDyPClassifier": (
-        skf.SiDyPClassifier(encoder_epochs=2, n_chains=1, **FEW),
+        skf.SiDyPClassifier(skf.MLPTrajectoryEncoder(n_branches=1, n_epochs=2), **FEW),
         ((E, Y), {}),
         ((E[HALF, :3], NAMES[HALF]), {}),
     ),

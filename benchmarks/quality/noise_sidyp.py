@@ -21,6 +21,7 @@ from benchmarks._common import CACHE, print_table, save_figure, write_json
 from benchmarks.quality import _noise_sets
 from sklfusion import (
     KNNLabelPrior,
+    LabelDiffusion,
     MLPTrajectoryEncoder,
     NoisyLabelKNNClassifier,
     SiDyPClassifier,
@@ -102,9 +103,9 @@ def fit_sidyp(data, seed, **params):
         )  # fmt: skip
         scores.append(max(encoder.val_scores_))
     encoder = encoders[int(np.argmax(scores))]
-    if params.get("legacy"):
-        encoder = encoder.set_params(legacy=True)
-    return SiDyPClassifier(encoder, random_state=seed, **params).fit(data.X, data.noisy)
+    parts = {"prior": KNNLabelPrior(), "diffusion": LabelDiffusion()}
+    model = SiDyPClassifier(encoder, **parts, random_state=seed).set_params(**params)
+    return model.fit(data.X, data.noisy)
 
 
 def score(predicted, data):
@@ -145,20 +146,21 @@ def sidyp_draw(data, seed):
     }
 
 
+NO_CORRECTION = {"prior__correction": None, "prior__n_neighbors": 10}
 #: What is changed in each row of the ablation, on SemEval; all but the first without the guard,
 #: which would hide what a part is worth.
 ABLATION = {
     "SiDyP": {"guard": True},
     "no guard": {},
-    "fixed prior": {"n_resample": 0},
-    "sharpening from the warm-up on": {"resample_start": 0.2},
+    "fixed prior": {"diffusion__n_resample": 0},
+    "sharpening from the warm-up on": {"diffusion__resample_start": 0.2},
     "marked rows left out (30 %)": {"noise_ratio": 0.3},
-    "no correction of the prior": {"correction": None, "n_neighbors": 10},
-    "no correction, 30 % marked": {"correction": None, "n_neighbors": 10, "noise_ratio": 0.3},
-    "no agreement terms": {"alpha_coreg": 0.0, "lambda_coreg": 0.0},
-    "one-hot read-out, one chain": {"readout": "onehot", "n_chains": 1},
+    "no correction of the prior": NO_CORRECTION,
+    "no correction, 30 % marked": NO_CORRECTION | {"noise_ratio": 0.3},
+    "no agreement terms": {"encoder__alpha_coreg": 0.0, "diffusion__lambda_coreg": 0.0},
+    "one-hot read-out, one chain": {"diffusion__readout": "onehot", "diffusion__n_chains": 1},
     "as the reference (legacy)": {
-        "legacy": True, "noise_ratio": 0.3, "diffusion_epochs": 10, "warmup": 0.2,
+        "legacy": True, "noise_ratio": 0.3, "diffusion__n_epochs": 10,
     },
 }  # fmt: skip
 VIEWS = ("text", "entities marked", "marked and entities")

@@ -10,10 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sklfusion._sklearn_compat import HasMethods, check_parameters, integer, number, one_of
+from sklfusion._sklearn_compat import HasMethods, check_parameters, integer
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.noise._candidates import cut_candidates
+from sklfusion.noise._label_diffusion import LabelDiffusion
 from sklfusion.noise._labels import noisy_target
 from sklfusion.noise._prior import KNNLabelPrior
 
@@ -31,10 +32,10 @@ class SimplexDiffusionClassifier(ClassifierMixin, BaseEstimator):
         Predicts the noisy label; ``LogisticRegression`` by default.
     n_branches : int, default=2
         Denoisers with different seeds that are trained together.
-    simplex_value, train_timesteps, infer_timesteps, n_resample, resample_start, \
-diffusion_epochs, diffusion_lr, warmup, lambda_coreg, hidden_dim, readout, n_chains, \
-missing_label, legacy
-        See :class:`~sklfusion.SiDyPClassifier`.
+    diffusion : LabelDiffusion, optional
+        How they learn and are asked; ``LabelDiffusion(hidden_dim=64)`` by default.
+    missing_label : scalar or None, default=-1
+        Label of a text that the LLM refused; None and NaN always are.
     random_state : int, RandomState or None, default=None
         Seed.
 
@@ -69,11 +70,7 @@ missing_label, legacy
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict_proba"]), None],
         "n_branches": [integer(1)],
-        "n_resample": [integer(0)],
-        "diffusion_epochs": [integer(1)],
-        "diffusion_lr": [number(0, closed="neither")],
-        "hidden_dim": [integer(1), one_of("trajectory")],
-        "readout": [one_of("mixture", "onehot")],
+        "diffusion": [LabelDiffusion, None],
         "random_state": ["random_state"],
     }
 
@@ -82,38 +79,14 @@ missing_label, legacy
         estimator: Any = None,
         *,
         n_branches: int = 2,
-        simplex_value: float = 5.0,
-        train_timesteps: int = 500,
-        infer_timesteps: int = 10,
-        n_resample: int = 6,
-        resample_start: float = 0.9,
-        diffusion_epochs: int = 40,
-        diffusion_lr: float = 1e-3,
-        warmup: float = 0.2,
-        lambda_coreg: float = 2.0,
-        hidden_dim: int = 64,
-        readout: str = "mixture",
-        n_chains: int = 4,
+        diffusion: LabelDiffusion | None = None,
         missing_label: Any = -1,
-        legacy: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_branches = n_branches
-        self.simplex_value = simplex_value
-        self.train_timesteps = train_timesteps
-        self.infer_timesteps = infer_timesteps
-        self.n_resample = n_resample
-        self.resample_start = resample_start
-        self.diffusion_epochs = diffusion_epochs
-        self.diffusion_lr = diffusion_lr
-        self.warmup = warmup
-        self.lambda_coreg = lambda_coreg
-        self.hidden_dim = hidden_dim
-        self.readout = readout
-        self.n_chains = n_chains
+        self.diffusion = diffusion
         self.missing_label = missing_label
-        self.legacy = legacy
         self.random_state = random_state
 
     @whole
@@ -136,9 +109,11 @@ missing_label, legacy
         -------
         self
         """
-        from sklfusion.noise._label_diffusion import LabelDiffusion, settings_of
+        from sklfusion.noise._diffusion_trainer import DiffusionTrainer
 
         check_parameters(self)
+        settings = LabelDiffusion(hidden_dim=64) if self.diffusion is None else self.diffusion
+        check_parameters(settings)
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
         codes, self.classes_, _ = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__
@@ -151,7 +126,7 @@ missing_label, legacy
         base = self.estimator if self.estimator is not None else LogisticRegression()
         with one_thread(X, openmp=False):
             self.estimator_ = clone(base).fit(X[known] / self._scale, codes[known])
-        self.diffusion_ = LabelDiffusion(settings_of(self), len(self.classes_), seed)
+        self.diffusion_ = DiffusionTrainer(settings, len(self.classes_), seed)
         weights = np.repeat(self.prior_[None], self.n_branches, axis=0)
         self.diffusion_.fit(self._features(X), codes, weights)
         self.refined_labels_ = self.classes_[self.diffusion_.prior.mean(axis=0).argmax(axis=1)]

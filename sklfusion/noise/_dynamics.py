@@ -32,7 +32,7 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
     missing_label : scalar or None, default=-1
         Label of a text that the LLM refused; None and NaN always are.
     random_state : int, RandomState or None, default=None
-        Seed of the default encoder.
+        Seed of the encoder where it has none of its own.
 
     Attributes
     ----------
@@ -143,13 +143,20 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
         return tags
 
 
-def _make_encoder(encoder, random_state, **params):
-    """Clone the encoder that was passed, or make the light default."""
-    if encoder is not None:
-        return clone(encoder)
-    from sklfusion.noise._encoder import MLPTrajectoryEncoder
+def _make_encoder(encoder, random_state, legacy=False):
+    """A clone of the encoder that was passed, or of the light default.
 
-    return MLPTrajectoryEncoder(random_state=random_state, **params)
+    It gets the seed where it has none of its own.
+    """
+    if encoder is None:
+        from sklfusion.noise._encoder import MLPTrajectoryEncoder
+
+        encoder = MLPTrajectoryEncoder()
+    encoder = clone(encoder)
+    own = encoder.get_params(deep=False)
+    if "random_state" in own and own["random_state"] is None:
+        encoder.set_params(random_state=random_state)
+    return encoder.set_params(legacy=True) if legacy and "legacy" in own else encoder
 
 
 def class_distances(features, codes, n_classes):

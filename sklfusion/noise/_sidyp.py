@@ -9,10 +9,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from sklfusion._sklearn_compat import HasMethods, check_parameters, integer, number, one_of
+from sklfusion._sklearn_compat import HasMethods, check_parameters, number, one_of
 from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
 from sklfusion.noise._dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
+from sklfusion.noise._label_diffusion import LabelDiffusion
 from sklfusion.noise._labels import noisy_target, validation_split
 from sklfusion.noise._metrics import agrees_better
 from sklfusion.noise._prior import KNNLabelPrior
@@ -33,49 +34,18 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     ----------
     encoder : object, optional
         Stage I; :class:`~sklfusion.MLPTrajectoryEncoder` by default, which documents the
-        methods that any other must have.
+        methods that any other must have. Its branches are those of stage II.
     embedder : transformer, optional
         Turns X into the embeddings of the neighbour search. With it, X may be texts and the
         encoder gets them as they are.
-    n_branches : int, default=3
-        Networks of the default encoder, and denoisers.
-    encoder_epochs : int, default=10
-        Epochs of the default encoder.
-    alpha_coreg : float, default=5.0
-        Agreement term of the default encoder.
     noise_ratio : float or "auto", default=0.0
         Share of rows whose own label is not believed at all and that are nobody's neighbour,
         chosen by training dynamics. The reference marks 0.3; with ``correction="transition"``
         marking is superfluous. ``"auto"`` marks the noise rate that the prior estimates.
-    n_neighbors : int or "auto", default="auto"
-        See :class:`~sklfusion.KNNLabelPrior`.
-    correction : {"transition"} or None, default="transition"
-        See :class:`~sklfusion.KNNLabelPrior`.
-    certain_threshold, dominant_threshold, exclude_self : default=0.9, 0.8, True
-        See :class:`~sklfusion.KNNLabelPrior`.
-    simplex_value : float, default=5.0
-        A label is +value at its class and -value elsewhere.
-    train_timesteps, infer_timesteps : int, default=500, 10
-        Steps of the noise schedule in training and in a reverse chain.
-    n_resample : int, default=6
-        Answers per uncertain row and epoch that sharpen its weights; 0 keeps the prior fixed.
-    resample_start : float, default=0.9
-        Share of the epochs after which sharpening begins. Sharpening by a half-trained net
-        locks in its mistakes.
-    diffusion_epochs : int, default=40
-        Epochs of stage II.
-    diffusion_lr : float, default=1e-3
-        Peak learning rate of stage II.
-    warmup : float, default=0.2
-        Share of the epochs in which only certain rows are used and the rate rises.
-    lambda_coreg : float, default=2.0
-        Weight of the agreement between branches after the warm-up.
-    hidden_dim : int or "trajectory", default=128
-        Width of the denoisers; ``"trajectory"`` is the reference's: as wide as a trajectory.
-    readout : {"mixture", "onehot"}, default="mixture"
-        Probabilities of the last step, or (nearly) its best class alone.
-    n_chains : int, default=4
-        Reverse chains that are averaged per class and branch.
+    prior : KNNLabelPrior, optional
+        Finds the candidates; :class:`~sklfusion.KNNLabelPrior` by default.
+    diffusion : LabelDiffusion, optional
+        How stage II learns and is asked; :class:`~sklfusion.LabelDiffusion` by default.
     guard : bool, default=True
         Predict by stage I alone unless stage II explains the noisy labels of the validation rows
         better, through ``transition_matrix_``; fewer than 30 rows cannot tell. With two classes
@@ -89,12 +59,12 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         Label of a text that the LLM refused; None and NaN always are. Such rows train no encoder,
         are nobody's neighbour and have their neighbours' candidates.
     legacy : bool, default=False
-        Behave as the published code where that differs: no agreement term and no shuffling, the
-        learning rate restarts each epoch, the last epoch predicts, a row is its own neighbour, no
-        correction, refused rows get a random label, one chain counted `n_resample` times, step
-        numbers passed for training times, sums for means, one-hot read-out.
+        Behave as the published code where that differs; all parts are told. Encoder: no agreement
+        term, no shuffling, the learning rate restarts each epoch, the last epoch predicts. Prior:
+        10 neighbours by distance, a row is its own, no correction. Refused rows get a random
+        label. Diffusion: see :class:`~sklfusion.LabelDiffusion`.
     random_state : int, RandomState or None, default=None
-        Seed of everything.
+        Seed of everything, the encoder included where it has none of its own.
 
     Attributes
     ----------
@@ -144,11 +114,11 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     Examples
     --------
     >>> from sklearn.datasets import make_blobs
-    >>> from sklfusion import SiDyPClassifier
+    >>> from sklfusion import LabelDiffusion, SiDyPClassifier
     >>> X, gold = make_blobs(150, centers=2, n_features=4, random_state=0)
     >>> llm = gold.copy()
     >>> llm[:20] = 1 - llm[:20]
-    >>> model = SiDyPClassifier(diffusion_epochs=10, random_state=0)
+    >>> model = SiDyPClassifier(diffusion=LabelDiffusion(n_epochs=10), random_state=0)
     >>> model.fit(X, llm).score(X, gold) > 0.9
     True
     """
@@ -156,19 +126,9 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     _parameter_constraints = {
         "encoder": [HasMethods(["fit", "transform_epochs", "predict_proba_epochs"]), None],
         "embedder": [HasMethods(["fit", "transform"]), None],
-        "n_branches": [integer(1)],
-        "encoder_epochs": [integer(1)],
         "noise_ratio": [number(0, 1), one_of("auto")],
-        "n_resample": [integer(0)],
-        "resample_start": [number(0, 1)],
-        "diffusion_epochs": [integer(1)],
-        "diffusion_lr": [number(0, closed="neither")],
-        "warmup": [number(0, 1)],
-        "hidden_dim": [integer(1), one_of("trajectory")],
-        "train_timesteps": [integer(1)],
-        "infer_timesteps": [integer(1)],
-        "readout": [one_of("mixture", "onehot")],
-        "n_chains": [integer(1)],
+        "prior": [KNNLabelPrior, None],
+        "diffusion": [LabelDiffusion, None],
         "guard": ["boolean"],
         "validation_fraction": [number(0, 1, closed="left")],
         "legacy": ["boolean"],
@@ -180,27 +140,9 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         encoder: Any = None,
         *,
         embedder: Any = None,
-        n_branches: int = 3,
-        encoder_epochs: int = 10,
-        alpha_coreg: float = 5.0,
         noise_ratio: float | str = 0.0,
-        n_neighbors: int | str = "auto",
-        correction: str | None = "transition",
-        certain_threshold: float = 0.9,
-        dominant_threshold: float = 0.8,
-        exclude_self: bool = True,
-        simplex_value: float = 5.0,
-        train_timesteps: int = 500,
-        infer_timesteps: int = 10,
-        n_resample: int = 6,
-        resample_start: float = 0.9,
-        diffusion_epochs: int = 40,
-        diffusion_lr: float = 1e-3,
-        warmup: float = 0.2,
-        lambda_coreg: float = 2.0,
-        hidden_dim: int | str = 128,
-        readout: str = "mixture",
-        n_chains: int = 4,
+        prior: KNNLabelPrior | None = None,
+        diffusion: LabelDiffusion | None = None,
         guard: bool = True,
         validation_fraction: float = 0.1,
         missing_label: Any = -1,
@@ -209,27 +151,9 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.encoder = encoder
         self.embedder = embedder
-        self.n_branches = n_branches
-        self.encoder_epochs = encoder_epochs
-        self.alpha_coreg = alpha_coreg
         self.noise_ratio = noise_ratio
-        self.n_neighbors = n_neighbors
-        self.correction = correction
-        self.certain_threshold = certain_threshold
-        self.dominant_threshold = dominant_threshold
-        self.exclude_self = exclude_self
-        self.simplex_value = simplex_value
-        self.train_timesteps = train_timesteps
-        self.infer_timesteps = infer_timesteps
-        self.n_resample = n_resample
-        self.resample_start = resample_start
-        self.diffusion_epochs = diffusion_epochs
-        self.diffusion_lr = diffusion_lr
-        self.warmup = warmup
-        self.lambda_coreg = lambda_coreg
-        self.hidden_dim = hidden_dim
-        self.readout = readout
-        self.n_chains = n_chains
+        self.prior = prior
+        self.diffusion = diffusion
         self.guard = guard
         self.validation_fraction = validation_fraction
         self.missing_label = missing_label
@@ -254,6 +178,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self
         """
         check_parameters(self)
+        settings = self._diffusion_settings()
         X = self._check_X(X, reset=True)
         codes, self.classes_, gold = noisy_target(
             y, noisy, missing_label=self.missing_label, caller=type(self).__name__
@@ -270,7 +195,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         embeddings = self._embed(X, fit=True)
         self._fit_prior(embeddings, codes, features)
         self.uses_diffusion_ = self._wants_diffusion(X, embeddings, codes, val)
-        self._fit_diffusion(flat_epochs(features), codes, val)
+        self._fit_diffusion(settings, flat_epochs(features), codes, val)
         if self.uses_diffusion_ and self.guard and not self.legacy and len(val) >= 30:
             self.uses_diffusion_ = explains_better(
                 self.encoder_proba(X[val]), self.predict_proba(X[val]),
@@ -296,28 +221,25 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         return np.asarray(self.embedder_.transform(list(X)), dtype=np.float32)
 
     def _fit_encoder(self, X, codes, val):
-        self.encoder_ = _make_encoder(
-            self.encoder,
-            self._seed,
-            n_branches=self.n_branches,
-            n_epochs=self.encoder_epochs,
-            alpha_coreg=self.alpha_coreg,
-            legacy=self.legacy,
-        )
+        self.encoder_ = _make_encoder(self.encoder, self._seed, legacy=self.legacy)
         train = self.train_rows_
         held_out = {"X_val": X[val], "codes_val": codes[val]} if len(val) else {}
         self.encoder_.fit(X[train], codes[train], n_classes=len(self.classes_), **held_out)
         return self.encoder_.transform_epochs(X)
 
     def _prior(self):
-        return KNNLabelPrior(
-            10 if self.legacy and self.n_neighbors == "auto" else self.n_neighbors,
-            weights="distance" if self.legacy else "uniform",
-            correction=None if self.legacy else self.correction,
-            exclude_self=self.exclude_self and not self.legacy,
-            certain_threshold=self.certain_threshold,
-            dominant_threshold=self.dominant_threshold,
-        )
+        prior = KNNLabelPrior() if self.prior is None else clone(self.prior)
+        prior.set_params(missing_label=-1)  # it is given codes
+        if self.legacy:
+            own = prior.n_neighbors
+            prior.set_params(n_neighbors=10 if own == "auto" else own, weights="distance")
+            prior.set_params(correction=None, exclude_self=False)
+        return prior
+
+    def _diffusion_settings(self):
+        settings = LabelDiffusion() if self.diffusion is None else self.diffusion
+        check_parameters(settings)
+        return clone(settings).set_params(legacy=True) if self.legacy else settings
 
     def _fit_prior(self, embeddings, codes, features):
         prior = self._prior()
@@ -347,8 +269,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         encoder = self._branch_proba(X[val]).mean(axis=0)
         return agrees_better(encoder, prior.predict_proba(embeddings[val]), codes[val])
 
-    def _fit_diffusion(self, features, codes, val):
-        from sklfusion.noise._label_diffusion import LabelDiffusion, settings_of
+    def _fit_diffusion(self, settings, features, codes, val):
+        from sklfusion.noise._diffusion_trainer import DiffusionTrainer
 
         train = self.train_rows_
         best = self.prior_.mean(axis=1)
@@ -358,7 +280,7 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
             self.diffusion_: Any = None
             self.prior_history_, self.val_scores_ = [best[train]], []
             return
-        self.diffusion_ = LabelDiffusion(settings_of(self), len(self.classes_), self._seed)
+        self.diffusion_ = DiffusionTrainer(settings, len(self.classes_), self._seed)
         self.diffusion_.fit(
             features[:, train],
             codes[train],

@@ -151,7 +151,7 @@ def reverse_chain(nets, condition, features, settings, generator, *, shared_nois
         Label the chain is conditioned on.
     features : tensor of shape (n, M, width)
         Output of ``nets.features``.
-    settings : DiffusionSettings
+    settings : LabelDiffusion
         Scale and lengths.
     generator : torch.Generator
         Advances with every call, so that repeated chains differ.

@@ -30,6 +30,7 @@ ESTIMATORS = frozenset(
         "LLMClassifier",
         "LLMEndpoint",
         "LLMScorer",
+        "LabelDiffusion",
         "LabelDistributionCollector",
         "LabelDistributionEstimator",
         "LabelRepairClassifier",

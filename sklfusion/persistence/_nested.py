@@ -48,6 +48,37 @@ _OF_THE_ENDPOINT = {
     )
 }
 _TEMPERATURE = 0.7
+#: Parameters of the parts of `SiDyPClassifier`: what they were called there, and are in the part.
+_OF_THE_ENCODER = {
+    "n_branches": "n_branches",
+    "encoder_epochs": "n_epochs",
+    "alpha_coreg": "alpha_coreg",
+}
+_OF_THE_PRIOR = {
+    name: name
+    for name in (
+        "n_neighbors",
+        "correction",
+        "certain_threshold",
+        "dominant_threshold",
+        "exclude_self",
+    )
+}
+_OF_THE_DIFFUSION = {"diffusion_epochs": "n_epochs", "diffusion_lr": "lr"} | {
+    name: name
+    for name in (
+        "simplex_value",
+        "train_timesteps",
+        "infer_timesteps",
+        "n_resample",
+        "resample_start",
+        "warmup",
+        "lambda_coreg",
+        "hidden_dim",
+        "readout",
+        "n_chains",
+    )
+}
 
 
 def nested(name, state):
@@ -131,6 +162,25 @@ def _scorer(state):
     return state
 
 
+def _sidyp(state):
+    parts = {
+        "encoder": ("MLPTrajectoryEncoder", _take(state, _OF_THE_ENCODER)),
+        "prior": ("KNNLabelPrior", _take(state, _OF_THE_PRIOR)),
+        "diffusion": ("LabelDiffusion", _take(state, _OF_THE_DIFFUSION)),
+    }
+    for place, (name, values) in parts.items():
+        if values and state.get(place) is None:
+            state[place] = _settings(name, values)
+    return state
+
+
+def _simplex(state):
+    values = _take(state, _OF_THE_DIFFUSION | {"legacy": "legacy"})
+    if values:
+        state["diffusion"] = _settings("LabelDiffusion", {"hidden_dim": 64, **values})
+    return state
+
+
 def _take(state, names):
     """Take the parameters of these names out of a state, and return them under their new ones."""
     return {new: state.pop(old) for old, new in names.items() if old in state}
@@ -147,4 +197,6 @@ _CONVERTERS = {
     "LLMClassifier": _scorer,
     "LLMScorer": _scorer,
     "RobertaEmbedder": _embedder,
+    "SiDyPClassifier": _sidyp,
+    "SimplexDiffusionClassifier": _simplex,
 }
