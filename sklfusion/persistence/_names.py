@@ -53,7 +53,7 @@ PARTS = {
     "cascade_answers": "sklfusion.cascade._cost_curve:Answers",
     "distribution_pool": "sklfusion.alignment._pool:DistributionPool",
     "encoder_trainer": "sklfusion.embedding._trainer:EncoderTrainer",
-    "fixed_scores": "sklfusion.multilabel._thresholds:_Fixed",
+    "fixed_scores": "sklfusion.multilabel._threshold_search:_Fixed",
     "fusion_net": "sklfusion.fusion._net:FusionNet",
     "inputs": "sklfusion.fusion._inputs:Inputs",
     "isotonic_scaling": "sklfusion.multilabel._calibration:IsotonicScaling",
