@@ -4,8 +4,13 @@ from sklearn.base import clone
 
 from sklfusion._class_labels import declared_classes
 from sklfusion._hand_over import hand_over
+from sklfusion._idle import warn_without_effect
+from sklfusion.embedding import EncoderTraining
 from sklfusion.llm.endpoint import names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER
+
+#: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
+FINE_TUNE_FROM = 2000
 
 
 def as_embedder(embedder, *, caller, training=None, **settings):
@@ -18,6 +23,35 @@ def as_embedder(embedder, *, caller, training=None, **settings):
     from sklfusion.embedding import RobertaEmbedder
 
     return RobertaEmbedder(embedder, **settings, **(training or {}))
+
+
+def whether_to_fine_tune(fine_tune, embedder, n):
+    """Return how an AutoFusionClassifier trains its encoder, and the reason in words.
+
+    Parameters
+    ----------
+    fine_tune : bool, "contrastive", "auto" or EncoderTraining
+        What it was told.
+    embedder : str, transformer or None
+        Only one from a name is trained.
+    n : int
+        Labelled rows.
+    """
+    told = isinstance(fine_tune, EncoderTraining)
+    if not isinstance(embedder, str):
+        if told or fine_tune in (True, "contrastive"):
+            why = "it applies to an embedder by name"
+            warn_without_effect("AutoFusionClassifier", ["fine_tune"], why)
+        return False, "the embedder is yours, or there is none"
+    if told or fine_tune != "auto":
+        return fine_tune, "as asked"
+    if n < FINE_TUNE_FROM:
+        return False, f"{n} labelled rows are fewer than {FINE_TUNE_FROM}"
+    import torch
+
+    if embedder == DEFAULT_EMBEDDER or torch.cuda.is_available():
+        return True, f"{n} labelled rows, and training takes minutes here"
+    return False, "without an accelerator this encoder would train for hours"
 
 
 def as_scorer(llm, *, caller, role, **settings):

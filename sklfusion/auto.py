@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import asks_unnamed, hand_over
 from sklfusion._idle import warn_without_effect
-from sklfusion._parts import as_embedder, as_scorer, with_score_classes
+from sklfusion._parts import as_embedder, as_scorer, whether_to_fine_tune, with_score_classes
 from sklfusion._pipeline import fit_pipeline
 from sklfusion._sklearn_compat import check_parameters, one_of
 from sklfusion._text_input import TextInputMixin, check_texts
@@ -24,9 +24,6 @@ from sklfusion.fusion import FusionClassifier
 from sklfusion.fusion._student import VoteStudent
 from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
-
-#: Labelled rows from which ``fine_tune="auto"`` trains the encoder.
-FINE_TUNE_FROM = 2000
 
 
 def _delegates(name):
@@ -288,23 +285,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         fusion.set_params(score_columns=slice(-width, None))
 
     def _whether_to_fine_tune(self, n):
-        """Return the decision and its reason in words."""
-        told = isinstance(self.fine_tune, EncoderTraining)
-        if not isinstance(self.embedder, str):
-            if told or self.fine_tune in (True, "contrastive"):
-                warn_without_effect(
-                    "AutoFusionClassifier", ["fine_tune"], "it applies to an embedder by name"
-                )
-            return False, "the embedder is yours, or there is none"
-        if told or self.fine_tune != "auto":
-            return self.fine_tune, "as asked"
-        if n < FINE_TUNE_FROM:
-            return False, f"{n} labelled rows are fewer than {FINE_TUNE_FROM}"
-        import torch
-
-        if self.embedder == DEFAULT_EMBEDDER or torch.cuda.is_available():
-            return True, f"{n} labelled rows, and training takes minutes here"
-        return False, "without an accelerator this encoder would train for hours"
+        return whether_to_fine_tune(self.fine_tune, self.embedder, n)
 
     def _sources(self, names, fine_tune):
         caller = "AutoFusionClassifier"

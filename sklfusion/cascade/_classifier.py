@@ -305,23 +305,11 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if params.get("score_columns") == "auto":
             told = {"score_columns": slice(n_classes, None), "features": "proba"}
             if not self.multilabel_ and params["score_classes"] is None:
-                told["score_classes"] = self._numbers_of_scores()
+                names = [self._names[label] for label in self.classes_.tolist()]
+                told["score_classes"] = _cost_curve.numbers_of(self.llm_.classes_, names)
         if self.fusion is None:
             told["random_state"] = rng.randint(2**31)
         return fusion.set_params(**told)
-
-    def _numbers_of_scores(self):
-        """Return the class number of each score column, -1 for a class that y does not show."""
-        names = [self._names[label] for label in self.classes_.tolist()]
-        place = {str(name): number for number, name in enumerate(names)}
-        found = [place.get(str(label), -1) for label in self.llm_.classes_]
-        absent = [label for label, number in place.items() if number not in found]
-        if absent:
-            raise ValueError(
-                f"CascadeClassifier: y has the classes {absent}, which the LLM does not score; it "
-                f"has {[str(label) for label in self.llm_.classes_]}."
-            )
-        return found
 
     def _ask(self, texts, occasion):
         """Return LLM scores (n, J) and which rows have an answer."""

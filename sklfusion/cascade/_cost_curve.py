@@ -155,3 +155,29 @@ def cost_curve(first, fused, unsure, y, classes, *, multilabel, scoring, price, 
         "threshold": np.array([threshold(unsure, n) for n in numbers]),
         "cost": 1000 * (np.nan if price is None else price) * shares,
     }
+
+
+def numbers_of(scored, names):
+    """Return the class number of each score column, -1 for a class that y does not show.
+
+    Parameters
+    ----------
+    scored : sequence of J labels
+        The classes that the LLM scores.
+    names : sequence of K labels
+        The classes of y, as the LLM knows them.
+
+    Raises
+    ------
+    ValueError
+        If the LLM does not score a class of y.
+    """
+    place = {str(name): number for number, name in enumerate(names)}
+    found = [place.get(str(label), -1) for label in scored]
+    absent = [label for label, number in place.items() if number not in found]
+    if absent:
+        raise ValueError(
+            f"CascadeClassifier: y has the classes {absent}, which the LLM does not score; it has "
+            f"{[str(label) for label in scored]}."
+        )
+    return found
