@@ -101,7 +101,6 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "class_descriptions": [dict, None],
         "instructions": [str, None],
         "fine_tune": [EncoderTraining, one_of(True, False, "contrastive", "auto")],
         "random_state": ["random_state"],

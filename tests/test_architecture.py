@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 
 import sklfusion
 
@@ -144,6 +145,8 @@ def test_the_asking_wing_has_floors():
             assert not [name for name in _imports(path) if name.startswith(wings)], path
 
 
+#: Settings that are checked where they are used, with words of their own; and one whose parts are.
+WITHOUT_TABLE = {"LLMEndpoint", "LabelDistributionCollector"}
 #: Names that may stand in two files: what Python or a tool calls so, and locks, one per file.
 MANY_TIMES = {"_", "__all__", "__dir__", "__getattr__", "_lock", "main", "T"}
 
@@ -196,6 +199,17 @@ def test_nothing_is_dead():
     command = [sys.executable, "-m", "vulture", "--min-confidence", "80", str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(sklfusion.__all__))
+def test_parameters_of_estimators_stand_in_a_table(name):
+    """One way to check parameters: a table of what each may be, looked at by ``fit``."""
+    cls = getattr(sklfusion, name)
+    if not isinstance(cls, type) or not issubclass(cls, BaseEstimator) or name in WITHOUT_TABLE:
+        return
+    known = set(cls._get_param_names())
+    assert set(cls._parameter_constraints) <= known, name
+    assert cls._parameter_constraints, name
 
 
 def test_one_file_touches_the_private_parts_of_scikit_learn():

@@ -4,9 +4,24 @@ import numpy as np
 
 from sklfusion._class_labels import in_names, read_labels, refuse_bare_numbers
 from sklfusion._idle import warn_if_set
+from sklfusion._sklearn_compat import check_parameters, integer, one_of
 from sklfusion._validation import check_classes, is_multilabel, refuse_label_sets
 from sklfusion.llm._where import where_of
 from sklfusion.scoring._strategies import STRATEGIES
+
+#: What the parameters of a scorer may be; those of its endpoint are checked where it is used.
+SCORER_CONSTRAINTS = {
+    "multilabel": ["boolean"],
+    "instructions": [str, None],
+    "strategy": [one_of(*STRATEGIES)],
+    "output": [one_of("log_proba", "proba")],
+    "add_indicator": ["boolean"],
+    "calibrate": [one_of("auto", True, False, "prior", "contextual")],
+    "n_shots": [integer(0)],
+    "random_state": ["random_state"],
+    "n_votes": [integer(1)],
+    "order_swap": ["boolean"],
+}
 
 
 def check_params(estimator, caller):
@@ -17,20 +32,11 @@ def check_params(estimator, caller):
     ValueError
         Names the parameter, what arrived and what is wanted.
     """
+    check_parameters(estimator)
     where = where_of(estimator)
     where.check(caller)
-    if estimator.strategy not in STRATEGIES:
-        raise ValueError(f"strategy={estimator.strategy!r}; use one of {STRATEGIES}.")
     if estimator.strategy == "unary" and not estimator.multilabel:
         raise ValueError("strategy='unary' asks yes or no per label; it needs multilabel=True.")
-    if estimator.output not in ("log_proba", "proba"):
-        raise ValueError(f"output={estimator.output!r}; use 'log_proba' or 'proba'.")
-    if estimator.calibrate not in ("auto", True, False, "prior", "contextual"):
-        raise ValueError(
-            f"calibrate={estimator.calibrate!r}; use 'auto', True, False, 'prior' or 'contextual'."
-        )
-    if isinstance(estimator.n_votes, bool) or not estimator.n_votes > 0:
-        raise ValueError(f"{caller} got n_votes={estimator.n_votes!r}; it needs a number above 0.")
     packed = where.endpoint.texts_per_request
     if packed > 1 and (
         estimator.strategy not in ("auto", "label") or estimator.n_shots or estimator.examples

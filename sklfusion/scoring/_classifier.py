@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
 from sklfusion._parameters import with_parameters_of
-from sklfusion._validation import check_unit_interval, plain_label
+from sklfusion._sklearn_compat import number
+from sklfusion._validation import plain_label
 from sklfusion._whole import whole
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.scoring._scorer import LLMScorer
@@ -60,6 +61,12 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
     ['ham', 'spam']
     """
 
+    _parameter_constraints: dict = {
+        **LLMScorer._parameter_constraints,
+        "threshold": [number(0, 1)],
+        "abstain_below": [number(0, 1)],
+    }
+
     @with_parameters_of(LLMScorer)
     def __init__(
         self,
@@ -105,9 +112,6 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
             ``class_descriptions`` are None and y holds consecutive numbers, which name nothing.
         """
         texts = self._fit_task(X, y)
-        caller = type(self).__name__
-        check_unit_interval(self.threshold, "threshold", caller=caller)
-        check_unit_interval(self.abstain_below, "abstain_below", caller=caller)
         self._columns = np.arange(len(self.classes_))
         self._fallback = None if self.multilabel else self._fit_fallback(y)
         self._fit_bias(texts)

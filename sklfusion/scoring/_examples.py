@@ -76,8 +76,6 @@ class ShotSelector:
             raise ValueError(
                 f"shot_selection={self.selection!r}; use one of {SELECTIONS}, or a transformer."
             )
-        if isinstance(self.n_shots, bool) or int(self.n_shots) != self.n_shots or self.n_shots < 0:
-            raise ValueError(f"n_shots={self.n_shots!r}; it needs a whole number, 0 or more.")
         index = {str(label): position for position, label in enumerate(self.classes)}
         self._fixed = [self._example(item, index) for item in self.examples or ()]
         self._pool: list[str] = []

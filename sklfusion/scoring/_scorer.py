@@ -12,6 +12,7 @@ from sklfusion._whole import whole
 from sklfusion.llm.endpoint import at_endpoint
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.scoring._base import BaseLLMEstimator
+from sklfusion.scoring._checks import SCORER_CONSTRAINTS
 
 # Probabilities of exactly 0 have no logarithm; this is below anything a vote of many can show.
 LEAST_SCORE = 1e-6
@@ -117,6 +118,8 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
     >>> scorer.estimate(["one text", "another", "one text"])["requests"]
     2
     """
+
+    _parameter_constraints: dict = SCORER_CONSTRAINTS
 
     def __init__(
         self,
