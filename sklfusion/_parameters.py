@@ -22,11 +22,11 @@ def with_parameters_of(base):
     """
 
     def decorate(init):
-        own = inspect.signature(init).parameters
+        signature = inspect.signature(init)
         inherited = inspect.signature(base.__init__).parameters
-        merged = {**inherited, **own}
+        merged = {**inherited, **signature.parameters}
         keep = [p for p in merged.values() if p.kind is not p.VAR_KEYWORD]
-        init.__signature__ = inspect.Signature(sorted(keep, key=lambda p: p.kind))
+        init.__signature__ = signature.replace(parameters=sorted(keep, key=lambda p: p.kind))
         return init
 
     return decorate

@@ -1,5 +1,9 @@
 """The row of parts as a pipeline: made by hand, and fitted part by part."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -9,16 +13,16 @@ from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 
 def make_fusion_pipeline(
-    embedder=DEFAULT_EMBEDDER,
-    scorer=DEFAULT_LLM,
-    fusion=None,
+    embedder: Any = DEFAULT_EMBEDDER,
+    scorer: Any = DEFAULT_LLM,
+    fusion: Any = None,
     *,
-    classes=None,
-    class_descriptions=None,
-    multilabel=False,
-    memory=None,
-    n_jobs=None,
-):
+    classes: Any = None,
+    class_descriptions: dict | None = None,
+    multilabel: bool = False,
+    memory: Any = None,
+    n_jobs: int | None = None,
+) -> Pipeline:
     """Make the pipeline: texts -> (embeddings, LLM scores) -> fusion -> labels.
 
     Parameters
@@ -80,7 +84,7 @@ def fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params):
     The parts are fitted one by one, and not by the pipeline, so that weights reach the fusion
     and nothing else, with scikit-learn's metadata routing as without.
     """
-    own = {"features": {}, "fusion": {}}
+    own: dict = {"features": {}, "fusion": {}}
     for name, value in fit_params.items():
         step, _, parameter = name.partition("__")
         if step not in own or not parameter:

@@ -1,13 +1,18 @@
 """The parameters and the work that all estimators which ask an LLM share."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
 from sklfusion._validation import plain_label
+from sklfusion.annotations import Annotations
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._call import Call
 from sklfusion.llm._job import Memo
@@ -35,7 +40,7 @@ _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
 class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
     """Asks an LLM about texts. Not for direct use."""
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.classes is None or bool(self.n_shots)
         # Without a store two runs may get different answers.
@@ -50,7 +55,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         state.pop("_adapted", None)
         return state
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of this estimator, of ``model`` and of other parts.
 
         Parameters
@@ -151,7 +156,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
 
     # ---------------------------------------------------------------------------------- asking
 
-    def annotate(self, X):
+    def annotate(self, X: Any) -> Annotations:
         """Return what the LLM says about texts.
 
         Parameters
@@ -193,7 +198,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         report_failures(annotations, endpoint_of(self).on_failure, type(self).__name__, then)
         return annotations
 
-    def estimate(self, X):
+    def estimate(self, X: Any) -> dict[str, Any]:
         """Return what scoring texts would cost, knowing what is stored. Sends nothing.
 
         Parameters
