@@ -240,6 +240,7 @@ class TestFailures:
         [
             ({"strategy": "best"}, "strategy="),
             ({"strategy": "unary"}, "multilabel=True"),
+            ({"instructions": 5}, "instructions=5"),
             ({"output": "odds"}, "output="),
             ({"calibrate": "yes"}, "calibrate="),
             ({"on_failure": "guess"}, "on_failure="),

@@ -25,6 +25,11 @@ _CLIENT_FIELDS = {
     "extra_headers": "headers_env= of LLMEndpoint",
     "extra_body": "request_params= itself",
 }
+_WHOLE_NUMBERS = ("max_concurrency", "texts_per_request")
+_NUMBERS = ("timeout", "deadline", *_WHOLE_NUMBERS)
+_LIMITS = ("requests_per_minute", "tokens_per_minute")
+# Parts of a request that are made here; its kind of reply is read whole.
+_OWN_FIELDS = ("messages", "model", "stream")
 _backends: dict[Any, Any] = {}
 _backends_lock = threading.Lock()
 
@@ -75,11 +80,7 @@ class Where:
         refuse_keys(settings, caller)
         if not isinstance(settings.model, str) or not settings.model:
             raise ValueError(f"{caller} got model={settings.model!r}; it needs 'provider/model'.")
-        for name in ("timeout", "deadline", "max_concurrency", "texts_per_request"):
-            _check_positive(getattr(settings, name), name, caller)
-        for name in ("requests_per_minute", "tokens_per_minute"):
-            if getattr(settings, name) is not None:
-                _check_positive(getattr(settings, name), name, caller)
+        self._check_numbers(caller)
         if settings.service not in ("realtime", "batch"):
             raise ValueError(f"service={settings.service!r}; use 'realtime' or 'batch'.")
         if settings.on_failure not in ("abstain", "raise"):
@@ -89,9 +90,26 @@ class Where:
         self.price()
         self.resolve()
 
+    def _check_numbers(self, caller: str) -> None:
+        values = {name: getattr(self.endpoint, name) for name in (*_NUMBERS, *_LIMITS)}
+        for name, value in values.items():
+            if name in _NUMBERS or value is not None:
+                _check_positive(value, name, caller)
+            if name in _WHOLE_NUMBERS and not isinstance(value, numbers.Integral):
+                raise ValueError(f"{caller} got {name}={value!r}; it needs a whole number.")
+
     def _check_body(self, caller: str) -> None:
+        given = self.endpoint.request_params or {}
+        if not isinstance(given, dict):
+            raise ValueError(f"{caller} got request_params={given!r}; it needs a dict.")
+        own = [name for name in _OWN_FIELDS if given.get(name, False) is not False]
+        if own:
+            raise ValueError(
+                f"{caller}: request_params holds {own[0]!r}, which the estimator sets itself. "
+                "Leave it out."
+            )
         for name, instead in _CLIENT_FIELDS.items():
-            if name in (self.endpoint.request_params or {}):
+            if name in given:
                 raise ValueError(
                     f"{caller}: request_params holds {name!r}, which would go into the body of "
                     f"the request; use {instead}."

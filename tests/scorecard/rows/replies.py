@@ -231,12 +231,12 @@ def _(c):
     worst = 0.0
     for value in values:
         for parse in (parse_label, parse_label_set, parse_scores):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             raises(ReplyError, lambda v=value, p=parse: p(v, ["sport", "food"]))
-            worst = max(worst, time.perf_counter() - begin)
-        begin = time.perf_counter()
+            worst = max(worst, time.thread_time() - begin)
+        begin = time.thread_time()
         raises(CallError, lambda v=value: reply_from_bytes(v.encode()))
-        worst = max(worst, time.perf_counter() - begin)
+        worst = max(worst, time.thread_time() - begin)
     assert worst < 0.2, f"{worst * 1e3:.0f} ms"  # four times the line, for a busy machine
     return f"at most {worst * 1e3:.0f} ms"
 
@@ -378,9 +378,9 @@ def _(c):
     for unit in pieces:
         said = unit * (10_000 // len(unit))
         for parse in (parse_label, parse_label_set, parse_scores):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             with suppress(ReplyError):
                 parse(said, keys)
-            worst = max(worst, time.perf_counter() - begin)
+            worst = max(worst, time.thread_time() - begin)
     assert worst < 0.02, f"{worst * 1e3:.1f} ms for 10 KB"  # four times the line
     return f"20,000 parses, 0 other errors, {worst * 1e3:.1f} ms per 10 KB"
