@@ -15,6 +15,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from sklfusion import (
     Annotations,
+    EncoderTraining,
+    FineTunedTrajectoryEncoder,
     KNNLabelPrior,
     LabelDiffusion,
     LabelRepairClassifier,
@@ -189,3 +191,43 @@ def test_grid_search_over_nested_parameters(data):
         cv=2,
     ).fit(X, noisy)
     assert search.best_params_["prior__n_neighbors"] in (5, 20)
+
+
+class TestFineTunedTrajectories:
+    """The transformer of stage I trains as its `EncoderTraining` says, without its best epoch."""
+
+    TEXTS = ("the market rises", "a late goal", "the bank cuts its rate", "the cup for the team")
+    CODES = np.array([0, 1, 0, 1])
+
+    def fitted(self, folder, training=None):
+        encoder = FineTunedTrajectoryEncoder(folder, training=training, random_state=0)
+        return encoder.fit(list(self.TEXTS), self.CODES, n_classes=2)
+
+    def test_none_is_the_training_in_the_docs(self, tiny_roberta):
+        """Written out, it gives the same probabilities in every epoch."""
+        told = EncoderTraining(max_epochs=3, batch_size=32, warmup=0.06, freeze_layers=-1)
+        a, b = self.fitted(tiny_roberta), self.fitted(tiny_roberta, told)
+        texts = list(self.TEXTS)
+        assert a.predict_proba_epochs(texts).shape == (3, 3, 4, 2)
+        np.testing.assert_allclose(
+            a.predict_proba_epochs(texts), b.predict_proba_epochs(texts), rtol=0, atol=1e-6
+        )
+
+    @pytest.mark.parametrize(("layers", "moved"), [(-1, True), (0, False)])
+    def test_frozen_weights_stay(self, tiny_roberta, layers, moved):
+        """Token embeddings learn only where nothing is frozen; the layers above do."""
+        encoder = self.fitted(tiny_roberta, EncoderTraining(lr=1e-2, freeze_layers=layers))
+        first, last = encoder.snapshots_[0], encoder.snapshots_[-1]
+        changed = {name for name in first if not np.array_equal(first[name], last[name])}
+        assert ("encoder.embeddings.word_embeddings.weight" in changed) is moved
+        assert any("encoder.encoder.layer.1" in name for name in changed)
+        assert len(encoder.snapshots_) == 4
+
+    def test_what_it_cannot_do_is_told(self, tiny_roberta):
+        """Pairs are refused, early stopping warns, other objects are no training."""
+        with pytest.raises(ValueError, match="here it must be cross_entropy"):
+            self.fitted(tiny_roberta, EncoderTraining("contrastive"))
+        with pytest.raises(TypeError, match="training is dict; it must be an EncoderTraining"):
+            self.fitted(tiny_roberta, {"lr": 1.0})
+        with pytest.warns(DataWarning, match="EncoderTraining: patience has no effect"):
+            self.fitted(tiny_roberta, EncoderTraining(max_epochs=1, patience=7))
