@@ -9,7 +9,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
-from sklfusion import AutoFusionClassifier, RecordedScorer, make_fusion_pipeline
+from sklfusion import (
+    AutoFusionClassifier,
+    EncoderTraining,
+    RecordedScorer,
+    make_fusion_pipeline,
+)
 from sklfusion.datasets import load_newsdesk
 
 
@@ -170,6 +175,16 @@ def test_a_trained_encoder_can_be_asked_for(tiny_roberta, scorer, desk):
     assert auto.embedder_.get_feature_names_out()[0] == "encoder_Business"
     assert auto.fusion_.source_names_ == ["encoder", "llm"]
     assert auto.score(desk.data[60:], desk.target[60:]) > 0.7
+
+
+def test_how_it_is_trained_reaches_the_encoder(tiny_roberta, desk):
+    """An EncoderTraining goes to the embedder, and the report names its method."""
+    training = EncoderTraining("contrastive", contrastive_steps=2, batch_size=8)
+    auto = AutoFusionClassifier(None, str(tiny_roberta), fine_tune=training, random_state=0)
+    auto.set_params(fine_tune__lr=1e-3).fit(desk.data[:40], desk.target[:40])
+    assert auto.report_["fine_tuned"] == "contrastive"
+    told = auto.embedder_.trainer_.settings
+    assert (told["lr"], told["contrastive_steps"], told["batch_size"]) == (1e-3, 2, 8)
 
 
 def test_a_class_without_a_labelled_row_can_be_predicted(embedder, scorer, desk):
