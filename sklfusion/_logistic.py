@@ -8,8 +8,6 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax
 
-#: Bound on log-probabilities, so that one confident error cannot weigh without limit.
-LOG_FLOOR = float(np.log(1e-4))
 #: Curvature of a coefficient that neither rows nor penalty hold, so that its unit is finite.
 _LEAST_CURVATURE = 1e-12
 

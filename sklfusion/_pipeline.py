@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from sklfusion._parts import as_embedder, as_scorer, with_score_classes
+from sklfusion._scores import as_told, told_by
+from sklfusion._validation import is_multilabel
 from sklfusion.fusion import FusionClassifier
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
 
@@ -78,11 +81,23 @@ def make_fusion_pipeline(
     return Pipeline([("features", union), ("fusion", fusion)])
 
 
-def fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params):
+def _with_scores_last(columns, features, y):
+    """Columns that know which are the LLM's, from a scorer that does not tell."""
+    scorer, multilabel = dict(features.transformer_list).get("llm"), is_multilabel(y)
+    if scorer is None:
+        return columns
+    of_y = range(np.shape(y)[1]) if multilabel else np.unique(y)
+    classes = getattr(scorer, "classes_", of_y)
+    start = columns.shape[1] - len(classes) - bool(getattr(scorer, "add_indicator", False))
+    return np.hstack([columns[:, :start], as_told(columns[:, start:], classes, multilabel)])
+
+
+def fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params, alike=False):
     """Return the fitted pipeline.
 
     The parts are fitted one by one, and not by the pipeline, so that weights reach the fusion
-    and nothing else, with scikit-learn's metadata routing as without.
+    and nothing else, with scikit-learn's metadata routing as without. ``alike`` says that the
+    encoder gives class scores too, which must not be taken for those of an LLM.
     """
     own: dict = {"features": {}, "fusion": {}}
     for name, value in fit_params.items():
@@ -99,5 +114,7 @@ def fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params):
         own["fusion"].setdefault("sample_weight", sample_weight)
     features = FeatureUnion(sources)
     columns = features.fit_transform(texts, y, **own["features"])
+    if alike and told_by(columns) is None:
+        columns = _with_scores_last(columns, features, y)
     fusion.fit(columns, y, **own["fusion"])
     return Pipeline([("features", features), ("fusion", fusion)])

@@ -14,6 +14,7 @@ from sklfusion._hand_over import asks_unnamed, hand_over
 from sklfusion._idle import warn_without_effect
 from sklfusion._parts import as_embedder, as_scorer, whether_to_fine_tune, with_score_classes
 from sklfusion._pipeline import fit_pipeline
+from sklfusion._scores import as_told
 from sklfusion._sklearn_compat import check_parameters, one_of
 from sklfusion._text_input import TextInputMixin, check_texts
 from sklfusion._validation import is_multilabel, plain_labels
@@ -170,7 +171,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             raise ValueError("AutoFusionClassifier got llm=None and embedder=None; give one.")
         self.multilabel_ = is_multilabel(y)
         names = self._label_names(y)
-        self._warn_of_other_labels(names)
+        self._warn_of_other_labels(names, named=hasattr(y, "columns"))
         if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
             raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
         y, codes = (y, None) if self.multilabel_ else self._read_target(y)
@@ -178,12 +179,13 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if unlabeled is not None:
             trained, why = False, "unlabelled texts train a probe on the frozen encoder"
         sources = self._sources(names, trained)
-        fusion = self._told_fusion(dict(sources).get("llm"), y, trained or unlabeled is not None)
+        fusion = self._told_fusion(dict(sources).get("llm"))
         self.student_ = None
         if unlabeled is not None:
             sources = self._with_student(sources, texts, y, unlabeled)
             fusion.set_params(features="both")
-        self.pipeline_ = fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params)
+        alike = trained or unlabeled is not None  # then the encoder gives class scores too
+        self.pipeline_ = fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params, alike)
         if self.student_ is None:
             parts = dict(self.pipeline_.named_steps["features"].transformer_list)
             self.embedder_, self.scorer_ = parts.get("embedding"), parts.get("llm")
@@ -200,9 +202,11 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     def _declared(self):
         return declared_classes(self if self.classes is not None else self.llm)
 
-    def _warn_of_other_labels(self, names):
+    def _warn_of_other_labels(self, names, named):
         """Warn when the LLM's label columns cannot be matched to those of y."""
         own = declared_classes(self.llm)
+        if named and own is not None and set(names or ()) <= set(own):
+            return  # matched by name
         if self.multilabel_ and own is not None and names is not None and own != names:
             warnings.warn(
                 f"AutoFusionClassifier has the labels {names}, and its llm scores {own}: its "
@@ -221,13 +225,11 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             refuse_bare_numbers(np.unique(y), caller=caller)
         return in_names(y, declared, caller=caller)
 
-    def _told_fusion(self, scorer, y, encoder_scores):
-        """Return the unfitted fusion; it knows classes and score columns where we do."""
+    def _told_fusion(self, scorer):
+        """Return the unfitted fusion; it knows the classes where we do."""
         fusion = with_score_classes(self._fusion(), scorer, self.multilabel_)
         if self.classes is not None and not self.multilabel_ and "classes" in fusion.get_params():
             fusion.set_params(classes=plain_labels(self.classes))  # y may lack one of them
-        if encoder_scores and scorer is not None:
-            self._tell_scores_apart(fusion, scorer, y)
         return fusion
 
     def _label_names(self, y):
@@ -257,9 +259,9 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         rest = [text for text in dict.fromkeys(rest) if text not in gold]
         self.embedder_ = parts["embedding"].fit(texts, y)
         self.scorer_ = parts["llm"].fit(texts, y)
-        order = list(self.scorer_.classes_)
         scores, further = (
-            np.asarray(self.scorer_.transform(t))[:, : len(order)] for t in (texts, rest)
+            as_told(self.scorer_.transform(t), self.scorer_.classes_, self.multilabel_)
+            for t in (texts, rest)
         )
         self.student_ = VoteStudent(random_state=self.random_state).fit(
             np.asarray(self.embedder_.transform(texts)),
@@ -267,21 +269,10 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             scores=scores,
             X_unlabeled=np.asarray(self.embedder_.transform(rest)),
             scores_unlabeled=further,
-            classes=None if self.multilabel_ else order,
         )
         steps = [("embedder", self.embedder_), ("student", self.student_)]
         frozen = Pipeline([(name, FrozenEstimator(step)) for name, step in steps])
         return [("embedding", frozen), ("llm", FrozenEstimator(self.scorer_))]
-
-    def _tell_scores_apart(self, fusion, scorer, y):
-        """Name the LLM's columns: a trained encoder gives class scores that look alike."""
-        if getattr(fusion, "score_columns", None) != "auto":
-            return
-        declared = getattr(scorer, "classes", None)
-        width = np.shape(y)[1] if self.multilabel_ else len(np.unique(y))
-        width = len(declared) if declared is not None else width
-        width += bool(getattr(scorer, "add_indicator", False))
-        fusion.set_params(score_columns=slice(-width, None))
 
     def _whether_to_fine_tune(self, n):
         return whether_to_fine_tune(self.fine_tune, self.embedder, n)

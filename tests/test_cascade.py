@@ -19,6 +19,7 @@ from sklfusion import (
     RecordedScorer,
     persistence,
 )
+from sklfusion._scores import as_told
 from sklfusion.cascade import _cost_curve
 from sklfusion.plotting import CostCurveDisplay
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
@@ -406,9 +407,10 @@ def test_doubt_is_what_the_likeliest_answer_leaves():
 
 def test_equal_scores_are_no_answer():
     """For label sets all refused is an answer, all at one half is not."""
-    assert _cost_curve.answered(np.log([[0.5, 0.5], [0.9, 0.1]]), False).tolist() == [False, True]
-    sets = np.array([[0.0, 0.0], [0.5, 0.5], [1.0, 0.0]])
-    assert _cost_curve.answered(sets, True).tolist() == [True, False, True]
+    logs = as_told(np.log([[0.5, 0.5], [0.9, 0.1]]), ["a", "b"], False)
+    assert logs.answers.ravel().tolist() == [False, True]
+    sets = as_told([[0.0, 0.0], [0.5, 0.5], [1.0, 0.0]], ["a", "b"], True)
+    assert sets.answers.ravel().tolist() == [True, False, True]
 
 
 def test_the_display_shows_the_curve_and_the_choice():

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
 from sklfusion._hand_over import asks_unnamed, hand_over
 from sklfusion._parts import default_first
+from sklfusion._scores import as_told
 from sklfusion._sklearn_compat import check_parameters, integer, number
 from sklfusion._text_input import TextInputMixin, check_texts, distinct
 from sklfusion._threads import one_thread
@@ -312,14 +313,14 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return fusion.set_params(**told)
 
     def _ask(self, texts, occasion):
-        """Return LLM scores (n, J) and which rows have an answer."""
+        """Return LLM scores, as `ScoreColumns`, and which rows have an answer."""
         self.asked_[occasion] += len(set(texts))
         if hasattr(self.llm_, "predict_proba"):
             scores = label_scores(self.llm_, texts)
         else:
-            scores = np.asarray(self.llm_.transform(texts), dtype=np.float64)
-        scores = scores[:, : len(self.llm_.classes_)]  # without the column of abstentions
-        return scores, _cost_curve.answered(scores, self.multilabel_)
+            scores = self.llm_.transform(texts)
+        scores = as_told(scores, self.llm_.classes_, self.multilabel_)
+        return scores, scores.answers[:, 0]
 
     def _first_answers(self, X):
         """Return distinct texts, the row of each text in X, their probabilities and doubts."""

@@ -7,13 +7,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv, cross_val_predict
 
+from sklfusion._scores import is_flat
 from sklfusion._threads import one_thread
 from sklfusion.multilabel._splitting import check_multilabel_cv
 from sklfusion.multilabel._targets import out_of_fold_scores
 
 #: Shares of the texts at which the curve is measured, beside the largest one that is allowed.
 SHARES = np.round(np.linspace(0.0, 1.0, 21), 2)
-NO_OPINION = 1e-6  # probabilities that differ by less are no answer
 
 
 class Answers(ClassifierMixin, BaseEstimator):
@@ -69,8 +69,7 @@ def out_of_fold(estimator, X, y, cv, multilabel, rng):
 def usable(proba, prior, multilabel):
     """Return probabilities (n, K) with ``prior`` where there is no opinion, and those rows."""
     proba = np.array(proba, dtype=np.float64)
-    apart = np.abs(proba - 0.5).max(axis=1) if multilabel else np.ptp(proba, axis=1)
-    silent = ~np.isfinite(proba).all(axis=1) | (apart < NO_OPINION)
+    silent = ~np.isfinite(proba).all(axis=1) | is_flat(proba, "proba", multilabel)
     proba[silent] = prior
     return proba, silent
 
@@ -86,18 +85,6 @@ def doubt(proba, silent, multilabel):
     else:
         unsure = 1 - proba.max(axis=1)
     return np.where(silent, np.inf, unsure)
-
-
-def answered(scores, multilabel):
-    """Tell which rows of LLM scores (n, J) are an answer: equal scores are none.
-
-    For several labels per row, all refused is an answer, and all at one half is not.
-    """
-    told = np.ptp(scores, axis=1) > NO_OPINION
-    if multilabel:
-        half = np.log(0.5) if scores.min(initial=0.0) < 0 else 0.5
-        told |= np.abs(scores - half).max(axis=1, initial=0.0) > 1e-3
-    return told & np.isfinite(scores).all(axis=1)
 
 
 def mixed(first, fused, unsure, n_asked):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import declared_classes, in_names, read_labels
 from sklfusion._idle import warn_if_set
-from sklfusion._scores import as_matrix, bounded_codes
+from sklfusion._scores import as_matrix, as_told, bounded_codes, told_by
 from sklfusion._sklearn_compat import (
     check_parameters,
     check_sample_weight,
@@ -326,8 +326,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if scores is not None and self.scorer is not None:
             raise ValueError("pass either scores= or the parameter scorer, not both.")
         if self.scorer_ is not None:
-            columns = as_matrix(self.scorer_.transform(texts))
-            columns = self._reorder(columns)
+            columns = self._in_order(self.scorer_.transform(texts))
         elif scores is not None:
             columns = as_matrix(scores)
         elif self.n_scores_:
@@ -348,23 +347,17 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             )
         return columns
 
-    def _reorder(self, columns):
-        """Columns of a scorer that knows its classes, in our order; extra columns are dropped."""
+    def _in_order(self, columns):
+        """Columns of the scorer in our order, NaN where there is no answer."""
         known = getattr(self.scorer_, "classes_", None)
-        if known is None:
-            return columns
-        place = {str(name): i for i, name in enumerate(known)}
+        if known is None and told_by(columns) is None:
+            return as_matrix(columns)
+        told = as_told(columns, known, self.multilabel_)
         names = getattr(self, "_names", {})  # models saved by earlier versions have none
-        ours = [str(names.get(label, label)) for label in self.classes_.tolist()]
-        missing = [name for name in ours if name not in place]
-        if missing and not self.multilabel_:
-            raise ValueError(
-                f"the scorer knows the classes {list(known)}; y also has {missing}. Give the "
-                "scorer all classes."
-            )
-        if missing:  # an indicator without names: the columns are taken in the scorer's order
-            return columns[:, : len(known)]
-        return columns[:, [place[name] for name in ours]]
+        ours = [names.get(label, label) for label in self.classes_.tolist()]
+        # an indicator without names: the columns are taken in the scorer's order
+        unnamed = self.multilabel_ and not told.has_all(ours)
+        return told.arranged(None if unnamed else ours)
 
     def _code(self, columns):
         if columns is None or not columns.shape[1]:

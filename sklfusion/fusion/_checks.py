@@ -2,10 +2,11 @@
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._idle import warn_if_set
+from sklfusion._scores import tell_again, told_by
 from sklfusion._sklearn_compat import (
     check_parameters,
     check_sample_weight,
@@ -22,6 +23,7 @@ from sklfusion._validation import (
     is_multilabel,
     plain_labels,
 )
+from sklfusion.fusion._columns import known_scores
 
 #: What the parameters of a FusionClassifier may be.
 CONSTRAINTS = {
@@ -71,15 +73,16 @@ def fit_rows(est, X, y, sample_weight, classes=None, reset=True):
 
 def check_rows(est, X):
     """Return rows to predict as a dense array; none at all is legal."""
-    X = validate_data(
+    checked = validate_data(
         est,
         X,
         reset=False,
         accept_sparse="csr",
         dtype=[np.float64, np.float32],
         ensure_min_samples=0,
+        ensure_all_finite="allow-nan",
     )
-    return check_cells(X.toarray() if sparse.issparse(X) else X, caller=type(est).__name__)
+    return tell_again(_dense_cells(est, checked, _may_lack_answers(est)), X)
 
 
 def _check_fit_data(est, X, y, classes, reset):
@@ -94,7 +97,7 @@ def _check_fit_data(est, X, y, classes, reset):
         y = Y if multilabel else Y.ravel()
     if not multilabel:
         y = read_labels(y, caller=caller)
-    X, y = validate_data(
+    checked, y = validate_data(
         est,
         X,
         y,
@@ -102,8 +105,10 @@ def _check_fit_data(est, X, y, classes, reset):
         accept_sparse="csr",
         dtype=[np.float64, np.float32],
         multi_output=multilabel,
+        ensure_all_finite="allow-nan",
     )
-    X = check_cells(X.toarray() if sparse.issparse(X) else X, caller=caller)
+    may_lack = _known_scores(est, X) if reset else _may_lack_answers(est)
+    X = tell_again(_dense_cells(est, checked, may_lack), X)
     if not multilabel:
         return X, _class_columns(est, y, classes, reset)
     if est.loss == "cross_entropy":
@@ -133,6 +138,31 @@ def _class_columns(est, y, classes, reset):
         est.multilabel_ = False
         labels = named if codes is None else y
     return np.eye(len(est.classes_))[np.searchsorted(est.classes_, labels)]
+
+
+def _known_scores(est, X):
+    """Numbers of the columns that are scores whatever their values are, before a fit."""
+    names = getattr(est, "feature_names_in_", None)
+    return known_scores(est.score_columns, est.n_features_in_, names, told_by(X))
+
+
+def _may_lack_answers(est):
+    """Numbers of the columns in which a fitted fusion takes NaN for "no answer"."""
+    by_values = getattr(est, "found_by_", "values") == "values"
+    return [] if by_values else [c for block in est.inputs_.blocks for c in block.columns]
+
+
+def _dense_cells(est, X, may_lack):
+    """Features as a dense array, without NaN but in the columns ``may_lack``."""
+    X = X.toarray() if sparse.issparse(X) else X
+    lacking = np.isnan(X)
+    if not lacking.any():
+        return check_cells(X, caller=type(est).__name__)
+    lacking[:, may_lack] = False
+    if lacking.any():
+        check_array(X, estimator=est, input_name="X")
+    check_cells(np.nan_to_num(X, nan=0.0), caller=type(est).__name__)
+    return X
 
 
 def warn_of_idle_parameters(est):

@@ -37,19 +37,18 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         cross-entropy on one class per row is one-vs-rest, with probabilities normalised.
     score_columns : "auto", None, slice, or list of int or str, default="auto"
         The columns that are LLM scores: m blocks of one column per class, each perhaps followed
-        by a 0/1 column that marks rows without an answer. ``"auto"`` goes by feature names
-        (``llm_<class>``, also after a FeatureUnion prefix), else takes trailing blocks whose
-        values are probabilities or log-probabilities.
+        by a 0/1 column that marks rows without an answer. ``"auto"`` asks the columns, which know
+        it if a scorer of ours made them, else feature names (``llm_<class>``, also prefixed), else
+        takes trailing blocks whose values are probabilities or log-probabilities.
     score_classes : list, optional
-        Class of each column within a block. By default from the feature names, else in the order
-        of ``classes_``. May name classes that y never shows.
+        Class of each column within a block, y may lack some. By default what the columns know of
+        themselves or are named, else the order of ``classes_``.
     classes : list, optional
         All classes, where y may show only some: a class without a labelled row can then still be
         predicted, on the word of the LLM. By default the classes in y. Numbers 0..K-1 in y that
         are none of them are codes of the sorted classes, as meta-estimators hand them.
     features : {"auto", "embedding", "proba", "both"}, default="auto"
-        Which of the other columns to use. Class probabilities are looked for in the first and the
-        last K of them.
+        Which of the other columns to use. Class probabilities are the first or last K of them.
     hidden_layer_sizes : tuple of int, default=(64, 32)
         Hidden layers of the MLP. There is one where there are no LLM scores, with
         ``fusion="concat"``, and as the residual of anchored fusion with ``residual=True``;
@@ -98,7 +97,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         Number of features seen in ``fit``.
     score_columns_ : ndarray of int
-        Columns taken as LLM scores or their flags.
+        Columns taken as LLM scores or their flags; ``found_by_`` says what told them.
+    found_by_ : {"columns", "names", "numbers", "values", "nothing"}
     source_names_ : list of str
         The sources: "encoder", then one per block of scores.
     source_weights_ : dict or None
@@ -206,7 +206,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n, p)
-            Encoder features and LLM scores. Sparse input is made dense.
+            Features and LLM scores; NaN is "no answer" where a name, the columns themselves or
+            ``score_columns`` make it a score. Sparse input is made dense.
         y : array-like of shape (n,), or indicator matrix of shape (n, K)
             Classes, or label indicators (array, sparse or DataFrame).
         sample_weight : array-like of shape (n,), optional
@@ -219,8 +220,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For NaN or infinite features, fewer than two classes, a loss that does not suit y, or
-            score columns that do not match the classes.
+            For NaN elsewhere, infinite features, fewer than two classes, a loss that does not
+            suit y, or score columns that do not match the classes.
         TrainingDivergedError
             If the loss of the MLP is not finite.
 
@@ -239,7 +240,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         X, Y, weights = fit_rows(self, X, y, sample_weight, classes)
         if classes is None:
             check_two_classes(self, Y)
-        self.score_columns_, self.inputs_ = find_inputs(self, X, Y)
+        self.score_columns_, self.found_by_, self.inputs_ = find_inputs(self, X, Y)
         logits = self._fit_net(X, Y, weights, check_random_state(self.random_state))
         self._fit_cut(logits, Y, weights)
         return self

@@ -1,46 +1,39 @@
 """Which columns are LLM scores, and which class each of them stands for."""
 
-import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from sklfusion._class_labels import are_codes, in_names, sort_labels
+from sklfusion._scores import ScoreBlock, on_simplex, read_name, scale_of, told_by
 from sklfusion._validation import plain_labels
 from sklfusion.exceptions import DataWarning
-from sklfusion.fusion._score_values import is_score, on_simplex, warn_of_scores_elsewhere
+from sklfusion.fusion._score_values import is_score, warn_of_scores_elsewhere
 
-_SCORE_NAME = re.compile(r"^((?:.*__)?llm\d*_)(.+)$")
-_FLAG_NAME = "_abstained"
-
-
-@dataclass
-class ScoreBlock:
-    """The columns of one LLM: one per class, and perhaps a 0/1 column "gave no answer"."""
-
-    name: str
-    columns: np.ndarray
-    flag: int | None = None
-    classes: list | None = None
-    scale: str = "log"
-    mapping: np.ndarray | None = None
+#: An order of the columns is pointed out when it agrees with y on this share of the rows more than
+#: the one taken, which is hardly better than chance (as a multiple of it); with fewer rows than
+#: this it may be luck.
+_MORE_AGREEMENT, _NEAR_CHANCE, _LEAST_ROWS = 0.25, 1.5, 20
 
 
 @dataclass
 class Columns:
-    """Split of the columns of X into encoder features and score blocks."""
+    """Split of the columns of X into encoder features and score blocks.
+
+    ``found_by`` says who told the score columns from the others: "columns" (they know what they
+    mean), "names", "numbers" (of the user), "values", or "nothing" where there are none.
+    """
 
     encoder: np.ndarray
     blocks: list = field(default_factory=list)
+    found_by: str = "nothing"
 
     @property
     def scores(self):
         """Indices of all score and flag columns, ascending."""
-        taken = [b.columns for b in self.blocks]
-        taken += [[b.flag] for b in self.blocks if b.flag is not None]
-        return np.sort(np.concatenate(taken).astype(int)) if taken else np.empty(0, dtype=int)
+        return np.sort(np.array([c for b in self.blocks for c in b.all_columns], dtype=int))
 
 
 def find_columns(X, Y, score_columns, score_classes, classes, names, multilabel):
@@ -49,7 +42,7 @@ def find_columns(X, Y, score_columns, score_classes, classes, names, multilabel)
     Parameters
     ----------
     X : ndarray of shape (n, p)
-        Features.
+        Features; as `ScoreColumns` they know what they mean.
     Y : ndarray of shape (n, K)
         Targets, 0 and 1.
     score_columns : "auto", None, slice, or list of int or str
@@ -74,34 +67,81 @@ def find_columns(X, Y, score_columns, score_classes, classes, names, multilabel)
     """
     wanted = None if score_classes is None else plain_labels(score_classes)
     width = len(wanted) if wanted is not None else len(classes)
-    if score_columns is None:
-        blocks = []
-    elif isinstance(score_columns, str):
-        if score_columns != "auto":
-            raise ValueError(
-                f"score_columns={score_columns!r} is not known; it must be 'auto', None, a slice, "
-                "or a list of column numbers or names."
-            )
-        blocks = _blocks_by_name(range(X.shape[1]), names) if names is not None else []
-        if not blocks:
-            blocks = _blocks_by_value(X, Y, width, multilabel)
+    indices = _chosen_columns(score_columns, X.shape[1], names)
+    known = {
+        "columns": _blocks_told(told_by(X), classes, multilabel),
+        "names": _blocks_by_name(names),
+    }
+    blocks, found_by = _pick(known, indices)
+    if indices is None and not blocks:
+        blocks, found_by = _blocks_by_value(X, Y, width, multilabel), "values"
         if not blocks:
             warn_of_scores_elsewhere(X, Y, width, multilabel)
-    else:
-        indices = _indices(score_columns, X.shape[1], names)
-        blocks = _blocks_by_name(indices, names) if names is not None else []
-        if sum(len(b.columns) + (b.flag is not None) for b in blocks) != len(indices):
-            blocks = _blocks_by_count(X, indices, width, classes)
+    elif indices is not None and not blocks:
+        blocks, found_by = _blocks_by_count(X, indices, width, classes), "numbers"
     _name(blocks)
     for block in blocks:
-        block.scale = _scale_of(X[:, block.columns], multilabel)
+        values = X[:, block.columns]
+        if found_by != "columns":
+            block.scale = scale_of(values, multilabel)
+        if block.flag is not None or np.isnan(values).any():
+            block.silence = "told"
         block.mapping = _mapping(block, wanted, classes, multilabel)
-    found = Columns(np.empty(0, dtype=int), blocks)
-    found.encoder = np.setdiff1d(np.arange(X.shape[1]), found.scores)
-    for block in blocks:
         if wanted is None and block.classes is None:
             _warn_if_permuted(X, Y, block, classes, multilabel)
+    found = Columns(np.empty(0, dtype=int), blocks, found_by if blocks else "nothing")
+    found.encoder = np.setdiff1d(np.arange(X.shape[1]), found.scores)
     return found
+
+
+def _pick(known, indices):
+    """The blocks of the best source; if the user chose columns, they must be just these."""
+    for found_by, blocks in known.items():
+        if indices is not None:
+            blocks = [_within(block, set(indices)) for block in blocks]
+        blocks = [block for block in blocks if len(block.columns) > 1]
+        chosen = indices is None or sum(len(b.all_columns) for b in blocks) == len(indices)
+        if blocks and chosen:
+            return blocks, found_by
+    return [], "nothing"
+
+
+def _within(block, indices):
+    """The part of a block that lies in these columns."""
+    kept = [place for place, column in enumerate(block.columns) if column in indices]
+    return replace(
+        block,
+        columns=np.asarray(block.columns)[kept],
+        classes=None if block.classes is None else [block.classes[place] for place in kept],
+        flag=block.flag if block.flag in indices else None,
+    )
+
+
+def _chosen_columns(score_columns, n_features, names):
+    """Return the numbers of the columns that the user chose as scores, or None for "auto"."""
+    if score_columns is None:
+        return []
+    if isinstance(score_columns, str):
+        if score_columns == "auto":
+            return None
+        raise _not_known(score_columns)
+    return _indices(score_columns, n_features, names)
+
+
+def known_scores(score_columns, n_features, names, told):
+    """Return the numbers of the columns that are scores whatever their values are."""
+    chosen = _chosen_columns(score_columns, n_features, names)
+    if chosen is not None:
+        return chosen
+    blocks = _blocks_by_name(names) if told is None else told.blocks
+    return [column for b in blocks if len(b.columns) > 1 for column in b.columns]
+
+
+def _not_known(score_columns):
+    return ValueError(
+        f"score_columns={score_columns!r} is not known; it must be 'auto', None, a slice, or a "
+        "list of column numbers or names."
+    )
 
 
 def _indices(score_columns, n_features, names):
@@ -110,10 +150,7 @@ def _indices(score_columns, n_features, names):
     try:
         chosen = list(score_columns)
     except TypeError:
-        raise ValueError(
-            f"score_columns={score_columns!r} is not known; it must be 'auto', None, a slice, or "
-            "a list of column numbers or names."
-        ) from None
+        raise _not_known(score_columns) from None
     if any(isinstance(c, str) for c in chosen):
         if names is None:
             raise ValueError(
@@ -133,24 +170,43 @@ def _indices(score_columns, n_features, names):
     return [int(c) % n_features for c in chosen]
 
 
-def _blocks_by_name(indices, names):
+def _blocks_told(told, classes, multilabel):
+    """The blocks that the columns know of themselves.
+
+    Labels of an indicator may have other names than those of the scores, or none: the order of
+    the columns counts then. With some names in common, others not, the scores are not of y.
+    """
+    blocks = [] if told is None else list(told.blocks)
+    if not multilabel:
+        return blocks
+    unnamed, of_y = list(classes) == list(range(len(classes))), {str(c) for c in classes}
+    fitting = []
+    for block in blocks:
+        own, as_many = {str(c) for c in block.classes}, len(block.columns) == len(classes)
+        if unnamed and as_many:
+            fitting.append(replace(block, classes=None))
+        elif not unnamed and (of_y <= own or (as_many and not of_y & own)):
+            fitting.append(block)
+    return fitting
+
+
+def _blocks_by_name(names):
     """Group columns named ``<prefix>llm<i>_<class>`` by prefix."""
     blocks = {}
-    for index in indices:
-        match = _SCORE_NAME.match(str(names[index]))
-        if match is None:
+    for index, name in enumerate([] if names is None else names):
+        found = read_name(name)
+        if found is None:
             continue
-        prefix, label = match.groups()
+        prefix, label = found
         block = blocks.setdefault(prefix, ScoreBlock(prefix.rstrip("_"), [], None, []))
-        if label == _FLAG_NAME:
+        if label is None:
             block.flag = index
         else:
             block.columns.append(index)
             block.classes.append(label)
-    found = [b for b in blocks.values() if len(b.columns) > 1]
-    for block in found:
-        block.columns = np.asarray(block.columns)
-    return found
+    for block in blocks.values():
+        block.columns = np.asarray(block.columns, dtype=int)
+    return list(blocks.values())
 
 
 def _blocks_by_count(X, indices, width, classes):
@@ -174,9 +230,8 @@ def _blocks_by_count(X, indices, width, classes):
 
 
 def _looks_like_scores_everywhere(X, indices, width):
-    return all(
-        on_simplex(X[:, indices[i : i + width]]) is not None for i in range(0, len(indices), width)
-    )
+    cut = (X[:, indices[i : i + width]] for i in range(0, len(indices), width))
+    return all(on_simplex(S[np.isfinite(S).all(axis=1)]) is not None for S in cut)
 
 
 def _blocks_by_value(X, Y, width, multilabel):
@@ -194,16 +249,6 @@ def _blocks_by_value(X, Y, width, multilabel):
         blocks.insert(0, ScoreBlock("", block, flag))
         end = int(block[0])
     return blocks
-
-
-def _scale_of(S, multilabel):
-    if not multilabel and (kind := on_simplex(S)) is not None:
-        return kind
-    if (S >= 0).all() and (S <= 1).all():
-        return "proba"
-    if (S <= 1e-6).all():
-        return "log"
-    return "logit"
 
 
 def _name(blocks):
@@ -254,14 +299,16 @@ def _of_codes(declared, classes):
 
 def _warn_if_permuted(X, Y, block, classes, multilabel):
     """Warn when another order of the columns agrees far better with the training rows."""
-    if multilabel or len(Y) < 20:
-        return
     S = X[:, block.columns]
+    told = np.isfinite(S).all(axis=1)
+    S, Y = S[told], Y[told]
+    if multilabel or len(Y) < _LEAST_ROWS:
+        return
     votes = np.eye(S.shape[1])[S.argmax(axis=1)]
     agreement = votes.T @ Y
     rows, order = linear_sum_assignment(-agreement)
     now, then = np.trace(agreement) / len(Y), agreement[rows, order].sum() / len(Y)
-    if then - now > 0.25 and now < 1.5 / len(classes):
+    if then - now > _MORE_AGREEMENT and now < _NEAR_CHANCE / len(classes):
         warnings.warn(
             f"The score columns of {block.name} agree with y on {now:.0%} of the rows in the "
             f"order of the classes, but on {then:.0%} in the order "

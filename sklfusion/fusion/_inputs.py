@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import log_softmax
 
-from sklfusion.fusion._columns import ScoreBlock, _scale_of, find_columns
-from sklfusion.fusion._score_values import is_score, on_simplex
+from sklfusion._scores import ScoreBlock, on_simplex, scale_of
+from sklfusion.fusion._columns import find_columns
+from sklfusion.fusion._score_values import is_score
 from sklfusion.fusion._votes import code_scores, find_coding
 
 _BAND = 2.0  # see _column_scale
@@ -40,27 +40,8 @@ class Inputs:
         return (X[:, self.encoder].astype(np.float64) - self.mean) * self.scale
 
     def scores(self, X, block):
-        """Log-probabilities (softmax) or logits (sigmoid) of a block, and who answered."""
-        raw = X[:, block.columns].astype(np.float64)
-        answered = np.ptp(raw, axis=1) > 1e-6 if raw.shape[1] > 1 else np.ones(len(raw), bool)
-        if self.multilabel:
-            # all labels refused is an answer, all labels at one half is not
-            half = {"proba": 0.5, "log": np.log(0.5), "logit": 0.0}[block.scale]
-            answered |= np.abs(raw[:, 0] - half) > 1e-3
-        if block.flag is not None:
-            answered &= X[:, block.flag] < 0.5
-        if self.family == "softmax":
-            if block.scale == "proba":
-                raw = np.log(np.maximum(raw, 1e-12))
-            return log_softmax(raw, axis=1), answered
-        if block.scale != "logit":
-            p = np.exp(np.minimum(raw, 0.0)) if block.scale == "log" else raw
-            p = np.clip(p, 1e-9, 1 - 1e-9)
-            raw = np.log(p) - np.log1p(-p)
-        order = np.empty(block.mapping.max() + 1, dtype=int)
-        known = block.mapping >= 0
-        order[block.mapping[known]] = np.flatnonzero(known)
-        return raw[:, order], answered
+        """Log-probabilities (softmax) or log-odds (sigmoid) of a block, and who answered."""
+        return block.read(X, self.family, self.multilabel)
 
     def codes(self, X):
         """Coded scores (n, sum of block widths) and answer marks (n, number of blocks)."""
@@ -97,7 +78,7 @@ class Inputs:
 
 
 def find_inputs(est, X, Y):
-    """Return the score columns of a `FusionClassifier`, and the fitted inputs of its net."""
+    """Return the score columns of a `FusionClassifier`, what told them, and the fitted inputs."""
     names = getattr(est, "feature_names_in_", None)
     told = (est.score_columns, est.score_classes, est.classes_.tolist(), names)
     found = find_columns(X, Y, *told, est.multilabel_)
@@ -106,7 +87,8 @@ def find_inputs(est, X, Y):
         encoder, proba = split_encoder(X, Y, encoder, est.features, est.multilabel_)
     blocks = ([proba] if proba is not None else []) + found.blocks
     own = [block is proba for block in blocks]
-    return found.scores, Inputs(est._family, est.multilabel_, encoder, blocks, own).fit(X)
+    inputs = Inputs(est._family, est.multilabel_, encoder, blocks, own).fit(X)
+    return found.scores, found.found_by, inputs
 
 
 def _column_scale(deviation, mean):
@@ -151,7 +133,7 @@ def split_encoder(X, Y, columns, features, multilabel):
     block = None
     if features != "embedding":
         block = ScoreBlock("encoder_proba" if len(rest) else "encoder", np.asarray(proba))
-        block.scale = _scale_of(X[:, proba], multilabel)
+        block.scale = scale_of(X[:, proba], multilabel)
         block.mapping = np.arange(n_classes)
     return (np.empty(0, dtype=int) if features == "proba" else rest), block
 

@@ -4,19 +4,10 @@ import warnings
 
 import numpy as np
 
+from sklfusion._scores import SUM_TOLERANCE, on_simplex
 from sklfusion.exceptions import DataWarning
 
 _ROWS_LOOKED_AT = 200  # enough to tell scores from other numbers
-_SUM_TOLERANCE = 1e-3  # a distribution in single precision, or with floored logarithms
-
-
-def on_simplex(S):
-    """``"proba"`` or ``"log"`` if rows are distributions over the columns, else None."""
-    if (S >= 0).all() and np.abs(S.sum(axis=1) - 1).max() < 1e-3:
-        return "proba"
-    if (S <= 1e-6).all() and np.abs(np.exp(S).sum(axis=1) - 1).max() < 1e-3:
-        return "log"
-    return None
 
 
 def is_score(S, Y, multilabel):
@@ -88,7 +79,7 @@ def _find_classes(X, Y, width):
         values = np.where(usable, np.exp(np.minimum(X, 0.0)) if is_log else X, 0.0)
         whole = _sums(usable[None, :].astype(float), width)[0] > width - 0.5
         off = np.abs(_sums(values, width) - 1).max(axis=0)
-        for start in np.flatnonzero(whole & (off < _SUM_TOLERANCE)):
+        for start in np.flatnonzero(whole & (off < SUM_TOLERANCE)):
             window = X[:, start : start + width]
             if on_simplex(window) and (is_log or _agrees(window, Y)):
                 return int(start)
@@ -118,6 +109,6 @@ def _trailing_width(X):
     usable = (X <= 1e-6).all(axis=0)
     n_usable = int(usable[::-1].argmin()) if not usable.all() else X.shape[1]
     sums = np.cumsum(np.exp(X[:, ::-1][:, :n_usable]), axis=1)
-    hits = np.flatnonzero((np.abs(sums - 1) < _SUM_TOLERANCE).all(axis=0)) + 1
+    hits = np.flatnonzero((np.abs(sums - 1) < SUM_TOLERANCE).all(axis=0)) + 1
     hits = hits[hits > 1]
     return int(hits[-1]) if len(hits) else None

@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sklfusion._class_labels import in_names, read_labels
+from sklfusion._scores import ScoreBlock, scale_of, told_by
 from sklfusion._sklearn_compat import check_parameters, number
 from sklfusion._threads import one_thread
 from sklfusion._validation import (
@@ -109,13 +110,15 @@ class VoteStudent(TransformerMixin, BaseEstimator):
             Gold labels.
         scores : array-like of shape (n, K)
             LLM scores of the gold rows: votes, probabilities or log-probabilities, columns as
-            ``classes``. Uniform rows (one half for several labels) are no answer.
+            ``classes``. Rows of NaN are no answer, and so are uniform ones (one half for several
+            labels), unless they come from a scorer of ours, which knows who answered.
         X_unlabeled : array-like of shape (m, d)
             Embeddings of unlabelled rows, none of them a gold row.
         scores_unlabeled : array-like of shape (m, K)
             Their LLM scores.
         classes : array-like of shape (K,), optional
-            Class of each score column; by default the sorted classes of ``y``.
+            Class of each score column; by default what the columns of our scorers know of
+            themselves, else the sorted classes of ``y``.
 
         Returns
         -------
@@ -128,6 +131,8 @@ class VoteStudent(TransformerMixin, BaseEstimator):
             ``classes``, or fewer than 2 unlabelled rows have an answer.
         """
         check_parameters(self)
+        if classes is None and told_by(scores) is not None and not is_multilabel(y):
+            classes = scores.blocks[0].classes
         X, targets = self._check_gold(X, y, classes)
         unlabeled = check_cells(check_array(X_unlabeled, dtype=np.float64), caller="VoteStudent")
         if unlabeled.shape[1] != X.shape[1]:
@@ -167,16 +172,22 @@ class VoteStudent(TransformerMixin, BaseEstimator):
 
     def _answers(self, scores, n_rows, name):
         """Return probabilities (n, K) and which rows are answers."""
-        scores = check_scores(scores, len(self.classes_), caller=f"VoteStudent({name}=)")
+        told, k = told_by(scores), len(self.classes_)
+        if told is not None:
+            scores = told.arranged(None)
+        scores = check_scores(scores, k, caller=f"VoteStudent({name}=)", allow_nan_rows=True)
         if len(scores) != n_rows:
             raise ValueError(f"{name} has {len(scores)} rows for {n_rows} embeddings.")
-        if (scores < 0).any():
-            scores = np.exp(np.minimum(scores, 0.0))
+        block = ScoreBlock("", np.arange(k), scale=scale_of(scores, self.multilabel_))
+        block.silence = "flat" if told is None else "told"
+        answered = block.answered(scores, self.multilabel_)
+        probs = np.nan_to_num(scores)
+        if (probs < 0).any():
+            probs = np.exp(np.minimum(probs, 0.0))
         if self.multilabel_:
-            return np.clip(scores, 0, 1), (np.abs(scores - 0.5) > 1e-3).any(axis=1)
-        total = scores.sum(axis=1, keepdims=True)
-        probs = scores / np.where(total > 0, total, 1.0)
-        return probs, (total[:, 0] > 0) & (np.ptp(probs, axis=1) > 1e-6)
+            return np.clip(probs, 0, 1), answered
+        total = probs.sum(axis=1, keepdims=True)
+        return probs / np.where(total > 0, total, 1.0), answered & (total[:, 0] > 0)
 
     def _table(self, votes, targets):
         """P(class | answer), shrunk towards one accuracy for all answers."""

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit, logsumexp
 
-from sklfusion._logistic import LOG_FLOOR, fit_grouped, row_losses
+from sklfusion._logistic import fit_grouped, row_losses
 
+#: Bound on evidence and on soft scores (log of a probability), so that one confident error cannot
+#: weigh without limit.
+EVIDENCE_FLOOR = float(np.log(1e-4))
 #: Rows that a line of the table of votes is worth before its own votes are counted: it is drawn
 #: towards the accuracy of all votes together.
 STRENGTH = 16.0
@@ -49,12 +52,13 @@ def code_scores(log_scores, coding, family):
     """
     if family == "softmax":
         if coding == "vote":
-            return np.eye(log_scores.shape[1])[log_scores.argmax(axis=1)]
-        clipped = np.maximum(log_scores, LOG_FLOOR)
+            votes = np.eye(log_scores.shape[1])[log_scores.argmax(axis=1)]
+            return votes * (np.ptp(log_scores, axis=1) > _SAME_VOTE)[:, None]  # a tie is no vote
+        clipped = np.maximum(log_scores, EVIDENCE_FLOOR)
         return clipped - clipped.mean(axis=1, keepdims=True)
     if coding == "vote":
         return (log_scores > 0).astype(np.float64)
-    return np.clip(log_scores, LOG_FLOOR, -LOG_FLOOR)
+    return np.clip(log_scores, EVIDENCE_FLOOR, -EVIDENCE_FLOOR)
 
 
 def find_coding(log_scores, answered, family):
@@ -146,8 +150,8 @@ def _fit_table(Z, mapping, problem):
     loo_base = loo_accuracy * (Z @ diagonal) + (1 - loo_accuracy) * (Z @ spread)
     loo_base = np.where(Z @ known[:, None] > 0, loo_base, prior)
 
-    coef = np.maximum(np.log(drawn_table(counts, base, STRENGTH)) - log_prior, LOG_FLOOR)
-    loo = np.maximum(np.log(drawn_table(left, loo_base, STRENGTH)) - log_prior, LOG_FLOOR)
+    coef = np.maximum(np.log(drawn_table(counts, base, STRENGTH)) - log_prior, EVIDENCE_FLOOR)
+    loo = np.maximum(np.log(drawn_table(left, loo_base, STRENGTH)) - log_prior, EVIDENCE_FLOOR)
     oof = np.where((weights > 0)[:, None], loo, Z @ coef)
     return Evidence("vote", coef, np.zeros(Y.shape[1]), oof)
 
@@ -180,7 +184,7 @@ def _smoothed_rates(seen, base, strength, problem):
 
     def evidence(right, rows):
         rate = drawn_rate(right, rows, base, strength)
-        return np.clip(logit(rate) - problem.log_prior, LOG_FLOOR, -LOG_FLOOR)
+        return np.clip(logit(rate) - problem.log_prior, EVIDENCE_FLOOR, -EVIDENCE_FLOOR)
 
     return evidence(right, rows), evidence(right - live * problem.Y, rows - live)
 

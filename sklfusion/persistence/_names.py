@@ -61,7 +61,7 @@ PARTS = {
     "platt_scaling": "sklfusion.multilabel._calibration:PlattScaling",
     "price": "sklfusion.llm._prices:Price",
     "prompt_template": "sklfusion.prompts._templates:PromptTemplate",
-    "score_block": "sklfusion.fusion._columns:ScoreBlock",
+    "score_block": "sklfusion._scores:ScoreBlock",
     "shot_selector": "sklfusion.scoring._examples:ShotSelector",
     "task": "sklfusion.prompts._render:Task",
     "temperature_scaling": "sklfusion.multilabel._calibration:TemperatureScaling",

@@ -12,13 +12,13 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._class_labels import read_labels, refuse_bare_numbers
+from sklfusion._scores import score_columns, score_names
 from sklfusion._sklearn_compat import check_parameters, one_of
 from sklfusion._text_input import TextInputMixin, check_texts
 from sklfusion._validation import check_classes, is_multilabel, plain_label, plain_labels
 from sklfusion._whole import whole
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
-from sklfusion.scoring._scorer import score_columns, score_names
 
 
 class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):

@@ -8,14 +8,12 @@ import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._scores import score_columns, score_names
 from sklfusion._whole import whole
 from sklfusion.llm.endpoint import at_endpoint
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.scoring._base import BaseLLMEstimator
 from sklfusion.scoring._checks import SCORER_CONSTRAINTS
-
-# Probabilities of exactly 0 have no logarithm; this is below anything a vote of many can show.
-LEAST_SCORE = 1e-6
 
 
 class LLMScorer(TransformerMixin, BaseLLMEstimator):
@@ -218,21 +216,3 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
         check_is_fitted(self, "classes_")
         return score_names(self._declared, self.add_indicator)
-
-
-def score_columns(annotations, *, output, add_indicator):
-    """Return the float32 score columns of annotations; see :meth:`LLMScorer.transform`."""
-    k = len(annotations.classes)
-    probs = annotations.scores()
-    failed = np.isnan(probs).any(axis=1)
-    probs[failed] = 0.5 if annotations.multilabel else 1.0 / k
-    scores = np.log(np.clip(probs, LEAST_SCORE, 1.0)) if output == "log_proba" else probs
-    if add_indicator:
-        scores = np.column_stack([scores, failed])
-    return scores.astype(np.float32)
-
-
-def score_names(classes, add_indicator):
-    """Return the names of the score columns as an object array of str."""
-    names = [f"llm_{label}" for label in classes]
-    return np.asarray(names + ["llm__abstained"] * bool(add_indicator), dtype=object)
