@@ -106,6 +106,19 @@ def check_indicator(y, *, caller="this estimator", soft=False):
         If the values are not 0 and 1 (or within [0, 1] when ``soft``), or if ``y`` is a list of
         label sets.
     """
+    y = _read_indicator(y, caller)
+    bad = ~((y >= 0) & (y <= 1)) if soft else ~((y == 0) | (y == 1))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        wanted = "values in [0, 1]" if soft else "only 0 and 1"
+        raise ValueError(
+            f"y[{row}, {column}] is {y[row, column]:g}; a label indicator matrix has {wanted}."
+        )
+    return y.astype(np.float32)
+
+
+def _read_indicator(y, caller):
+    """Return a dense (n, K) array of numbers without gaps."""
     if sparse.issparse(y):
         y = y.toarray()
     refuse_label_sets(y, caller=caller)
@@ -126,14 +139,7 @@ def check_indicator(y, *, caller="this estimator", soft=False):
             f"Input y contains NaN: y[{row}, {column}] is missing; {caller} needs 0 or 1 for "
             "every label of every row."
         )
-    bad = ~((y >= 0) & (y <= 1)) if soft else ~((y == 0) | (y == 1))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        wanted = "values in [0, 1]" if soft else "only 0 and 1"
-        raise ValueError(
-            f"y[{row}, {column}] is {y[row, column]:g}; a label indicator matrix has {wanted}."
-        )
-    return y.astype(np.float32)
+    return y
 
 
 def refuse_label_sets(y, *, caller="this estimator"):
