@@ -26,7 +26,7 @@ _CLIENT_FIELDS = {
     "extra_body": "request_params= itself",
 }
 _WHOLE_NUMBERS = ("max_concurrency", "texts_per_request")
-_NUMBERS = ("timeout", "deadline", *_WHOLE_NUMBERS)
+_NUMBERS_OF_ENDPOINT = ("timeout", "deadline", *_WHOLE_NUMBERS)
 _LIMITS = ("requests_per_minute", "tokens_per_minute")
 # Parts of a request that are made here; its kind of reply is read whole.
 _OWN_FIELDS = ("messages", "model", "stream")
@@ -91,9 +91,9 @@ class Where:
         self.resolve()
 
     def _check_numbers(self, caller: str) -> None:
-        values = {name: getattr(self.endpoint, name) for name in (*_NUMBERS, *_LIMITS)}
+        values = {name: getattr(self.endpoint, name) for name in (*_NUMBERS_OF_ENDPOINT, *_LIMITS)}
         for name, value in values.items():
-            if name in _NUMBERS or value is not None:
+            if name in _NUMBERS_OF_ENDPOINT or value is not None:
                 _check_positive(value, name, caller)
             if name in _WHOLE_NUMBERS and not isinstance(value, numbers.Integral):
                 raise ValueError(f"{caller} got {name}={value!r}; it needs a whole number.")
