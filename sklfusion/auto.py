@@ -1,11 +1,15 @@
 """`AutoFusionClassifier`: the corridor in one call."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -110,18 +114,18 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        llm=DEFAULT_LLM,
-        embedder=DEFAULT_EMBEDDER,
+        llm: Any = DEFAULT_LLM,
+        embedder: Any = DEFAULT_EMBEDDER,
         *,
-        classes=None,
-        class_descriptions=None,
-        instructions=None,
-        fusion=None,
-        fine_tune="auto",
-        memory=None,
-        random_state=None,
-        verbose=0,
-    ):
+        classes: Any = None,
+        class_descriptions: dict | None = None,
+        instructions: str | None = None,
+        fusion: Any = None,
+        fine_tune: Any = "auto",
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.llm = llm
         self.embedder = embedder
         self.classes = classes
@@ -134,7 +138,15 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     @whole
-    def fit(self, X, y, sample_weight=None, *, unlabeled=None, **fit_params):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        unlabeled: Any = None,
+        **fit_params: Any,
+    ) -> Self:
         """Fit the parts and the fusion.
 
         Parameters
@@ -192,7 +204,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.fusion_ = self.pipeline_.named_steps["fusion"]
         self.classes_ = np.asarray(names) if self.multilabel_ else self.fusion_.classes_
         self._coded = codes is not None
-        if self._coded:
+        if codes is not None:
             declared = np.unique(self._declared())
             self.classes_ = codes[np.searchsorted(declared, self.fusion_.classes_)]
         way = {"fine_tuned": getattr(trained, "method", trained), "fine_tune_why": why}
@@ -337,7 +349,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "pipeline_")
         return check_texts(X, caller="AutoFusionClassifier", allow_empty=True)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return labels of shape (n,), or an indicator of shape (n, K) for multi-label."""
         texts = self._texts(X)
         labels = self.pipeline_.predict(texts)
@@ -345,25 +357,25 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             return labels
         return self.classes_[np.searchsorted(self.fusion_.classes_, labels)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities of shape (n, K), columns as ``classes_``."""
         texts = self._texts(X)
         return self.pipeline_.predict_proba(texts)
 
     @available_if(_delegates("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the fused logits."""
         texts = self._texts(X)
         return self.pipeline_.decision_function(texts)
 
     @available_if(_delegates("contributions"))
-    def contributions(self, X):
+    def contributions(self, X: Any) -> Any:
         """Return how much each source contributed to each row; see FusionClassifier."""
         texts = self._texts(X)
         features = self.pipeline_.named_steps["features"].transform(texts)
         return self.fusion_.contributions(features)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         tags.target_tags.required = True

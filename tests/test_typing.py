@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -49,6 +50,50 @@ def test_every_lazy_package_has_a_stub():
     """Names that are made at run time are invisible to a reader of the source."""
     lazy = {p.parent for p in ROOT.rglob("__init__.py") if "_attach(" in p.read_text()}
     assert {stub.parent for stub in STUBS} == lazy
+
+
+PUBLIC = ["", ".alignment", ".fusion", ".embedding", ".noise", ".scoring", ".cascade"]
+PUBLIC += [".multilabel", ".persistence", ".plotting", ".datasets", ".models", ".testing"]
+
+
+def _own(value):
+    return getattr(value, "__module__", "").startswith("sklfusion")
+
+
+def _methods(cls):
+    """Public methods, and the constructor, that classes of ours in its line define."""
+    for base in filter(_own, cls.__mro__):
+        for name, value in vars(base).items():
+            value = inspect.unwrap(getattr(value, "__func__", value))
+            if inspect.isfunction(value) and (name == "__init__" or not name.startswith("_")):
+                yield value
+
+
+def _public_functions():
+    """Every function, and every public method defined by a class of ours, by its place."""
+    found = []
+    for package in (importlib.import_module(f"sklfusion{name}") for name in PUBLIC):
+        names = getattr(package, "__all__", None) or [n for n in vars(package) if n[0] != "_"]
+        for value in filter(_own, (getattr(package, name) for name in names)):
+            if inspect.isclass(value):
+                found += _methods(value)
+            elif inspect.isfunction(value):
+                found.append(inspect.unwrap(value))
+    return {function.__qualname__: function for function in found}
+
+
+def test_public_signatures_are_annotated():
+    """Constructors, methods and functions: what goes in, and what comes out."""
+    lacking = []
+    functions = _public_functions()
+    for place, function in functions.items():
+        signature = inspect.signature(function)
+        names = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+        names = [name for name in names if name not in ("self", "cls")]
+        if names or signature.return_annotation is signature.empty:
+            lacking.append(f"{place}({', '.join(names)})")
+    assert len(functions) > 150
+    assert lacking == []
 
 
 def _mypy(folder, source):

@@ -1,8 +1,12 @@
 """`CascadeClassifier`: a cheap classifier answers, and the LLM is asked only where it pays."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
@@ -132,19 +136,19 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        first=None,
-        llm=DEFAULT_LLM,
+        first: Any = None,
+        llm: Any = DEFAULT_LLM,
         *,
-        fusion=None,
-        budget=None,
-        cost=0.0,
-        strict=True,
-        scoring="accuracy",
-        cv=None,
-        n_fit=None,
-        memory=None,
-        random_state=None,
-    ):
+        fusion: Any = None,
+        budget: float | dict | None = None,
+        cost: Any = 0.0,
+        strict: bool = True,
+        scoring: Any = "accuracy",
+        cv: Any = None,
+        n_fit: int | None = None,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.first = first
         self.llm = llm
         self.fusion = fusion
@@ -157,14 +161,14 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.memory = memory
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         tags.target_tags.required = True
         return tags
 
     @whole
-    def fit(self, X, y):
+    def fit(self, X: Any, y: Any) -> Self:
         """Fit both stages, join them, and choose how many texts to ask about.
 
         Parameters
@@ -197,7 +201,8 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         X = None if self.first is None else texts
         with one_thread(X, openmp=False):
             self.first_ = clone(first).fit(texts, y)
-        self.llm_ = self.fusion_ = self.price_ = self.cost_curve_ = None
+        self.llm_: Any = None
+        self.fusion_ = self.price_ = self.cost_curve_ = None
         self.share_, self.threshold_ = 0.0, np.inf
         self.cut_, self.fill_empty_ = 0.5, False
         self.asked_ = {"fit": 0, "predict": 0, "texts": 0}
@@ -342,7 +347,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             return order
         return _budget.affordable(self.budget, self.llm_, order, texts)
 
-    def asks(self, X):
+    def asks(self, X: Any) -> np.ndarray:
         """Tell which texts ``predict`` would ask the LLM about. Sends nothing.
 
         Parameters
@@ -358,7 +363,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         mask[self._choose(texts, doubt)] = True
         return mask[rows]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities: fused where the LLM has answered, else those of the first stage.
 
         Parameters
@@ -380,7 +385,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             proba[chosen] = label_scores(self.fusion_, np.hstack([proba[chosen], scores]))
         return proba[rows]
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return classes of shape (n,), or an indicator of shape (n, K)."""
         proba = self.predict_proba(X)
         if self.multilabel_:

@@ -1,10 +1,14 @@
 """`FusionClassifier`: fuse encoder features and LLM scores, multi-class and multi-label."""
 
-import copy
+from __future__ import annotations
 
+import copy
+from typing import Any, Self
+
+import numpy as np
 from scipy.special import expit, log_expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._threads import one_thread
@@ -145,29 +149,29 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        fusion="anchored",
-        loss="auto",
-        score_columns="auto",
-        score_classes=None,
-        classes=None,
-        features="auto",
-        hidden_layer_sizes=(64, 32),
-        dropout=0.1,
-        residual=False,
-        guard=True,
-        lr=1e-3,
-        max_epochs=100,
-        batch_size="auto",
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        threshold="auto",
-        class_weight=None,
-        random_state=None,
-        device="cpu",
-        net_params=None,
-        verbose=0,
-    ):
+        fusion: Any = "anchored",
+        loss: str = "auto",
+        score_columns: Any = "auto",
+        score_classes: Any = None,
+        classes: Any = None,
+        features: Any = "auto",
+        hidden_layer_sizes: Any = (64, 32),
+        dropout: float = 0.1,
+        residual: Any = False,
+        guard: bool = True,
+        lr: float = 1e-3,
+        max_epochs: int = 100,
+        batch_size: int | str = "auto",
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        threshold: str | float = "auto",
+        class_weight: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: Any = "cpu",
+        net_params: dict | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.fusion = fusion
         self.loss = loss
         self.score_columns = score_columns
@@ -191,16 +195,14 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.net_params = net_params
         self.verbose = verbose
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         tags.input_tags.sparse = True
         return tags
 
-    # -- fitting ---------------------------------------------------------------------------
-
     @whole
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit on features and targets.
 
         Parameters
@@ -271,7 +273,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             self.threshold_, self.fill_empty_ = resolve_cut(self.threshold, proba, Y, weights)
 
     @whole
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Fit on a first batch, then train on each further one.
 
         The first call is :meth:`fit` on its batch. Further calls train every parameter of the
@@ -305,8 +307,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = len(self.net_.history)
         return self
 
-    # -- predicting ------------------------------------------------------------------------
-
     def _prepare(self, X):
         check_is_fitted(self, "net_")
         return self.inputs_.transform(check_rows(self, X))
@@ -321,7 +321,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         """Log-probabilities up to a constant per row (one class per row)."""
         return logits if self._family == "softmax" else log_expit(logits)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Log-odds: shape (n,) for two classes, else (n, K).
 
         Parameters
@@ -339,7 +339,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         logits = self._log_odds(logits)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, shape (n, K); rows sum to 1 unless y was a label indicator.
 
         Parameters
@@ -354,7 +354,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         logits = self._logits(X)
         return expit(logits) if self.multilabel_ else softmax(self._log_odds(logits), axis=1)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Classes of shape (n,), or label indicators of shape (n, K).
 
         Parameters
@@ -371,7 +371,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             return apply_cut(expit(logits), self.threshold_, self.fill_empty_)
         return self.classes_[logits.argmax(axis=1)]
 
-    def contributions(self, X):
+    def contributions(self, X: Any) -> Any:
         """What each source adds to the log-odds of each class, row by row.
 
         Parameters

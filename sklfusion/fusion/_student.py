@@ -1,5 +1,9 @@
 """`VoteStudent`: what LLM answers on unlabelled texts teach the encoder."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 from scipy.special import log_expit, log_softmax
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -94,12 +98,26 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, *, strength=4.0, random_state=None):
+    def __init__(
+        self,
+        *,
+        strength: float | str = 4.0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.strength = strength
         self.random_state = random_state
 
     @whole
-    def fit(self, X, y, *, scores, X_unlabeled, scores_unlabeled, classes=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        scores: Any,
+        X_unlabeled: Any,
+        scores_unlabeled: Any,
+        classes: Any = None,
+    ) -> Self:
         """Learn the confusion table from gold rows and the probe from unlabelled ones.
 
         Parameters
@@ -226,7 +244,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         self._coef, self.penalty_ = probe.coef, probe.penalty
         self._bias = probe.bias + problem.log_prior
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the student's probabilities, columns as ``classes_``.
 
         Parameters
@@ -249,7 +267,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         logs = log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1)
         return np.exp(logs)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Return the embeddings with the student's probabilities as the last K columns.
 
         Parameters
@@ -267,7 +285,7 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         )
         return np.hstack([X, self._probabilities(X)])
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the input names, then ``student_<class>``."""
         check_is_fitted(self, "confusion_")
         if input_features is None:
