@@ -76,7 +76,7 @@ class ScoreBlock:
     """
 
     name: str
-    columns: np.ndarray
+    columns: Any
     flag: int | None = None
     classes: Any = None
     scale: str = "log_proba"

@@ -12,7 +12,7 @@ import pytest
 
 from sklfusion import CacheWarning, LLMScorer
 from sklfusion._chat import Reply
-from sklfusion.llm import _run
+from sklfusion.llm import _claims
 from sklfusion.replies import open_store
 from sklfusion.replies._connections import ConnectionPool, DamagedStore
 from sklfusion.replies._repair import repair
@@ -70,7 +70,7 @@ def test_a_file_is_salvaged_once_though_two_have_seen_the_damage(damaged):
 
 def test_the_lease_of_a_slow_answer_is_renewed(fault_server, tmp_path, monkeypatch):
     """While an answer takes longer than a lease lasts, its end moves on."""
-    monkeypatch.setattr(_run, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(_claims, "LEASE_SECONDS", 1.5)
     fault_server.script({"fault": {"kind": "late", "seconds": 6}, "times": 1})
     scorer = LLMScorer(
         "m", base_url=fault_server.base_url, classes=CLASSES, memory=tmp_path, timeout=30

@@ -163,7 +163,7 @@ def _indices(score_columns, n_features, names):
             raise ValueError(f"score_columns names {missing}, which X does not have.")
         return [position[c] for c in chosen]
     if chosen and isinstance(chosen[0], bool | np.bool_):
-        chosen = np.flatnonzero(chosen)
+        chosen = np.flatnonzero(chosen).tolist()
     bad = [int(c) for c in chosen if not -n_features <= c < n_features]
     if bad:
         raise ValueError(f"score_columns {bad} are outside X, which has {n_features} columns.")
@@ -192,7 +192,7 @@ def _blocks_told(told, classes, multilabel):
 
 def _blocks_by_name(names):
     """Group columns named ``<prefix>llm<i>_<class>`` by prefix."""
-    blocks = {}
+    blocks: dict[str, ScoreBlock] = {}
     for index, name in enumerate([] if names is None else names):
         found = read_name(name)
         if found is None:
@@ -236,7 +236,8 @@ def _looks_like_scores_everywhere(X, indices, width):
 
 def _blocks_by_value(X, Y, width, multilabel):
     """Trailing blocks whose values are probabilities or log-probabilities."""
-    blocks, end = [], X.shape[1]
+    blocks: list[ScoreBlock] = []
+    end = X.shape[1]
     while end >= width:
         flag = None
         block = np.arange(end - width, end)

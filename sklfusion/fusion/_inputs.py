@@ -1,6 +1,7 @@
 """From the columns of X to the arrays that `FusionMLP` takes."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,8 @@ class Inputs:
     encoder: np.ndarray
     blocks: list
     is_encoder: list  # per block: encoder probabilities (True) or an LLM (False)
-    mean: np.ndarray = None
-    scale: np.ndarray = None
+    mean: Any = None
+    scale: Any = None
     codings: list = field(default_factory=list)
 
     def fit(self, X):
