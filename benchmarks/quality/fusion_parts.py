@@ -28,7 +28,7 @@ from benchmarks.quality._llm_sets import LLMSet, load
 from sklfusion.fusion import _inputs, _probe, _trust, _votes
 
 #: Labelled rows to the number of draws: with few rows a draw says little, and costs little.
-DRAWS = {20: 6, 50: 6, 150: 6, 500: 2, 1000: 2, 2000: 2}
+DRAWS = {20: 4, 50: 4, 150: 3, 500: 1, 1000: 1, 2000: 2}
 FIRST_DRAW = 400
 #: Strong and weak LLMs, one and several, votes and soft scores, one label per text and many.
 PAIRS = (
