@@ -1,6 +1,7 @@
 """Fusion against other ways to use the same labelled rows, on every data set with LLM answers.
 
     python -m benchmarks.quality.rivals [--quick] [--jobs N]
+    python -m benchmarks.quality.rivals --fusion-only    # the others as of the last run
 
 Everyone gets the same frozen MiniLM embedding, the same votes and the same labelled rows, and is
 judged on the same other rows; all settings are chosen by cross-validation on the labelled rows.
@@ -23,7 +24,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import KFold, cross_val_predict
 
-from benchmarks._common import data_dir
+from benchmarks._common import data_dir, read_json
 from benchmarks.quality._contest import (
     execute,
     fit_encoder,
@@ -130,6 +131,32 @@ def run(quick=False, jobs=1):
     return {"draws": n_draws, "cells": cells}
 
 
+def fusion_alone(data, E, size, draw):
+    """One draw: share of hits and calibration error of the fusion."""
+    train, test = split(data, size, draw)
+    clf, X = fit_fusion(data, E, train, draw)
+    right = hits(clf.predict(X[test]), data.y[test]).mean()
+    return float(right), calibration_error(clf.predict_proba(X[test]), data.y[test])
+
+
+def run_fusion_only(jobs=1):
+    """The last run with the fusion anew: no change of it moves the others."""
+    last = read_json("rivals")
+    sets = {(d.name, d.llm): d for d in load(data_dir())}
+    E = vectors(list(sets.values()))
+    tasks = [
+        (sets[c["data"], c["llm"]], E[c["data"]], None if c["size"] == "all" else c["size"], draw)
+        for c in last["cells"]
+        for draw in range(last["draws"])
+    ]
+    found = Parallel(n_jobs=jobs)(delayed(quietly)(fusion_alone, *task) for task in tasks)
+    for n, cell in enumerate(last["cells"]):
+        part = found[n * last["draws"] : (n + 1) * last["draws"]]
+        cell["score"]["fusion"] = [score for score, _ in part]
+        cell["ece"]["fusion"] = float(np.mean([error for _, error in part]))
+    return last
+
+
 def _mean(cell, name):
     return float(np.mean(cell["score"][name]))
 
@@ -205,8 +232,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one data set, one draw")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--fusion-only", action="store_true", help="the others as before")
     options = parser.parse_args()
-    execute("rivals", partial(run, jobs=options.jobs), table, draw, options.quick)
+    program = partial(run, jobs=options.jobs)
+    if options.fusion_only:
+        program = lambda quick: run_fusion_only(options.jobs)  # noqa: E731
+    execute("rivals", program, table, draw, options.quick)
 
 
 if __name__ == "__main__":
