@@ -303,3 +303,15 @@ def test_damage_in_a_lease_blocks_nobody(filled, tmp_path):
         warnings.simplefilter("ignore", CacheWarning)
         with open_store(tmp_path) as store:
             assert store.claim([key("x")], "me too", 60) == {key("x")}
+
+
+def test_a_salvage_that_was_killed_at_its_first_step_leaves_nothing_behind(filled, tmp_path):
+    """Not even the file under the name that nobody ever sees."""
+    stale = filled.with_name(f".{filled.name}.salvaging.1-1.new")
+    stale.write_bytes(b"half a store")
+    with filled.open("r+b") as file:
+        file.write(bytes(100))
+    found, said = look(tmp_path)
+    assert len(found) == N
+    assert "salvaged" in said
+    assert not stale.exists()

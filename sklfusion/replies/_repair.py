@@ -83,6 +83,8 @@ def salvage(damaged: Path, path: Path) -> tuple[int, str]:
     """
     draft = path.with_name(f"{path.name.removesuffix('.salvaged')}.salvaging")
     draft.unlink(missing_ok=True)
+    for stale in draft.parent.glob(f".{draft.name}.*"):  # what `create` was killed over
+        stale.unlink(missing_ok=True)
     try:
         create(draft)
         kept = _fill(draft, damaged)

@@ -306,6 +306,7 @@ params = json.loads(sys.argv[1])
 scorer = LLMScorer(**params).fit(["any"])
 scorer.annotate(["warm up sport"])      # imports what it needs while it still may
 import encodings.idna, openai
+openai.DefaultHttpxClient().close()     # the transport imports its own parts late
 os.setgid(65534); os.setuid(65534)
 print(scorer.annotate(json.loads(sys.argv[2])).labels().tolist())
 try:
