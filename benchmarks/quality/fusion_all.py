@@ -140,28 +140,34 @@ def llm_calibration_error(data, votes, train, test, seed):
     return calibration_error(clf.predict_proba(X[test]), data.y[test])
 
 
-def compare(data, E, encoder, size, draw, **options):
-    """One draw: share of hits of the best LLM, the encoder and the fusion on the test rows."""
+def fused(data, E, size, draw, **options):
+    """One draw: hits of the best LLM and of the fusion, and what else needs no encoder alone."""
     train, test = split(data, size, draw)
     y = data.y
     clf, X = fit_fusion(data, E, train, draw, **options)
     each = [hits(llm_alone(v[test], y[train]), y[test]) for v in data.votes]
     best = int(np.argmax([np.mean(right) for right in each]))
-    llm = each[best]
-    right, encoder_ece = encoder
-    fused = hits(clf.predict(X[test]), y[test])
-    gain = fused - (llm if llm.mean() > right.mean() else right)
-    return {
-        "llm": llm.mean(),
-        "encoder": right.mean(),
-        "fusion": fused.mean(),
-        "gain": gain.mean(),
-        "variance": gain.var() / len(gain),
+    found = {
+        "llm": each[best].mean(),
         "fusion_ece": calibration_error(clf.predict_proba(X[test]), y[test]),
-        "encoder_ece": encoder_ece,
         "llm_ece": llm_calibration_error(data, data.votes[best], train, test, draw),
         "chosen": clf.chosen_,
         "n_train": len(train),
+    }
+    return found, each[best], hits(clf.predict(X[test]), y[test])
+
+
+def compare(data, E, encoder, size, draw, **options):
+    """One draw: share of hits of the best LLM, the encoder and the fusion on the test rows."""
+    found, llm, both = fused(data, E, size, draw, **options)
+    right, encoder_ece = encoder
+    gain = both - (llm if llm.mean() > right.mean() else right)
+    return found | {
+        "encoder": right.mean(),
+        "fusion": both.mean(),
+        "gain": gain.mean(),
+        "variance": gain.var() / len(gain),
+        "encoder_ece": encoder_ece,
     }
 
 
@@ -222,24 +228,14 @@ def _encoder_job(data, E, size, draw):
 
 def _fusion_job(data, E, last, size, draw):
     """As `compare`, with the encoder's scores of the last run."""
-    train, test = split(data, size, draw)
-    clf, X = fit_fusion(data, E, train, draw)
-    y = data.y
-    llms = [hits(llm_alone(v[test], y[train]), y[test]).mean() for v in data.votes]
-    best = int(np.argmax(llms))
+    found, _, both = fused(data, E, size, draw)
     encoder = last["draws"][draw]["encoder"]
-    fused = hits(clf.predict(X[test]), y[test]).mean()
-    return {
-        "llm": llms[best],
+    return found | {
         "encoder": encoder,
-        "fusion": fused,
-        "gain": fused - max(llms[best], encoder),
+        "fusion": both.mean(),
+        "gain": both.mean() - max(found["llm"], encoder),
         "variance": last["variance"],
-        "fusion_ece": calibration_error(clf.predict_proba(X[test]), y[test]),
         "encoder_ece": last["encoder_ece"],
-        "llm_ece": llm_calibration_error(data, data.votes[best], train, test, draw),
-        "chosen": clf.chosen_,
-        "n_train": len(train),
     }
 
 

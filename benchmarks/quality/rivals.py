@@ -139,9 +139,11 @@ def fusion_alone(data, E, size, draw):
     return float(right), calibration_error(clf.predict_proba(X[test]), data.y[test])
 
 
-def run_fusion_only(jobs=1):
+def run_fusion_only(quick=False, jobs=1):
     """The last run with the fusion anew: no change of it moves the others."""
     last = read_json("rivals")
+    if quick:
+        last["cells"] = last["cells"][:1]
     sets = {(d.name, d.llm): d for d in load(data_dir())}
     E = vectors(list(sets.values()))
     tasks = [
@@ -234,10 +236,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--fusion-only", action="store_true", help="the others as before")
     options = parser.parse_args()
-    program = partial(run, jobs=options.jobs)
-    if options.fusion_only:
-        program = lambda quick: run_fusion_only(options.jobs)  # noqa: E731
-    execute("rivals", program, table, draw, options.quick)
+    program = run_fusion_only if options.fusion_only else run
+    execute("rivals", partial(program, jobs=options.jobs), table, draw, options.quick)
 
 
 if __name__ == "__main__":
