@@ -153,7 +153,7 @@ def test_classes_called_none_and_null_survive_a_table(tmp_path, kind):
     """Words that pandas takes for missing are names and texts; an empty cell is missing."""
     import pandas as pd
 
-    from sklfusion.cli import class_names, read_table
+    from sklfusion.cli._tables import class_names, read_table
 
     frame = pd.DataFrame(
         {"text": ["NA", "null", "a", "b", "c"], "label": ["None", "NA", "null", "nan", "None"]}

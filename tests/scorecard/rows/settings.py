@@ -21,7 +21,7 @@ from sklfusion import (
     LLMScorer,
     RecordedScorer,
 )
-from sklfusion.cli import class_names, read_table
+from sklfusion.cli._tables import class_names, read_table
 
 NAMES = ["food", "sport"]
 
