@@ -10,6 +10,8 @@ from sklearn.utils.validation import has_fit_parameter
 
 from sklfusion._parts import as_embedder, as_scorer, with_score_classes
 from sklfusion._scores import as_told, told_by
+from sklfusion._sklearn_compat import safe_indexing
+from sklfusion._text_input import distinct
 from sklfusion._validation import is_multilabel
 from sklfusion.fusion import FusionClassifier
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
@@ -92,6 +94,19 @@ def _with_scores_last(columns, features, y):
     return np.hstack([columns[:, :start], as_told(columns[:, start:], classes, multilabel)])
 
 
+def _alike_where_texts_are(columns, texts):
+    """Columns in which a repeated text has the row of its first place, to the last bit.
+
+    An encoder may round a text differently in another batch, and the fusion keeps equal rows in
+    one fold.
+    """
+    different, places = distinct(texts)
+    if len(different) == len(texts):
+        return columns
+    _, first = np.unique(places, return_index=True)
+    return safe_indexing(columns, first[places])
+
+
 def fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params, alike=False):
     """Return the fitted pipeline.
 
@@ -116,5 +131,6 @@ def fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params, alike=Fal
     columns = features.fit_transform(texts, y, **own["features"])
     if alike and told_by(columns) is None:
         columns = _with_scores_last(columns, features, y)
+    columns = _alike_where_texts_are(columns, texts)
     fusion.fit(columns, y, **own["fusion"])
     return Pipeline([("features", features), ("fusion", fusion)])

@@ -87,6 +87,9 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         What the unlabelled texts taught.
     report_ : dict
         What was chosen and why.
+    oof_proba_ : ndarray of shape (n, K)
+        Out-of-fold probabilities of the training texts, as given to ``fit``; a repeated text is
+        in one fold. See :class:`FusionClassifier`; another ``fusion`` may have none.
 
     See Also
     --------
@@ -344,6 +347,15 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if self.scorer_ is not None and hasattr(self.scorer_, "usage_"):
             report["usage"] = self.scorer_.usage_
         return report
+
+    @property
+    def oof_proba_(self) -> np.ndarray | None:
+        """Out-of-fold probabilities of the training texts, shape (n, K)."""
+        if "fusion_" not in vars(self) or not hasattr(self.fusion_, "oof_proba_"):
+            raise AttributeError(
+                "AutoFusionClassifier has oof_proba_ once it is fitted, with a fusion that has it."
+            )
+        return self.fusion_.oof_proba_
 
     def _texts(self, X):
         check_is_fitted(self, "pipeline_")

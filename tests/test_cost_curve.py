@@ -160,14 +160,14 @@ class Remembers(ClassifierMixin, BaseEstimator):
 def test_no_row_of_the_curve_was_seen_by_the_model_that_answers_it():
     """A stage that learns its rows by heart knows none of them out of fold."""
     X, y = [f"text {i}" for i in range(30)], np.array(CLASSES * 15)
-    proba = _cost_curve.out_of_fold(Remembers(), X, y, None, False, np.random.RandomState(0))
+    proba = _cost_curve.out_of_fold(Remembers(), X, y, None, False, np.random.RandomState(0), X)
     assert np.array_equal(proba, np.full((30, 2), 0.5))
 
 
 def test_a_class_of_one_row_is_left_out_without_a_word():
     """Where its only row is held out nobody can know it: probability 0."""
     X, y = [f"text {i}" for i in range(21)], np.array([*CLASSES * 10, "tea"])
-    proba = _cost_curve.out_of_fold(Remembers(), X, y, None, False, np.random.RandomState(0))
+    proba = _cost_curve.out_of_fold(Remembers(), X, y, None, False, np.random.RandomState(0), X)
     assert proba.shape == (21, 3)
     assert proba[20, 2] == 0
 

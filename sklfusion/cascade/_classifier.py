@@ -86,6 +86,10 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         Uncertainty (one minus the largest probability) above which a text is asked about.
     price_ : float or None
         Mean price of asking about one text that is not stored; None if prices are not known.
+    oof_proba_, oof_proba_first_ : ndarray of shape (n, K), or None if the budget is 0
+        What the fusion, and the first stage alone, would say of each training text had it not
+        been in the fit; rows as given to ``fit``. Those of the fusion are NaN for texts that
+        ``n_fit`` left out, and those of the first stage where the LLM has no answer.
     prior_ : ndarray of shape (K,)
         Frequency of each class in y: the answer where neither stage has one.
     asked_ : dict
@@ -203,8 +207,8 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             self.first_ = clone(first).fit(texts, y)
         self.llm_: Any = None
         self.fusion_ = self.price_ = self.cost_curve_ = None
-        self.share_, self.threshold_ = 0.0, np.inf
-        self.cut_, self.fill_empty_ = 0.5, False
+        self.oof_proba_ = self.oof_proba_first_ = None
+        self.share_, self.threshold_, self.cut_, self.fill_empty_ = 0.0, np.inf, 0.5, False
         self.asked_ = {"fit": 0, "predict": 0, "texts": 0}
         if limit == 0:
             return self
@@ -214,10 +218,12 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.price_ = _budget.mean_price(self.llm_, asked)
         most = _budget.largest_share(self.budget, self.price_)
         with one_thread(X, openmp=False):
-            proba = _cost_curve.out_of_fold(first, texts, y, self.cv, self.multilabel_, rng)
-        proba, silent = _cost_curve.usable(proba[rows], self.prior_, self.multilabel_)
+            proba = _cost_curve.out_of_fold(first, texts, y, self.cv, self.multilabel_, rng, texts)
+        proba, silent = _cost_curve.usable(proba, self.prior_, self.multilabel_)
         scores, told = self._ask(asked, "fit")
-        self._join(proba, silent, scores, told, y[rows], rng, most)
+        fused = self._join(proba[rows], silent[rows], scores, told, y[rows], rng, most, asked)
+        self.oof_proba_first_, self.oof_proba_ = proba, np.full(proba.shape, np.nan)
+        self.oof_proba_[rows] = fused
         return self
 
     def _read_target(self, texts, y):
@@ -272,13 +278,14 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             )
         return LLMScorer(self.llm, memory=self.memory)
 
-    def _join(self, proba, silent, scores, told, y, rng, most):
-        """Fit the fusion; measure the cost curve on out-of-fold answers; choose the share."""
+    def _join(self, proba, silent, scores, told, y, rng, most, texts):
+        """Fit the fusion; choose the share by its out-of-fold answers, which are returned."""
         fusion = self._make_fusion(rng)
         columns = np.hstack([proba, scores])
         # Classes by number, since cross_val_predict hides their names from the fusion.
         target = y if self.multilabel_ else np.searchsorted(self.classes_, y)
-        fused = _cost_curve.out_of_fold(fusion, columns, target, self.cv, self.multilabel_, rng)
+        own = (self.cv, self.multilabel_, rng, texts)
+        fused = _cost_curve.out_of_fold(fusion, columns, target, *own)
         fused[~told] = proba[~told]
         self.fusion_ = clone(fusion).fit(columns, target)
         unsure = _cost_curve.doubt(proba, silent, self.multilabel_)
@@ -301,6 +308,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if self.multilabel_:
             answers = _cost_curve.mixed(proba, fused, unsure, int(self.share_ * len(y) + 1e-9))
             self.cut_, self.fill_empty_ = choose_cut(answers, y, np.ones(len(y)))
+        return fused
 
     def _make_fusion(self, rng):
         """Return the unfitted fusion, told which columns are whose unless the user did."""
@@ -320,10 +328,8 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     def _ask(self, texts, occasion):
         """Return LLM scores, as `ScoreColumns`, and which rows have an answer."""
         self.asked_[occasion] += len(set(texts))
-        if hasattr(self.llm_, "predict_proba"):
-            scores = label_scores(self.llm_, texts)
-        else:
-            scores = self.llm_.transform(texts)
+        knows = hasattr(self.llm_, "predict_proba")
+        scores = label_scores(self.llm_, texts) if knows else self.llm_.transform(texts)
         scores = as_told(scores, self.llm_.classes_, self.multilabel_)
         return scores, scores.answers[:, 0]
 

@@ -1,5 +1,6 @@
 """The score of a cascade at every share of texts asked about: pure functions of `cascade`."""
 
+import numbers
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv, cross_val_predict
 
 from sklfusion._scores import is_flat
+from sklfusion._text_input import distinct
 from sklfusion._threads import one_thread
 from sklfusion.multilabel._splitting import check_multilabel_cv
 from sklfusion.multilabel._targets import out_of_fold_scores
@@ -37,8 +39,8 @@ class Answers(ClassifierMixin, BaseEstimator):
         return (X >= 0.5).astype(int) if self.multilabel else self.classes_[X.argmax(axis=1)]
 
 
-def out_of_fold(estimator, X, y, cv, multilabel, rng):
-    """Return (n, K) probabilities of rows that the model has not seen.
+def out_of_fold(estimator, X, y, cv, multilabel, rng, texts):
+    """Return (n, K) probabilities of rows that the model has not seen, nor their text.
 
     Parameters
     ----------
@@ -46,24 +48,41 @@ def out_of_fold(estimator, X, y, cv, multilabel, rng):
     X : list of n str, or ndarray of n rows
     y : ndarray of shape (n,) or (n, K)
     cv : int, splitter or None
-        None is 5 shuffled folds, or as many as the smallest class has rows, but at least 2.
+        None is 5 shuffled folds, or as many as the smallest class has rows, but at least 2. A
+        splitter is taken at its word; otherwise a repeated text is in one fold.
     multilabel : bool
     rng : RandomState
+    texts : sequence of n str
+        The text of each row.
     """
     X = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
-    if multilabel:
-        splits = list(check_multilabel_cv(cv, y, rng.randint(2**31)).split(X, y))
-        return out_of_fold_scores(estimator, X, y, splits, method="predict_proba", params={})
-    if cv is None:
-        smallest = np.unique(y, return_counts=True)[1].min()
-        number, seed = int(np.clip(smallest, 2, 5)), rng.randint(2**31)
-        cv = StratifiedKFold(number, shuffle=True, random_state=seed)
     with warnings.catch_warnings(), one_thread(X, openmp=False):
         # A class of one row is in one fold only; where it is missing its probability is 0.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         warnings.filterwarnings("ignore", "Number of classes in training fold", RuntimeWarning)
-        splits = list(check_cv(cv, y, classifier=True).split(X, y))
+        splits = _folds_of_texts(X, y, cv, multilabel, rng, texts)
+        if multilabel:
+            return out_of_fold_scores(estimator, X, y, splits, method="predict_proba", params={})
         return cross_val_predict(estimator, X, y, cv=splits, method="predict_proba")
+
+
+def _folds_of_texts(X, y, cv, multilabel, rng, texts):
+    """Training and test rows of each fold: distinct texts are dealt, and their repeats follow."""
+    different, places = distinct(texts)
+    if not (cv is None or isinstance(cv, numbers.Integral)) or len(different) < 2:
+        different, places = texts, np.arange(len(texts))
+    _, first = np.unique(places, return_index=True)
+    dealt = y[first]
+    if multilabel:
+        cv = check_multilabel_cv(cv, dealt, rng.randint(2**31))
+    elif cv is None:
+        smallest = np.unique(dealt, return_counts=True)[1].min()
+        number, seed = int(np.clip(smallest, 2, 5)), rng.randint(2**31)
+        cv = StratifiedKFold(number, shuffle=True, random_state=seed)
+    else:
+        cv = check_cv(cv, dealt, classifier=True)
+    held_out = [np.isin(places, test) for _, test in cv.split(X[first], dealt)]
+    return [(np.flatnonzero(~rows), np.flatnonzero(rows)) for rows in held_out]
 
 
 def usable(proba, prior, multilabel):

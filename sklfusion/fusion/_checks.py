@@ -59,7 +59,7 @@ _OF_THE_MLP = (
 
 
 def fit_rows(est, X, y, sample_weight, classes=None, reset=True):
-    """Return X, the target as (n, K), and the weights of the rows that have one.
+    """Return X, the target as (n, K) and weights of the rows that have one, and which those are.
 
     Checks the parameters too; with ``reset`` it sets ``classes_`` and ``multilabel_``.
     """
@@ -68,7 +68,7 @@ def fit_rows(est, X, y, sample_weight, classes=None, reset=True):
     X, Y = _check_fit_data(est, X, y, classes, reset)
     weights = _row_weights(est, X, Y, sample_weight)
     live = weights > 0
-    return X[live], Y[live], weights[live]
+    return X[live], Y[live], weights[live], live
 
 
 def check_rows(est, X):

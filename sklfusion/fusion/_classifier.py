@@ -6,7 +6,7 @@ import copy
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import expit, log_expit, softmax
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -21,6 +21,7 @@ from sklfusion.fusion._checks import (
     warn_of_idle_parameters,
 )
 from sklfusion.fusion._inputs import find_inputs
+from sklfusion.fusion._probabilities import log_odds, of_all_rows, probabilities
 from sklfusion.multilabel._cut import apply_cut, resolve_cut
 
 
@@ -107,6 +108,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         The sources: "encoder", then one per block of scores.
     source_weights_ : dict or None
         Trust per source (anchored only): the factor on its evidence in log-odds.
+    oof_proba_ : ndarray of shape (n, K) or None
+        What :meth:`predict_proba` would say of each training row had it not been in the fit: rows
+        as given to ``fit``, equal ones in one fold. NaN for rows of weight 0; None after
+        ``partial_fit``.
     oof_scores_ : dict
         Out-of-fold log-loss per source and candidate, on the training rows.
     chosen_ : str
@@ -121,7 +126,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     Cost: anchored fusion is convex and takes about 0.2 s for 250 rows of 384 columns; the MLP
-    takes up to ``max_epochs`` passes.
+    takes up to ``max_epochs`` passes, and three shorter trainings for ``oof_proba_``.
 
     References
     ----------
@@ -234,17 +239,20 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             trained; if numbers in ``y`` can be read in two ways as codes of ``classes``; or if
             columns look like scores and are not taken as such.
         """
-        self._fit(X, y, sample_weight)
+        self._fit(X, y, sample_weight, cross_fit=True)
         warn_of_idle_parameters(self)
         return self
 
-    def _fit(self, X, y, sample_weight, classes=None):
-        X, Y, weights = fit_rows(self, X, y, sample_weight, classes)
+    def _fit(self, X, y, sample_weight, classes=None, *, cross_fit):
+        X, Y, weights, live = fit_rows(self, X, y, sample_weight, classes)
         if classes is None:
             check_two_classes(self, Y)
         self.score_columns_, self.found_by_, self.inputs_ = find_inputs(self, X, Y)
-        logits = self._fit_net(X, Y, weights, check_random_state(self.random_state))
+        rng = check_random_state(self.random_state)
+        logits = self._fit_net(X, Y, weights, rng, cross_fit)
         self._fit_cut(logits, Y, weights)
+        told = (self._family, self.multilabel_)
+        self.oof_proba_ = of_all_rows(logits, live, *told) if cross_fit else None
         return self
 
     @property
@@ -253,10 +261,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             return "sigmoid" if self.multilabel_ else "softmax"
         return "softmax" if self.loss == "cross_entropy" else "sigmoid"
 
-    def _fit_net(self, X, Y, weights, rng):
+    def _fit_net(self, X, Y, weights, rng, cross_fit):
         from sklfusion.fusion._fit import fit_fusion
 
-        fitted = fit_fusion(self, X, Y, weights, rng)
+        fitted = fit_fusion(self, X, Y, weights, rng, cross_fit)
         self.net_ = fitted.net
         self.chosen_ = fitted.chosen
         self.source_names_ = fitted.source_names
@@ -269,7 +277,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     def _fit_cut(self, logits, Y, weights):
         self.threshold_, self.fill_empty_ = None, False
         if self.multilabel_:
-            proba = None if logits is None else expit(logits)
+            # the plain MLP is cut at one half, as in the paper
+            proba = None if self.chosen_ == "concat" else expit(logits)
             self.threshold_, self.fill_empty_ = resolve_cut(self.threshold, proba, Y, weights)
 
     @whole
@@ -282,13 +291,10 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, p)
-            Features.
         y : array-like of shape (n,) or (n, K)
-            Targets.
         classes : array-like of shape (K,), optional
             All classes; needed in the first call when its batch does not show them all.
         sample_weight : array-like of shape (n,), optional
-            Row weights.
 
         Returns
         -------
@@ -297,14 +303,15 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         from sklfusion.fusion._fit import Settings, continue_training
 
         if not hasattr(self, "net_"):
-            return self._fit(X, y, sample_weight, classes)
-        X, Y, weights = fit_rows(self, X, y, sample_weight, classes, reset=False)
+            return self._fit(X, y, sample_weight, classes, cross_fit=False)
+        X, Y, weights, _ = fit_rows(self, X, y, sample_weight, classes, reset=False)
         inputs, rng = self.inputs_.transform(X), check_random_state(self.random_state)
         # a copy, so that a broken-off epoch leaves the net of before
         net = copy.deepcopy(self.net_)
         with one_thread(X):
             self.net_ = continue_training(net, inputs, Y, weights, Settings.of(self), rng)
         self.n_iter_ = len(self.net_.history)
+        self.oof_proba_ = None  # it was of another model
         return self
 
     def _prepare(self, X):
@@ -317,17 +324,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         inputs = self._prepare(X)
         return forward(self.net_.module_, inputs)
 
-    def _log_odds(self, logits):
-        """Log-probabilities up to a constant per row (one class per row)."""
-        return logits if self._family == "softmax" else log_expit(logits)
-
     def decision_function(self, X: Any) -> np.ndarray:
         """Log-odds: shape (n,) for two classes, else (n, K).
 
         Parameters
         ----------
         X : array-like of shape (n, p)
-            Features.
 
         Returns
         -------
@@ -336,7 +338,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         logits = self._logits(X)
         if self.multilabel_:
             return logits
-        logits = self._log_odds(logits)
+        logits = log_odds(logits, self._family)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -345,14 +347,12 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, p)
-            Features.
 
         Returns
         -------
         ndarray of shape (n, K)
         """
-        logits = self._logits(X)
-        return expit(logits) if self.multilabel_ else softmax(self._log_odds(logits), axis=1)
+        return probabilities(self._logits(X), self._family, self.multilabel_)
 
     def predict(self, X: Any) -> np.ndarray:
         """Classes of shape (n,), or label indicators of shape (n, K).
@@ -360,7 +360,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, p)
-            Features.
 
         Returns
         -------
@@ -377,7 +376,6 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, p)
-            Features.
 
         Returns
         -------

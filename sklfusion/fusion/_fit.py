@@ -8,7 +8,7 @@ import torch
 from sklfusion._logistic import row_losses
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_layers
-from sklfusion.fusion._folds import assign_folds
+from sklfusion.fusion._folds import assign_folds, equal_rows
 from sklfusion.fusion._net import forward, make_net, train
 from sklfusion.fusion._probe import fit_probe
 from sklfusion.fusion._problem import Problem
@@ -111,21 +111,34 @@ def _finish(net):
     return net
 
 
-def fit_fusion(est, X, Y, weights, rng):
-    """Fit the net of a `FusionClassifier` whose inputs are fitted, in the way that it asks for."""
+def fit_fusion(est, X, Y, weights, rng, cross_fit=True):
+    """Fit the net of a `FusionClassifier` whose inputs are fitted, in the way that it asks for.
+
+    Without ``cross_fit`` a lone MLP is trained once, and its ``oof_logits`` are None.
+    """
     inputs, settings = est.inputs_.transform(X), Settings.of(est)
     common = (est.inputs_, inputs, Y, weights, est._family, settings, rng)
     with one_thread(X):
         if est.fusion == "concat" or not est.inputs_.blocks:
-            return fit_concat(*common)
+            return fit_concat(X, *common, cross_fit=cross_fit)
         return fit_anchored(X, *common, residual=est.residual, guard=est.guard)
 
 
-def fit_concat(fitted_inputs, inputs, Y, weights, family, settings, rng):
+def fit_concat(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, cross_fit):
     """The network of the paper, on scaled blocks."""
     trainer = _Trainer(fitted_inputs, inputs, Y, weights, family, settings, rng)
-    net = trainer.fit(np.arange(len(Y)), {"anchor": False})
-    return Fitted(_finish(net), source_names(fitted_inputs), chosen="concat")
+    shape = {"anchor": False}
+    net, logits = trainer.fit(np.arange(len(Y)), shape), None
+    if cross_fit:
+        votes_alone = not _sees_texts(fitted_inputs)
+        folds = assign_folds(X, Y, family, _MLP_FOLDS, rng, votes_alone=votes_alone)
+        logits = trainer.held_out(folds, shape)
+    return Fitted(_finish(net), source_names(fitted_inputs), chosen="concat", oof_logits=logits)
+
+
+def _sees_texts(fitted_inputs):
+    """Whether columns come from an encoder, so that equal rows are the same text."""
+    return len(fitted_inputs.encoder) > 0 or any(fitted_inputs.is_encoder)
 
 
 def source_names(fitted_inputs):
@@ -236,7 +249,10 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     -------
     Fitted
     """
-    problem = Problem(Y, weights, assign_folds(X, Y, family, N_FOLDS, rng), family)
+    votes_alone = not _sees_texts(fitted_inputs)
+    folds = assign_folds(X, Y, family, N_FOLDS, rng, votes_alone=votes_alone)
+    _, texts = equal_rows(X, N_FOLDS, votes_alone)
+    problem = Problem(Y, weights, folds, family, texts if texts.max() + 1 < len(Y) else None)
     sources = _fit_sources(X, fitted_inputs, inputs, problem)
     mixing = _mix_features(fitted_inputs, sources, inputs)
     trust = fit_trust(sources.evidence, sources.is_encoder, problem, mixing)

@@ -2,27 +2,23 @@
 
 import numpy as np
 
-#: Fewer distinct rows than this many a fold, and than a quarter of all, must be votes alone.
+#: Votes alone of fewer distinct rows than this many a fold, and than a quarter of all, say nothing
+#: about being the same text.
 _DISTINCT_PER_FOLD, _DISTINCT_SHARE = 5, 0.25
 
 
-def assign_folds(X, Y, family, n_folds, rng):
+def assign_folds(X, Y, family, n_folds, rng, *, votes_alone=True):
     """Return the fold of each row, shape (n,) int.
 
     Rows with identical features go to the same fold, so that a repeated text never vouches for
-    itself; unless there are so few distinct rows that they must be votes alone, which say nothing
-    about being the same text. Multi-class folds are stratified by class, multi-label ones by each
-    row's rarest label.
+    itself; unless the rows may be votes alone and there are so few distinct ones that equal votes
+    say nothing about being the same text. Multi-class folds are stratified by class, multi-label
+    ones by each row's rarest label.
     """
     n = len(X)
     n_folds = max(2, min(n_folds, n))
     order = rng.permutation(n)
-    rows = np.ascontiguousarray(X[order])
-    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    group = group.ravel()
-    if len(first) < min(_DISTINCT_PER_FOLD * n_folds, _DISTINCT_SHARE * n):
-        first = group = np.arange(n)
+    first, group = equal_rows(X[order], n_folds, votes_alone)
     stratum = _stratum(Y[order], family)[first]
     fold_of_group = np.empty(len(first), dtype=int)
     # first is in key order; deal in the shuffled order, stratum by stratum, round robin
@@ -31,6 +27,17 @@ def assign_folds(X, Y, family, n_folds, rng):
     folds = np.empty(n, dtype=int)
     folds[order] = fold_of_group[group]
     return folds
+
+
+def equal_rows(X, n_folds, votes_alone):
+    """First row of each group of rows that are the same text, and the group of each row (n,)."""
+    n, rows = len(X), np.ascontiguousarray(X)
+    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    few = len(first) < min(_DISTINCT_PER_FOLD * n_folds, _DISTINCT_SHARE * n)
+    if (votes_alone and few) or len(first) < 2:
+        return np.arange(n), np.arange(n)
+    return first, group.ravel()
 
 
 def _stratum(Y, family):

@@ -22,12 +22,15 @@ class Problem:
         Fold of each row.
     family : {"softmax", "sigmoid"}
         Link: one class per row, or independent labels.
+    texts : ndarray of shape (n,) of int, optional
+        Number of each row's text, where some are the same.
     """
 
     Y: np.ndarray
     weights: np.ndarray
     folds: np.ndarray
     family: str
+    texts: np.ndarray | None = None
 
     @cached_property
     def log_prior(self):
@@ -53,6 +56,14 @@ class Problem:
         part = replace(self, weights=self.weights * rows)
         part.__dict__["log_prior"] = self.log_prior
         return part
+
+    def of_own_text(self, values):
+        """Sum of values (n,) or (n, K) over the rows of the same text, for each row."""
+        if self.texts is None:
+            return values
+        sums = np.zeros((self.texts.max() + 1, *values.shape[1:]))
+        np.add.at(sums, self.texts, values)
+        return sums[self.texts]
 
     def held_out(self, A, W):
         """Product of each row of A (n, d) with the coefficients (d, F + 1, K) that left it out."""

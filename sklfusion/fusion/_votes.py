@@ -125,7 +125,7 @@ def _pooled_accuracy(hits, votes):
 
 
 def _fit_table(Z, mapping, problem):
-    """Smoothed confusion table p(class | vote), left-one-out on the training rows.
+    """Smoothed confusion table p(class | vote), without its own text on each training row.
 
     Row j of the table is drawn towards "vote j is right with the pooled accuracy, else the
     classes follow their frequencies", so that rare votes lean on the pool and frequent ones
@@ -143,9 +143,10 @@ def _fit_table(Z, mapping, problem):
 
     n_right, total = weights @ hit, weights.sum()
     accuracy = _pooled_accuracy(n_right, total)
-    loo_accuracy = _pooled_accuracy(n_right - weights * hit, total - weights)[:, None]
+    own_hits, own_rows = problem.of_own_text(weights * hit), problem.of_own_text(weights)
+    loo_accuracy = _pooled_accuracy(n_right - own_hits, total - own_rows)[:, None]
     counts = (Z * weights[:, None]).T @ Y
-    left = np.maximum(Z @ counts - weights[:, None] * Y, 0.0)
+    left = np.maximum(Z @ counts - problem.of_own_text(weights[:, None] * Y), 0.0)
     base = np.where(known[:, None], accuracy * diagonal + (1 - accuracy) * spread, prior)
     loo_base = loo_accuracy * (Z @ diagonal) + (1 - loo_accuracy) * (Z @ spread)
     loo_base = np.where(Z @ known[:, None] > 0, loo_base, prior)
@@ -157,7 +158,7 @@ def _fit_table(Z, mapping, problem):
 
 
 def _fit_rates(Z, mapping, problem):
-    """How often a label is right where it has a vote, and where it has none, left-one-out.
+    """How often a label is right where it has a vote, and where not, without the row's own text.
 
     Where it has a vote, its rate is drawn towards that of all votes together, in votes: a label
     with two votes, both wrong, is hardly believed less for it. (In rates of hits and false alarms
@@ -178,7 +179,7 @@ def _fit_rates(Z, mapping, problem):
 
 
 def _smoothed_rates(seen, base, strength, problem):
-    """Evidence of what was ``seen`` (n, K): with all rows (K,), and left-one-out (n, K)."""
+    """Evidence of what was ``seen`` (n, K): with all rows (K,), without its own text (n, K)."""
     live = problem.weights[:, None] * seen
     rows, right = live.sum(axis=0), (live * problem.Y).sum(axis=0)
 
@@ -186,7 +187,10 @@ def _smoothed_rates(seen, base, strength, problem):
         rate = drawn_rate(right, rows, base, strength)
         return np.clip(logit(rate) - problem.log_prior, EVIDENCE_FLOOR, -EVIDENCE_FLOOR)
 
-    return evidence(right, rows), evidence(right - live * problem.Y, rows - live)
+    own_right, own_rows = problem.of_own_text(live * problem.Y), problem.of_own_text(live)
+    # rounding of sums must not leave less than nothing
+    left = np.maximum(right - own_right, 0.0), np.maximum(rows - own_rows, 0.0)
+    return evidence(right, rows), evidence(*left)
 
 
 def _fit_matrix(Z, mapping, problem):
