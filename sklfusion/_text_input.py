@@ -29,7 +29,8 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
     Parameters
     ----------
     X : list, tuple, 1-d array, Series, or one-column DataFrame of str
-        The texts, of numpy, pandas, polars or pyarrow. A generator is materialised.
+        The texts, of numpy, pandas, polars or pyarrow (arrays, chunked arrays, record batches,
+        tables). A generator is materialised; :func:`sklfusion.batch.stream` does not need to.
     caller : str
         Name of the estimator, for messages.
     allow_empty : bool
@@ -56,6 +57,8 @@ def check_texts(X, *, caller="this estimator", allow_empty=False):
         )
     if set(map(type, texts)) <= {str}:
         return texts
+    # cutting an Arrow array into folds leaves a list of its scalars
+    texts = [text.as_py() if hasattr(text, "as_py") else text for text in texts]
     for index, text in enumerate(texts):
         _check_text(text, index, caller)
     # numpy.str_ is a str, but its repr and its pickles are not those of one
@@ -114,6 +117,11 @@ def _check_text(text, index, caller):
         raise ValueError(
             f"texts[{index}] is missing ({text!r}); {caller} needs str. "
             "Replace missing texts first, for example by ''."
+        )
+    if isinstance(text, list | tuple) or hasattr(text, "to_pylist"):
+        raise TypeError(
+            f"texts[{index}] is {type(text).__name__}; {caller} needs str. To go through batches "
+            "of texts in bounded memory, use sklfusion.batch.stream(model, batches)."
         )
     raise TypeError(
         f"texts[{index}] is {type(text).__name__}; {caller} needs str. "

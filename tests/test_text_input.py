@@ -1,7 +1,9 @@
 """What counts as a list of texts, in every container that people have them in."""
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,16 @@ TEXTS = ["one", "", "drei \N{SNOWMAN}"]
         lambda v: pd.Series(v).astype("category"),
         lambda v: pd.DataFrame({"text": v}),
         pd.Index,
+        pa.array,
+        lambda v: pa.array(v, pa.large_string()),
+        lambda v: pa.array(v, pa.string_view()),
+        lambda v: pa.array(v).dictionary_encode(),
+        lambda v: pa.chunked_array([v[:1], v[1:]]),
+        lambda v: pa.table({"text": v}),
+        lambda v: pa.record_batch({"text": pa.array(v)}),
+        lambda v: list(pa.array(v)),  # what cutting it into folds leaves
+        lambda v: nw.from_native(pa.table({"text": v})),
+        lambda v: nw.from_native(pd.DataFrame({"text": v}))["text"],
     ],
 )
 def test_texts_come_out_of_their_container_as_plain_str(box):
@@ -53,6 +65,12 @@ def test_texts_come_out_of_their_container_as_plain_str(box):
         (["a", "b", float("nan")], ValueError, r"texts\[2\] is missing \(nan\)"),
         (pd.Series(["a", pd.NA], dtype="string"), ValueError, r"texts\[1\] is missing"),
         (pd.DataFrame({"a": ["x"], "b": ["y"]}), ValueError, "2 columns.*X\\['text'\\]"),
+        (pa.array(["a", None]), ValueError, r"texts\[1\] is missing \(None\)"),
+        (list(pa.array(["a", None])), ValueError, r"texts\[1\] is missing"),
+        (pa.array([1, 2]), TypeError, r"texts\[0\] is int"),
+        (pa.table({"a": ["x"], "b": ["y"]}), ValueError, "2 columns"),
+        (iter([["a"], ["b"]]), TypeError, r"sklfusion\.batch\.stream"),
+        (iter([pa.record_batch({"a": pa.array(["x"])})]), TypeError, r"batch\.stream"),
         (np.array([["a", "b"]]), ValueError, "2-dimensional"),
         (np.zeros((1, 1, 1), dtype=str), ValueError, "3-dimensional"),
         ([], ValueError, "0 texts"),

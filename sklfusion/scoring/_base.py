@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
+from sklfusion._unanswered import tell_unanswered
 from sklfusion._validation import plain_label
 from sklfusion.annotations import Annotations
 from sklfusion.llm._adapt import Adaptations
@@ -195,6 +196,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
                 annotations.probs, self.bias_, multilabel=self.multilabel
             )
             annotations = with_probs(annotations, probs)
+        tell_unanswered(texts, annotations.status)
         report_failures(annotations, endpoint_of(self).on_failure, type(self).__name__, then)
         return annotations
 

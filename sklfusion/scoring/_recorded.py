@@ -15,6 +15,7 @@ from sklfusion._class_labels import read_labels, refuse_bare_numbers
 from sklfusion._scores import score_columns, score_names
 from sklfusion._sklearn_compat import check_parameters, one_of
 from sklfusion._text_input import TextInputMixin, check_texts
+from sklfusion._unanswered import tell_unanswered
 from sklfusion._validation import check_classes, is_multilabel, plain_label, plain_labels
 from sklfusion._whole import whole
 from sklfusion.annotations import Annotations
@@ -208,12 +209,14 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
             if self.on_failure == "raise":
                 raise ScoringFailedError(message + " Record them, or set on_failure='abstain'.")
             warnings.warn(message + " They get the uniform prior.", ScoringWarning, stacklevel=3)
-        return Annotations(
+        found = Annotations(
             self.classes_.tolist(),
             probs=probs,
             multilabel=self._multilabel,
             meta={"strategy": "recorded"},
         )
+        tell_unanswered(texts, found.status)
+        return found
 
     def transform(self, X: Any) -> Any:
         """Return the recorded scores; see :meth:`LLMScorer.transform`."""
