@@ -155,7 +155,7 @@ except SklFusionError as error:
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_a_full_disk_is_told_and_what_is_done_is_kept(tmp_path, model, workers):
     """A file may not grow beyond a limit, as on a full disk; with room again it goes on."""
     write_shards(tmp_path / "in", [4])
@@ -256,7 +256,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, fault_server):
 
 
 def test_a_shard_that_kills_its_workers_is_given_up(tmp_path, model, monkeypatch):
-    """After three; the others are done."""
+    """After some tries; the others are done."""
     write_shards(tmp_path / "in", [3, 3])
     code = "import os, sys\nfrom sklfusion.batch import _worker\ntell = _worker.outcome\n"
     code += "def outcome(scorer, job):\n"
@@ -267,7 +267,8 @@ def test_a_shard_that_kills_its_workers_is_given_up(tmp_path, model, monkeypatch
         "sklfusion.batch._team.subprocess.Popen",
         lambda command, **how: start([command[0], "-c", code], **how),
     )
-    with pytest.warns(DataWarning, match="3 workers ended over it.*status 9"):
+    monkeypatch.setattr("sklfusion.batch._team.TRIES", 2)
+    with pytest.warns(DataWarning, match="2 workers ended over it.*status 9"):
         said = score_shards(model, tmp_path / "in", tmp_path / "out", workers=2)
     assert said["shards"]["0.parquet"]["state"] == "failed"
     assert said["shards"]["1.parquet"]["labelled"] == 3
@@ -311,3 +312,29 @@ def test_drafts_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_pa
         (tmp_path / f".a.parquet.{pid}.partial").touch()
     sweep(tmp_path)
     assert [f.name for f in tmp_path.iterdir()] == [f".a.parquet.{os.getpid()}.partial"]
+
+
+def _command(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "sklfusion.cli", "predict", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(sklfusion.__file__).parents[1])},
+    )
+
+
+def test_the_command_scores_a_folder_and_names_what_it_could_not_read(tmp_path, model):
+    """Status 1 then; what can be read is done, and totals are told."""
+    write_shards(tmp_path / "in", [3, 4])
+    args = (model, tmp_path / "in", "-o", tmp_path / "out", "--shards")
+    done = _command(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["labelled"] == 7
+    (tmp_path / "in" / "2.parquet").write_bytes(b"no Parquet")
+    done = _command(*args)
+    assert done.returncode == 1
+    assert "1 of 3 shards have no result; 2 are done" in done.stderr
+    assert "2.parquet" in done.stderr
+    assert "needs a folder" in _command(*args[:2], "--shards").stderr

@@ -53,7 +53,15 @@ def test_every_lazy_package_has_a_stub():
 
 
 PUBLIC = ["", ".alignment", ".fusion", ".embedding", ".noise", ".scoring", ".cascade"]
-PUBLIC += [".multilabel", ".persistence", ".plotting", ".datasets", ".models", ".testing"]
+PUBLIC += [
+    ".multilabel",
+    ".persistence",
+    ".batch",
+    ".plotting",
+    ".datasets",
+    ".models",
+    ".testing",
+]
 
 
 def _own(value):

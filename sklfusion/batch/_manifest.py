@@ -16,7 +16,7 @@ from typing import Any
 
 from sklfusion.exceptions import SklFusionError
 
-FORMAT = 1
+MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
 _KEY = b"sklfusion_shard"  # of the metadata of a Parquet file
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -99,10 +99,11 @@ def check_same_run(folder: Path, settings: dict[str, Any]) -> None:
         return
     except ValueError:
         found = {}
-    if found.get("format") != FORMAT:
+    if found.get("format") != MANIFEST_FORMAT:
         raise SklFusionError(
             f"{folder / MANIFEST} is not a manifest of this version of sklfusion (format "
-            f"{found.get('format')!r}, wanted {FORMAT}). Choose another folder for the output."
+            f"{found.get('format')!r}, wanted {MANIFEST_FORMAT}). Choose another folder for the "
+            "output."
         )
     for name, value in settings.items():
         if found["settings"].get(name) != value:

@@ -218,7 +218,7 @@ class _Rows:
         self.proba = np.full((len(texts), len(model.classes_)), np.nan, dtype=np.float32)
         self.labels = np.full(len(texts), None, dtype=object)
         self.status = ["ok" if isinstance(t, str) else _kind(t) for t in texts]
-        self.reason = [_WORDS.get(status) for status in self.status]
+        self.reason = [_UNSCORED.get(status) for status in self.status]
         self.places = [i for i, status in enumerate(self.status) if status == "ok"]
         self.scored = 0
         self.failed = 0
@@ -300,7 +300,7 @@ class _Rows:
         return dict(zip(_names(classes), columns, strict=True))
 
 
-_WORDS = {"missing": "the text is missing", "not_text": "the value is not a string"}
+_UNSCORED = {"missing": "the text is missing", "not_text": "the value is not a string"}
 
 
 def _kind(value):

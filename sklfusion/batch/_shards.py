@@ -9,7 +9,7 @@ from typing import Any
 
 from sklfusion import exceptions, persistence
 from sklfusion.batch._manifest import (
-    FORMAT,
+    MANIFEST_FORMAT,
     check_same_run,
     digest_of,
     facts_of,
@@ -118,7 +118,7 @@ def score_shards(
     """
     if int(workers) < 1:
         raise ValueError(f"score_shards got workers={workers!r}; it needs at least 1.")
-    settings = _settings(model, Path(output), text, batch_size, memory, endpoints)
+    settings = _scorer_settings(model, Path(output), text, batch_size, memory, endpoints)
     scorer = BatchScorer(**settings)  # says what is wrong with them before anything is made
     run = _ShardRun(Path(model), Path(source), Path(output), text)
     if workers == 1:
@@ -130,7 +130,7 @@ def score_shards(
     return run.end()
 
 
-def _settings(model, output, text, batch_size, memory, endpoints):
+def _scorer_settings(model, output, text, batch_size, memory, endpoints):
     """Parameters of the scorers, as plain JSON values."""
     if memory is None:
         told = persistence.info(model)
@@ -194,7 +194,7 @@ class _ShardRun:
         totals |= {"failed": failed}
         totals |= {key: sum(f[key] for f in done) for key in ("rows", "labelled", "dead")}
         self.manifest = {
-            "format": FORMAT,
+            "format": MANIFEST_FORMAT,
             "settings": self.settings,
             "totals": totals,
             "shards": shards,

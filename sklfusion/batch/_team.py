@@ -16,7 +16,7 @@ from typing import Any
 import sklfusion
 
 #: Workers that one shard may cost; the last of them says that it is the shard.
-_TRIES = 3
+TRIES = 3
 #: Seconds that a worker gets to save what it has paid for, when the run is broken off.
 _GRACE = 10.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -140,12 +140,12 @@ class Team:
     def _after_death(self, job, code):
         """Put the shard of a dead worker back; None unless it has cost several."""
         self._deaths[job["name"]] += 1
-        if self._deaths[job["name"]] < _TRIES:
+        if self._deaths[job["name"]] < TRIES:
             self.waiting.appendleft(job)
             return None
         how = f"signal {-code}" if code < 0 else f"status {code}"
         return {
             "state": "failed",
-            "reason": f"{_TRIES} workers ended over it (the last with {how}). Is there too little "
+            "reason": f"{TRIES} workers ended over it (the last with {how}). Is there too little "
             "memory? Try fewer workers or a smaller batch_size.",
         }

@@ -59,7 +59,7 @@ def main() -> None:
     scorer = None
     for line in sys.stdin:
         try:
-            scorer = scorer or _scorer(settings)
+            scorer = scorer or _make_scorer(settings)
             said = outcome(scorer, json.loads(line))
         except Exception as error:
             said = {"state": "stopped", "error": type(error).__name__, "reason": str(error)}
@@ -67,7 +67,7 @@ def main() -> None:
         answers.flush()
 
 
-def _scorer(settings):
+def _make_scorer(settings):
     from sklfusion.batch._scorer import BatchScorer
 
     return BatchScorer(**settings)
