@@ -3,6 +3,9 @@ from sklfusion.alignment import LabelDistributionEstimator as LabelDistributionE
 from sklfusion.annotations import Annotations as Annotations
 from sklfusion.auto import AutoFusionClassifier as AutoFusionClassifier
 from sklfusion.cascade import CascadeClassifier as CascadeClassifier
+from sklfusion.distillation import StaticEmbedder as StaticEmbedder
+from sklfusion.distillation import StudentClassifier as StudentClassifier
+from sklfusion.distillation import distill as distill
 from sklfusion.embedding import EncoderTraining as EncoderTraining
 from sklfusion.embedding import JointFusionClassifier as JointFusionClassifier
 from sklfusion.embedding import RobertaEmbedder as RobertaEmbedder

@@ -47,6 +47,12 @@ def memory_folder(memory: Any) -> Path | None:
         ) from None
 
 
+def user_cache() -> Path:
+    """Return the folder for what is made once per user, where no ``memory`` is given."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sklfusion"
+
+
 def is_there(path: Path) -> bool:
     """Tell whether a path leads to something.
 

@@ -135,6 +135,7 @@ def test_every_public_text_estimator_is_in_the_list():
     """An estimator whose tags say that it takes strings is checked here."""
     covered = {name.partition("-")[0] for name in CASES}
     covered.add("JointFusionClassifier")  # in test_joint.py, with an encoder small enough to train
+    covered |= {"StaticEmbedder", "StudentClassifier"}  # likewise in test_distillation.py
     for name in sklfusion.__all__:
         value = getattr(sklfusion, name)
         if not (inspect.isclass(value) and issubclass(value, BaseEstimator)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import log_expit, log_softmax
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -13,7 +12,6 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sklfusion._class_labels import in_names, read_labels
 from sklfusion._scores import ScoreBlock, scale_of, told_by
 from sklfusion._sklearn_compat import check_parameters, number
-from sklfusion._threads import one_thread
 from sklfusion._validation import (
     check_cells,
     check_class_target,
@@ -23,13 +21,11 @@ from sklfusion._validation import (
     plain_labels,
 )
 from sklfusion._whole import whole
-from sklfusion.fusion._probe import fit_probe
-from sklfusion.fusion._problem import Problem
+from sklfusion.fusion._soft_probe import SoftProbe, fit_soft_probe
 from sklfusion.fusion._votes import PRIOR_ACCURACY, drawn_rate, drawn_table
 
 # Gold rows that "the LLM is usually right" is worth: few, for there are few.
 _USUALLY_ROWS = 4.0
-_N_FOLDS = 4
 
 
 class VoteStudent(TransformerMixin, BaseEstimator):
@@ -231,18 +227,10 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         return votes @ self.confusion_
 
     def _fit_probe(self, X, soft):
-        self._mean = X.mean(axis=0)
-        centred = X - self._mean
-        norm = np.sqrt((centred**2).sum(axis=1).mean())
-        self._scale = 1.0 / norm if norm > 0 else 1.0
-        n = len(X)
-        folds = check_random_state(self.random_state).permutation(n) % min(_N_FOLDS, n)
         family = "sigmoid" if self.multilabel_ else "softmax"
-        problem = Problem(soft, np.ones(n), folds, family)
-        with one_thread(X):
-            probe = fit_probe(centred * self._scale, problem)
-        self._coef, self.penalty_ = probe.coef, probe.penalty
-        self._bias = probe.bias + problem.log_prior
+        probe = fit_soft_probe(X, soft, family, check_random_state(self.random_state))
+        self._mean, self._scale, self._coef = probe.mean, probe.scale, probe.coef
+        self._bias, self.penalty_ = probe.bias, probe.penalty
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the student's probabilities, columns as ``classes_``.
@@ -263,9 +251,9 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         return self._probabilities(X)
 
     def _probabilities(self, X):
-        logits = (X - self._mean) * self._scale @ self._coef + self._bias
-        logs = log_expit(logits) if self.multilabel_ else log_softmax(logits, axis=1)
-        return np.exp(logs)
+        family = "sigmoid" if self.multilabel_ else "softmax"
+        weights = (self._mean, self._scale, self._coef, self._bias)
+        return SoftProbe(*weights, family, self.penalty_).proba(X)
 
     def transform(self, X: Any) -> Any:
         """Return the embeddings with the student's probabilities as the last K columns.

@@ -42,6 +42,8 @@ ESTIMATORS = frozenset(
         "RobertaEmbedder",
         "SiDyPClassifier",
         "SimplexDiffusionClassifier",
+        "StaticEmbedder",
+        "StudentClassifier",
         "TrainingDynamicsNoiseDetector",
         "VoteStudent",
     }
@@ -63,9 +65,11 @@ PARTS = {
     "prompt_template": "sklfusion.prompts._templates:PromptTemplate",
     "score_block": "sklfusion._scores:ScoreBlock",
     "shot_selector": "sklfusion.scoring._examples:ShotSelector",
+    "soft_probe": "sklfusion.fusion._soft_probe:SoftProbe",
     "task": "sklfusion.prompts._render:Task",
     "temperature_scaling": "sklfusion.multilabel._calibration:TemperatureScaling",
     "usage_report": "sklfusion.llm._usage:UsageReport",
+    "weighed_head": "sklfusion.distillation._head:WeighedHead",
 }
 
 #: Public modules of scikit-learn that hold estimators; no other module of it is imported.

@@ -1,0 +1,73 @@
+"""The numeric part of a student: a linear head on vectors, learnt from a `Lesson`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sklfusion.fusion._classifier import FusionClassifier
+from sklfusion.fusion._soft_probe import fit_soft_probe
+from sklfusion.fusion._student import VoteStudent
+
+#: Rows without a label that a probe of the teacher alone is worth fitting on.
+_FEWEST_UNLABELED = 10
+
+
+@dataclass
+class WeighedHead:
+    """A probe of the teacher's answers on unlabelled rows, weighed on the labelled ones.
+
+    ``votes`` is the :class:`VoteStudent`, ``fusion`` the :class:`FusionClassifier` that joins
+    its probabilities with the vectors.
+    """
+
+    votes: Any
+    fusion: Any
+
+    def proba(self, E):
+        """Probabilities (n, K) of vectors (n, d)."""
+        return self.fusion.predict_proba(self.votes.transform(E))
+
+
+def fit_student_head(E, lesson, rng):
+    """Return what gives probabilities, by a method ``proba``, of vectors (n, d).
+
+    With labels on some rows only, the others teach a probe what the teacher says, and the
+    labelled rows decide how far that is to be trusted beside what they show themselves. Else one
+    probe learns from all rows: labels, probabilities, or the mean of both.
+    """
+    apart = lesson.told & ~lesson.known
+    varied = (lesson.gold[lesson.known & lesson.told].max(axis=0, initial=0) > 0).sum() > 1
+    if varied and apart.sum() >= _FEWEST_UNLABELED:
+        return _weigh(E, lesson, apart, rng)
+    used = lesson.known | lesson.told
+    sources = lesson.known.astype(float) + lesson.told
+    targets = (lesson.gold + lesson.taught)[used] / sources[used, None]
+    return fit_soft_probe(E[used], targets, "sigmoid" if lesson.multilabel else "softmax", rng)
+
+
+def _weigh(E, lesson, apart, rng):
+    known, k = lesson.known, len(lesson.classes)
+    seeds = rng.randint(2**31, size=2)
+    y = lesson.gold[known].astype(int)
+    taught = np.where(lesson.told[:, None], lesson.taught, np.nan)
+    numbers = None
+    if not lesson.multilabel:
+        y, numbers = y.argmax(axis=1), list(range(k))
+    votes = VoteStudent(random_state=int(seeds[0])).fit(
+        E[known],
+        y,
+        scores=taught[known],
+        X_unlabeled=E[apart],
+        scores_unlabeled=taught[apart],
+        classes=numbers,
+    )
+    d = E.shape[1]
+    fusion = FusionClassifier(
+        score_columns=slice(d, d + k),
+        score_classes=numbers,
+        classes=numbers,
+        features="embedding",
+        random_state=int(seeds[1]),
+    )
+    return WeighedHead(votes, fusion.fit(votes.transform(E[known]), y))
