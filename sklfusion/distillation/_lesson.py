@@ -75,7 +75,7 @@ def read_lesson(y, proba, classes, n, caller, multilabel=None):
         raise ValueError(f"{caller} got y of shape {np.shape(y)}; the teacher needs {wanted}.")
     if y is None:
         known = np.zeros(n, dtype=bool)
-        names = _names(classes, np.shape(proba)[1])
+        names = _class_names(classes, np.shape(proba)[1])
         gold = np.zeros((n, len(names)))
     elif multilabel:
         names, gold, known = _read_label_sets(y, proba, classes, caller)
@@ -103,7 +103,7 @@ def adds_up(proba):
     return not len(P) or bool(np.abs(P.sum(axis=1) - 1).max() <= _SUM_ERROR)
 
 
-def _names(classes, n_classes):
+def _class_names(classes, n_classes):
     return np.arange(n_classes) if classes is None else np.array(plain_labels(classes))
 
 
@@ -115,7 +115,7 @@ def _read_label_sets(y, proba, classes, caller):
     if known.any():
         gold[known] = check_indicator(cells[known], caller=caller)
     columns = getattr(y, "columns", None)
-    names = _names(columns if classes is None else classes, cells.shape[1])
+    names = _class_names(columns if classes is None else classes, cells.shape[1])
     if len(names) != cells.shape[1]:
         raise ValueError(f"{caller} got {len(names)} classes for {cells.shape[1]} label columns.")
     return names, gold, known
@@ -132,7 +132,7 @@ def _read_classes(y, proba, classes, caller):
         labels = read_labels(there, caller=caller) if there else np.empty(0, dtype=object)
     if len(labels):
         check_class_target(labels, caller=caller)
-    names = np.unique(labels) if classes is None else _names(classes, 0)
+    names = np.unique(labels) if classes is None else _class_names(classes, 0)
     if strange := sorted(set(labels.tolist()) - set(names.tolist()), key=str):
         raise ValueError(
             f"{caller}: y has the label {strange[0]!r}, and the teacher's classes are "
