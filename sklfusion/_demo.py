@@ -9,9 +9,9 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline
-from tqdm import tqdm
 
 from sklfusion._pipeline import make_fusion_pipeline
+from sklfusion._progress import progress_bar
 from sklfusion._threads import one_thread
 from sklfusion.datasets import load_newsdesk
 from sklfusion.embedding import RobertaEmbedder
@@ -108,7 +108,7 @@ def _score(texts, desk, memory, n_draws):
     names = list(_demo_models(12, desk, memory))
     scores = {name: np.full((len(TRAIN_SIZES), n_draws), np.nan) for name in names}
     trusted = {}
-    bar = tqdm(total=n_draws * len(TRAIN_SIZES) * len(names), unit="fit", disable=None)
+    bar = progress_bar(n_draws * len(TRAIN_SIZES) * len(names), "demo", "fit")
     for draw, (train, test) in enumerate(splitter.split(texts, desk.target)):
         for row, size in enumerate(TRAIN_SIZES):
             head = _stratified_head(train, desk.target, size, draw)

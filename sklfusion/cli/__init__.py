@@ -5,7 +5,7 @@ from importlib import import_module
 
 #: The files of the commands, in the order of the help page.
 COMMANDS = (
-    *("_estimate", "_fit", "_predict"),
+    *("_estimate", "_score", "_fit", "_predict"),
     *("_info", "_cache", "_models", "_demo_command"),
 )
 
@@ -36,4 +36,7 @@ def main():
         )
         return 1
     del rich, typer
+    from sklfusion.cli._argv import refuse_pasted_keys
+
+    refuse_pasted_keys(sys.argv[1:])
     return load_app()()

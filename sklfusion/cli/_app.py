@@ -9,6 +9,7 @@ import typer
 
 from sklfusion import __version__
 from sklfusion.cli._ending import ended
+from sklfusion.cli._options import NOTHING
 from sklfusion.cli._screen import Screen
 
 app = typer.Typer(
@@ -72,7 +73,10 @@ def _flat(function):
             n: cls(**{f.name: said.pop(f.name) for f in fields(cls)}) for n, cls in groups.items()
         }
         screen = made["screen"] if "screen" in own else made.pop("screen")
-        with ended(screen):
+        if "memory" in said:
+            said["memory"] = None if said["memory"] == NOTHING else said["memory"]
+            screen.kept = said["memory"]
+        with ended(screen), screen.telling():
             screen.show(function(**said, **made))
 
     run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from sklfusion.cli._app import command
 from sklfusion.cli._options import (
+    DEFAULT_MEMORY,
     EndpointOptions,
     LabelColumn,
     Memory,
@@ -9,7 +10,8 @@ from sklfusion.cli._options import (
     TaskOptions,
     TextColumn,
 )
-from sklfusion.cli._tables import class_names, read_table
+from sklfusion.cli._scorer import scorer_of
+from sklfusion.cli._screen import Screen
 
 
 @command("estimate")
@@ -17,20 +19,21 @@ def estimate_command(
     table: TablePath,
     *,
     text: TextColumn = "text",
-    label: LabelColumn = "label",
-    memory: Memory = None,
+    label: LabelColumn = None,
+    memory: Memory = DEFAULT_MEMORY,
     task: TaskOptions,
     llm: EndpointOptions,
+    screen: Screen,
 ):
-    """Price the LLM calls of a table, knowing what is cached. Sends nothing."""
-    from sklfusion.scoring import LLMScorer
+    """Price the LLM calls of a table, knowing what is kept. Sends nothing.
 
-    settings = task.settings()
-    named = settings["classes"] is not None
-    frame = read_table(table, [text] if named else [text, label])
-    if not named:
-        settings["classes"] = class_names(frame[label])
+    Needs no labels with --classes.
+    """
     # uncalibrated: calibration would have to score the texts first
-    scorer = LLMScorer(llm.endpoint(), memory=memory, calibrate=False, **settings)
-    texts = frame[text].tolist()
-    return scorer.fit(texts).estimate(texts)
+    scorer, _, texts = scorer_of(table, text, label, task, llm, memory=memory, calibrate=False)
+    found = scorer.fit(texts).estimate(texts)
+    if llm.budget is not None:
+        found["within_budget"] = found["cost"] <= llm.budget
+    if found["cost"] is None:
+        screen.line("The cost is not known: give --prices IN,OUT per million tokens.")
+    return found

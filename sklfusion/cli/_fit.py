@@ -7,6 +7,7 @@ import typer
 
 from sklfusion.cli._app import command
 from sklfusion.cli._options import (
+    DEFAULT_MEMORY,
     EncoderOptions,
     EndpointOptions,
     LabelColumn,
@@ -15,45 +16,47 @@ from sklfusion.cli._options import (
     TablePath,
     TaskOptions,
     TextColumn,
+    estimator_settings,
 )
 from sklfusion.cli._screen import Screen
-from sklfusion.cli._tables import check_output, read_table
+from sklfusion.cli._spent import spent
+from sklfusion.cli._tables import check_output, label_columns, read_table, read_target
 
 
 @command("fit")
 def fit_command(
     table: TablePath,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Model to write, such as model.sklf.")
+    ],
     text: TextColumn = "text",
     label: LabelColumn = "label",
-    memory: Memory = None,
+    memory: Memory = DEFAULT_MEMORY,
     seed: Seed = 0,
     task: TaskOptions,
     llm: EndpointOptions,
     encoder: EncoderOptions,
     screen: Screen,
 ):
-    """Fit encoder, LLM scores and fusion on a table; write a model without pickle."""
+    """Fit encoder, LLM and fusion on labelled texts, and write a model without pickle."""
     from sklfusion.auto import AutoFusionClassifier
     from sklfusion.persistence import save
 
-    check_output(output)
-    frame = read_table(table, [text, label])
+    settings = estimator_settings(task, llm, encoder)
+    check_output(output, table)
+    frame = read_table(table, [text, *label_columns(label, task)])
+    y = read_target(frame, label, task)
     model = AutoFusionClassifier(
-        llm.endpoint(),
-        **encoder.settings(),
-        **task.settings(),
-        memory=memory,
-        random_state=seed,
-        verbose=screen.verbose,
+        **settings, memory=memory, random_state=seed, verbose=screen.verbose
     )
-    model.fit(frame[text].tolist(), frame[label].to_numpy())
+    model.fit(frame[text].tolist(), y)
     save(model, output)
-    trust = {k: f"{float(v):.2f}" for k, v in (model.fusion_.source_weights_ or {}).items()}
+    trust = {k: round(float(v), 2) for k, v in (model.fusion_.source_weights_ or {}).items()}
     return {
         "rows": len(frame),
         "classes": len(model.classes_),
         "trust": trust,
+        **spent(model.scorer_),
         "written": output,
     }

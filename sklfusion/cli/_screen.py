@@ -1,24 +1,38 @@
 """What a command shows: lines for people, or one JSON object for programs."""
 
+import contextlib
 import json as json_module
+import logging
 import sys
+import warnings
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
-from rich.console import Console
 
-#: Where people read: stdout, without colours that no terminal asked for.
-console = Console(highlight=False)
+from sklfusion._progress import progress_logger
+from sklfusion.exceptions import SklFusionWarning
+
+_LINE = logging.Formatter("%(asctime)s sklfusion: %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
 
 
 @dataclass
 class Screen:
-    """What ``--json`` and ``--quiet`` ask for."""
+    """What ``--json`` and ``--quiet`` ask for.
+
+    Attributes
+    ----------
+    kept : str or None
+        Where a command that is stopped has kept what was answered.
+    """
 
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no progress and no summary.")
+    ] = False
+
+    def __post_init__(self):
+        self.kept: Any = None
 
     @property
     def verbose(self):
@@ -28,27 +42,64 @@ class Screen:
     def line(self, text):
         """Print a line for people."""
         if not (self.json or self.quiet):
-            console.print(text, soft_wrap=True, markup=False)
+            print(text)
 
     def rich(self, renderable):
         """Print a table of rich for people."""
         if not (self.json or self.quiet):
-            console.print(renderable)
+            from rich.console import Console
+
+            Console(highlight=False).print(renderable)
 
     def show(self, found):
-        """Show what a command found, a dict; None shows nothing."""
+        """Show what a command found, a dict, as lines or as JSON; None shows nothing."""
         if found is None:
             return
         if self.json:
-            sys.stdout.write(json_module.dumps(found, default=_plain, ensure_ascii=False) + "\n")
+            sys.stdout.write(
+                json_module.dumps(_plain(found), ensure_ascii=False, default=str) + "\n"
+            )
             return
         for name, value in found.items():
-            for part in value if isinstance(value, list) and value else [value]:
-                self.line(f"{name.replace('_', ' '):>18}: {part}")
+            for part in value if isinstance(value, list | tuple) else [value]:
+                self.line(f"{name.replace('_', ' '):>18}: {_words(part)}")
+
+    @contextlib.contextmanager
+    def telling(self):
+        """Put log lines and warnings on stderr, in one line each, while a command runs."""
+        handler = logging.StreamHandler()
+        handler.setFormatter(_LINE)
+        level = progress_logger.level
+        progress_logger.addHandler(handler)
+        progress_logger.setLevel(logging.WARNING if self.quiet else logging.INFO)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("always", category=SklFusionWarning)
+                warnings.showwarning = _tell_warning
+                yield
+        finally:
+            progress_logger.setLevel(level)
+            progress_logger.removeHandler(handler)
+
+
+def _tell_warning(message, *_, **__):
+    print(f"sklfusion: warning: {message}", file=sys.stderr)
 
 
 def _plain(value):
-    """Return what JSON can hold in the place of arrays, paths and the like."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return str(value)
+    """Return what JSON holds in the place of arrays; a number that is none becomes null."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _words(value):
+    if value is None:
+        return "unknown"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items()) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from sklfusion._progress import progress_bar
 from sklfusion._sklearn_compat import wrap_output
 from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
 from sklfusion._whole import whole
@@ -376,8 +376,4 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         return backbone
 
     def _progress(self, total):
-        if not self.verbose:
-            return None
-        from tqdm import tqdm
-
-        return tqdm(total=total, desc="embedding", unit="text", file=sys.stderr)
+        return progress_bar(total, "embedding") if self.verbose else None

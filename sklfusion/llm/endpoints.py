@@ -6,6 +6,7 @@ reader, and :func:`register_endpoint` adds to it.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
@@ -163,11 +164,18 @@ def resolve_endpoint(
         raise ValueError(
             f"model={model!r} names no known provider; write it as 'provider/model' with one of "
             f"{', '.join(sorted(ENDPOINTS))}, as 'local/model', or pass base_url=."
+            f"{_meant(provider)}"
         )
     else:
         known, model = ENDPOINTS[provider], name
         known = replace(known, query=_joined_query(known.query, further))
     return replace(known, api_key_env=api_key_env or known.api_key_env, headers_env=headers), model
+
+
+def _meant(provider: str) -> str:
+    """Return the known provider that a name is near to, as the end of a message."""
+    near = difflib.get_close_matches(provider, [*ENDPOINTS, "local"], n=1)
+    return f" Did you mean {near[0]}/...?" if near else ""
 
 
 def _is_azure(base_url: str | None, query: Mapping[str, str]) -> bool:

@@ -1,11 +1,12 @@
 """A progress bar with the things that matter while money is spent, and a summary after."""
 
-import sys
 from typing import Any
+
+from sklfusion._progress import log_line, progress_bar
 
 
 class Progress:
-    """Shows a tqdm bar when ``verbose`` is 1 or more; does nothing otherwise.
+    """Shows how far the requests are when ``verbose`` is 1 or more; does nothing otherwise.
 
     Parameters
     ----------
@@ -39,9 +40,7 @@ class Progress:
         if not self._verbose or not total:
             return
         if self._bar is None:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=total, desc=self._name, unit="text", file=sys.stderr)
+            self._bar = progress_bar(total, self._name)
         if done == self._bar.n:
             return
         usage = self.usage
@@ -53,9 +52,9 @@ class Progress:
         self._bar.update(done - self._bar.n)
 
     def summary(self):
-        """Print one line on what was used."""
+        """Tell in one line what was used."""
         if self._verbose:
-            print(f"{self._name}: {summarise(self.usage)}", file=sys.stderr)
+            log_line(f"{self._name}: {summarise(self.usage)}")
 
 
 def summarise(usage):

@@ -357,19 +357,22 @@ def _(c):
     persistence.save(model.fit(X, list(table.values())), c.folder / "model.sklf")
     pd.DataFrame({"text": X}).to_csv(c.folder / "in.csv", index=False)
     names = [str(c.folder / name) for name in ("model.sklf", "in.csv", "out.csv")]
-    done = CliRunner().invoke(load_app(), ["predict", *names[:2], "--output", names[2]])
+    said = ["predict", *names[:2], "--output", names[2]]
+    done = CliRunner().invoke(load_app(), [*said, "--excel-safe"])
     assert done.exit_code == 0, repr(done.exception)
     written = pd.read_csv(names[2])["text"].tolist()
     assert written[-1] == "plain"
     assert not any(text[0] in "=+-@" for text in written), written
+    done = CliRunner().invoke(load_app(), said)
+    assert pd.read_csv(names[2])["text"].tolist() == X  # as they are, unless asked
     source = Path(sklfusion.__file__).parent
     writers = {
         str(path.relative_to(source))
         for path in source.rglob("*.py")
         if re.search(r"\.to_csv\(|csv\.writer|DictWriter", path.read_text())
     }
-    assert writers <= {"cli/_predict.py"}, f"{writers} write CSV"
-    return f"{len(X) - 1} prefixed; nothing else writes CSV"
+    assert writers <= {"cli/_formats.py"}, f"{writers} write CSV"
+    return f"{len(X) - 1} prefixed with --excel-safe; nothing else writes CSV"
 
 
 @row("S13", "base-URL variable set by surprise", "the texts go where the parameters say")
