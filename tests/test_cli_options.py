@@ -72,7 +72,7 @@ def test_a_text_without_an_answer_has_a_status_and_no_score(typed, table, asks, 
     done = typed("score", table, *asks, "--memory", "none")
     assert done.exit_code == 0, done.stderr
     row = next(line for line in done.stdout.splitlines() if TEXTS[3] in line)
-    assert row.endswith(",,,parse_error")
+    assert row.endswith(",,,missing")
     assert "sklfusion: warning: " in done.stderr
 
 
