@@ -11,9 +11,7 @@ from sklfusion.exceptions import SklFusionError
 
 Endpoints = Annotated[
     list[str] | None,
-    typer.Option(
-        "--endpoint", help="Address that the model may send to; can be given again."
-    ),
+    typer.Option("--endpoint", help="Address that the model may send to; can be given again."),
 ]
 
 
