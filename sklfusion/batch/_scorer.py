@@ -244,20 +244,25 @@ class _Rows:
         self._keep(places, texts, proba, heard)
 
     def _keep(self, places, texts, proba, heard):
-        answers = _is_llm(self.model)
-        kept = []
-        for place, text, row in zip(places, texts, proba, strict=True):
-            if text in heard and answers:
+        places = np.array(places)
+        self.proba[places] = proba
+        empty = np.isnan(proba).any(axis=1)
+        if heard or empty.any():
+            self._mark(places, texts, empty, heard)
+            places = places[[self.status[i] in ("ok", "partial") for i in places]]
+        self._label(places)
+
+    def _mark(self, places, texts, empty, heard):
+        """Write down which rows have no answer, and which have one without the LLM's."""
+        llm_alone = _is_llm(self.model)
+        for place, text, none in zip(places, texts, empty, strict=True):
+            if text in heard and llm_alone:
                 self._fail(place, heard[text], f"the LLM gave no answer: {heard[text]}")
-            elif np.isnan(row).any():
+            elif none:
                 self._fail(place, "error", "the model gave no probabilities")
-            else:
-                self.proba[place] = row
-                kept.append(place)
-                if text in heard:
-                    self.status[place] = "partial"
-                    self.reason[place] = f"scored without an LLM's answer: {heard[text]}"
-        self._label(kept)
+            elif text in heard:
+                self.status[place] = "partial"
+                self.reason[place] = f"scored without an LLM's answer: {heard[text]}"
 
     def _halve(self, places, error):
         if len(places) > 1:
@@ -272,9 +277,10 @@ class _Rows:
 
     def _fail(self, place, status, reason):
         self.status[place], self.reason[place] = status, reason
+        self.proba[place] = np.nan
 
     def _label(self, places):
-        if not places:
+        if not len(places):
             return
         classes = plain_labels(self.model.classes_)
         if getattr(self.model, "abstain_below", 0) or is_multilabel_model(self.model):
@@ -285,8 +291,9 @@ class _Rows:
                 return
             self.labels[places] = plain_labels(found)
             return
-        for place, best in zip(places, self.proba[places].argmax(axis=1), strict=True):
-            self.labels[place] = classes[best]
+        names = np.empty(len(classes), dtype=object)
+        names[:] = classes
+        self.labels[places] = names[self.proba[places].argmax(axis=1)]
 
     def columns(self):
         pa = arrow()
