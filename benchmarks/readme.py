@@ -117,6 +117,13 @@ def throughput():
     return _table(header, [[row["id"], row["run"], row["line"], row["got"]] for row in rows])
 
 
+def batch():
+    """Many texts on two Dask workers."""
+    from benchmarks.load.batch import table
+
+    return _table(*table(read_json("batch")))
+
+
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
 LONG = ("few_shot", "fusion_all", "fusion_parts", "rivals")
 
@@ -157,6 +164,7 @@ def sources():
 
 BLOCKS = {
     "alignment": alignment,
+    "batch": batch,
     "demo": demo,
     "fine_tune": fine_tune,
     "noise_ablation": noise_ablation,

@@ -15,7 +15,7 @@ from _topics import make_texts
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
@@ -218,6 +218,22 @@ def test_a_fused_row_without_an_llm_answer_is_partial():
     assert "missing" in found[1]["reason"]
 
 
+def test_where_the_llm_is_all_there_is_its_failure_is_the_rows():
+    """Behind a fusion, a head or a search as well: a prior is no answer."""
+    texts = [f"{kind} {n}" for n in range(6) for kind in ("ham", "spam")]
+    labels = [text.split()[0] for text in texts]
+    scorer = RecordedScorer(dict(zip(texts, labels, strict=True)), classes=["ham", "spam"])
+    head = make_pipeline(scorer, LogisticRegression())
+    search = GridSearchCV(head, {"logisticregression__C": [1.0]}, cv=2, refit=True)
+    for model in (AutoFusionClassifier(scorer, None, random_state=0), head, search):
+        fitted = model.fit(texts, labels)
+        with pytest.warns(ScoringWarning):
+            found = BatchScorer(fitted)(pa.table({"text": ["spam 1", "new"]})).to_pylist()
+        assert [row["status"] for row in found] == ["ok", "missing"]
+        assert [row["label"] for row in found] == ["spam", None]
+        assert found[1]["p_ham"] is None
+
+
 def test_an_endpoint_that_refuses_everything_stops(fault_server):
     """It says nothing about a row."""
     fault_server.script({"fault": {"kind": "status", "status": 401}})
@@ -309,7 +325,6 @@ def test_a_search_runs_on_the_dask_backend_of_joblib():
     """As on any other."""
     distributed = pytest.importorskip("distributed", reason="Dask comes with sklfusion[dask]")
     import joblib
-    from sklearn.model_selection import GridSearchCV
 
     texts, labels = make_texts(40)
     model = AutoFusionClassifier(None, make_pipeline(TfidfVectorizer()), random_state=0)

@@ -44,7 +44,7 @@ def wait_for(condition, process=None):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_every_row_comes_out_once_beside_its_columns(tmp_path, model, workers):
     """The manifest and what is returned say how many."""
     texts = write_shards(tmp_path / "in", [5, 0, 9, 6])
@@ -274,7 +274,7 @@ def test_a_shard_that_kills_its_workers_is_given_up(tmp_path, model, monkeypatch
     assert said["shards"]["1.parquet"]["labelled"] == 3
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_an_endpoint_that_refuses_stops_the_run(tmp_path, fault_server, workers):
     """With its own error; nothing half is left."""
     fault_server.script({"fault": {"kind": "status", "status": 401}})

@@ -68,6 +68,7 @@ def static_model():
     """The student of a frozen encoder with a logistic head, by the bundled briefs."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
+
     from sklfusion.distillation import distill
 
     briefs = load_newsdesk()
@@ -84,6 +85,16 @@ def encoder_model():
     briefs = load_newsdesk()
     model = make_pipeline(RobertaEmbedder(), LogisticRegression(max_iter=1000))
     return model.fit(briefs.data, briefs.target)
+
+
+def words_model():
+    """What scikit-learn has for the same job."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    briefs = load_newsdesk()
+    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(briefs.data, briefs.target)
 
 
 class Watch(threading.Thread):
@@ -235,12 +246,19 @@ else:
         texts += pq.read_table(file)["text"].to_pylist()
         if len(texts) >= rows:
             break
+    texts = texts[:rows]
     found = [model.predict_proba(texts[i:i + 1024]) for i in range(0, rows, 1024)]
     done = len(np.vstack(found))
 assert done == rows, done
 print(json.dumps({"cpu": time.process_time() - start, "mb": (base() - before) / 1000}))
 """
-WAYS = ("stream", "one call", "loop by hand")
+#: Name of a line to how it goes through the texts, and with which model.
+WAYS = {
+    "stream": ("stream", "student"),
+    "one call": ("one call", "student"),
+    "loop by hand": ("loop", "student"),
+    "scikit-learn: TF-IDF": ("one call", "words"),
+}
 
 
 def growth_run(model, folder, quick):
@@ -249,11 +267,12 @@ def growth_run(model, folder, quick):
     place = folder / "growth"
     place.mkdir()
     make_rows(place / "in", sizes[-1], 50_000)
-    persistence.save(model, place / "model.sklf")
+    persistence.save(model, place / "student.sklf")
+    persistence.save(words_model(), place / "words.sklf")
     found = {way: [] for way in WAYS}
     for size in sizes:
-        for way in WAYS:
-            args = [way, str(place / "model.sklf"), str(place / "in"), str(size)]
+        for way, (how, which) in WAYS.items():
+            args = [how, str(place / f"{which}.sklf"), str(place / "in"), str(size)]
             done = subprocess.run(
                 [sys.executable, "-c", _GROWTH, *args], capture_output=True, text=True, check=True
             )
@@ -272,7 +291,7 @@ def draw(growth):
         [("cpu", "CPU seconds, one thread"), ("mb", "peak memory beyond the model, MB")],
         strict=True,
     ):
-        for way, marker in zip(WAYS, "os^", strict=True):
+        for way, marker in zip(WAYS, "os^d", strict=True):
             values = [max(point[key], 1e-3) for point in growth["ways"][way]]
             axes.plot(growth["sizes"], values, marker=marker, label=way)
         axes.set(xscale="log", yscale="log", xlabel="texts", ylabel=says)

@@ -314,18 +314,30 @@ def _kind(value):
     return "missing" if is_missing(value) else "not_text"
 
 
+def _unwrapped(model):
+    """Return the model inside a search or a wrapper of thresholds, and others as they are."""
+    for name in ("best_estimator_", "estimator_"):
+        inner = getattr(model, name, None)
+        if inner is not None:
+            return _unwrapped(inner)
+    return model
+
+
 def is_multilabel_model(model):
     """Tell whether a fitted model gives several labels to one text."""
-    told = getattr(model, "multilabel_", getattr(model, "multilabel", None))
-    if told is not None:
-        return bool(told)
+    if hasattr(model, "thresholds_"):
+        return True
+    model = _unwrapped(model)
     if hasattr(model, "steps"):
         return is_multilabel_model(model.steps[-1][1])
-    return hasattr(model, "thresholds_")
+    return bool(getattr(model, "multilabel_", getattr(model, "multilabel", False)))
 
 
 def _is_llm(model):
-    """Tell whether the LLM is all that answers."""
+    """Tell whether an LLM is all that answers, so that without it there is no answer."""
+    model = _unwrapped(model)
     if hasattr(model, "steps"):
-        return _is_llm(model.steps[-1][1])
+        return any(_is_llm(step) for _, step in model.steps)
+    if hasattr(model, "scorer_"):
+        return getattr(model, "embedder_", model) is None
     return hasattr(model, "annotate")
