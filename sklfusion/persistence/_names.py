@@ -38,6 +38,7 @@ ESTIMATORS = frozenset(
         "MultiLabelCalibrator",
         "MultiLabelThresholds",
         "NoisyLabelKNNClassifier",
+        "PrevalenceEstimator",
         "RecordedScorer",
         "RobertaEmbedder",
         "SiDyPClassifier",

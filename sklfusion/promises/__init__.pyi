@@ -1,0 +1,2 @@
+from sklfusion.promises._display import PrevalenceDisplay as PrevalenceDisplay
+from sklfusion.promises._prevalence import PrevalenceEstimator as PrevalenceEstimator

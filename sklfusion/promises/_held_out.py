@@ -1,0 +1,129 @@
+"""A fitted classifier with what it says of its own training rows when it has not seen them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from sklfusion._sklearn_compat import safe_indexing
+from sklfusion._threads import one_thread
+from sklfusion.multilabel._targets import fit_inner, label_scores
+
+#: Fewer different rows than this are left out one at a time.
+_FEW_ROWS = 10
+
+
+class HeldOut(NamedTuple):
+    """A classifier fitted on all rows, and (n, K) probabilities that did not see their row."""
+
+    model: Any
+    proba: np.ndarray
+
+
+def row_keys(X):
+    """Return one hashable per row of ``X``: equal rows have equal keys.
+
+    Parameters
+    ----------
+    X : sequence of texts, array, frame or sparse matrix of n rows
+    """
+    if sparse.issparse(X):
+        X = X.toarray()
+    if hasattr(X, "itertuples"):
+        return list(X.itertuples(index=False, name=None))
+    rows = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=object)
+    if rows.ndim == 1:
+        return rows.tolist()
+    return [row.tobytes() if row.dtype != object else tuple(row) for row in rows]
+
+
+def place_of(keys):
+    """Return which of the different keys each row has, numbered as they first come."""
+    seen: dict = {}
+    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+
+
+def fit_and_hold_out(estimator, X, y, classes, *, cv, rng):
+    """Fit a classifier and return it with out-of-fold probabilities of its training rows.
+
+    A classifier that keeps them itself (``oof_proba_``) is fitted once; others ``cv`` times more.
+
+    Parameters
+    ----------
+    estimator : classifier with ``predict_proba``
+    X : sequence of n rows
+    y : ndarray of shape (n,) of classes, or (n, L) of 0 and 1
+    classes : ndarray of shape (K,)
+        Columns of the answer; for several labels only their number counts.
+    cv : int
+        Folds, shuffled; equal rows are in one.
+    rng : RandomState
+
+    Returns
+    -------
+    HeldOut
+    """
+    with one_thread(X, openmp=False):
+        model = fit_inner(estimator, X, y, {}) if y.ndim == 2 else clone(estimator).fit(X, y)
+    own = _own_out_of_fold(model)
+    if own is not None and own.shape == (len(y), len(classes)) and not np.isnan(own).any():
+        return HeldOut(model, own)
+    return HeldOut(model, _in_folds(estimator, X, y, classes, cv, rng))
+
+
+def proba_of(model, X, classes, *, multilabel):
+    """Return (n, K) probabilities with a column for each of ``classes``; 0 for one not seen."""
+    if multilabel:
+        return label_scores(model, X, n_labels=len(classes))
+    proba = np.asarray(model.predict_proba(X), dtype=np.float64)
+    columns = np.zeros((len(proba), len(classes)))
+    columns[:, np.searchsorted(classes, model.classes_)] = proba
+    return columns
+
+
+def _own_out_of_fold(model):
+    """Return what a fitted model (or the last step of a pipeline) kept, or None."""
+    if isinstance(model, Pipeline):
+        # a step that learnt from y has shown the last one its own rows
+        if any(get_tags(step).target_tags.required for _, step in model.steps[:-1]):
+            return None
+        model = model[-1]
+    return getattr(model, "oof_proba_", None)
+
+
+def _in_folds(estimator, X, y, classes, cv, rng):
+    place = place_of(row_keys(X))
+    different = place.max() + 1
+    n_folds = different if different < _FEW_ROWS else min(cv, different)
+    proba = np.tile(_frequency(y, classes), (len(y), 1))
+    if n_folds < 2:
+        return proba
+    folds = KFold(n_folds, shuffle=True, random_state=rng.randint(2**31))
+    for train, test in folds.split(np.arange(different)):
+        train, test = np.isin(place, train), np.isin(place, test)
+        proba[test] = _one_fold(estimator, X, y, classes, train, test)
+    return proba
+
+
+def _one_fold(estimator, X, y, classes, train, test):
+    train, test = np.flatnonzero(train), np.flatnonzero(test)
+    seen, multilabel = y[train], y.ndim == 2
+    one_sided = (seen == seen[0]).all()  # nothing to learn: some classifiers refuse it
+    if one_sided:
+        return np.tile(_frequency(seen, classes), (len(test), 1))
+    with one_thread(X, openmp=False):
+        rows = safe_indexing(X, train)
+        model = (
+            fit_inner(estimator, rows, seen, {})
+            if multilabel
+            else clone(estimator).fit(rows, seen)
+        )
+        return proba_of(model, safe_indexing(X, test), classes, multilabel=multilabel)
+
+
+def _frequency(y, classes):
+    return y.mean(axis=0) if y.ndim == 2 else (y[:, None] == classes).mean(axis=0)
