@@ -177,7 +177,9 @@ def test_fit_and_predict_from_the_shell(table, tmp_path):
     import pandas as pd
 
     frame = pd.read_csv(out)
-    assert list(frame.columns) == ["text", "label", "prediction", "p_Health", "p_Sports"]
+    assert list(frame.columns) == [
+        *("text", "label", "prediction", "p_Health", "p_Sports", "status", "reason")
+    ]
     assert (frame["prediction"] == frame["label"]).mean() > 0.8
 
 

@@ -49,6 +49,7 @@ def asks(fault_server):
     return ("--llm", "loopback", "--base-url", fault_server.base_url)
 
 
+ADDED = ["prediction", "p_food", "p_sport", "status", "reason"]  # by predict
 PRICES = ("--prices", "1000,1000")  # about a tenth of a unit a request
 
 
@@ -304,10 +305,28 @@ def test_predict_keeps_columns_and_holds_a_budget(typed, table, model, tmp_path)
     done = typed(*args, "--json")
     assert json.loads(done.stdout)["rows"] == 12
     frame = read_frame(out)
-    assert list(frame) == ["id", "text", "label", "prediction", "p_food", "p_sport"]
+    assert list(frame) == ["id", "text", "label", *ADDED]
     assert "'prediction' already" in typed("predict", model, out).stderr
     shown = json.loads(typed("predict", model, table, "--json").stdout)
     assert shown["table"][1]["id"] == "01"
+
+
+def test_a_row_that_failed_has_no_prediction(typed, table, model, fault_server):
+    """Nor a probability; its status and a sentence say why."""
+    fault_server.script({"fault": {"kind": "status", "status": 413}, "contains": TEXTS[3]})
+    done = typed("predict", model, table, "--json")
+    assert done.exit_code == 0, done.stderr
+    row = json.loads(done.stdout)["table"][3]
+    assert (row["prediction"], row["p_food"]) == (None, None)
+    assert row["status"] != "ok"
+    assert row["reason"]
+    odd = table.with_suffix(".jsonl")
+    odd.write_text('{"text": null}\n{"text": "half \\ud800 of sport"}\n', encoding="utf-8")
+    done = typed("predict", model, odd, "--json")
+    assert [r["status"] for r in json.loads(done.stdout)["table"]] == ["missing", "ok"]
+    assert "lone surrogates" in done.stderr
+    odd.write_text('{"text": "a"}\n{"text": 7}\n', encoding="utf-8")
+    assert "Row 1 of column 'text' is no text but int" in typed("predict", model, odd).stderr
 
 
 def test_several_labels_from_fit_to_predict(typed, tmp_path, asks, table):
@@ -325,5 +344,5 @@ def test_several_labels_from_fit_to_predict(typed, tmp_path, asks, table):
     done = typed("predict", model, table, "-q")
     assert done.exit_code == 0, done.stderr
     head, *lines = done.stdout.splitlines()
-    assert head == "id,text,label,prediction,p_food,p_sport"
+    assert head.split(",") == ["id", "text", "label", *ADDED]
     assert {line.split(",")[3] for line in lines} <= {"", "food", "sport", "food|sport"}

@@ -28,7 +28,11 @@ def _version(
         raise typer.Exit
 
 
-def command(name, *, of=app):
+#: Parts of the page of all commands.
+JOB, AROUND = "From a table to a model", "Around it"
+
+
+def command(name, *, of=app, panel=None):
     """Return the decorator that makes a function a command.
 
     Parameters
@@ -37,6 +41,8 @@ def command(name, *, of=app):
         What is typed.
     of : Typer, default=app
         The app, or a group of it.
+    panel : str, optional
+        Where it stands on the page of all commands; by default with the job itself.
 
     Notes
     -----
@@ -47,7 +53,7 @@ def command(name, *, of=app):
     """
 
     def register(function):
-        of.command(name)(_flat(function))
+        of.command(name, rich_help_panel=panel or (JOB if of is app else None))(_flat(function))
         return function
 
     return register

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from sklfusion.cli._app import app, command
+from sklfusion.cli._app import AROUND, app, command
 from sklfusion.cli._screen import Screen
 from sklfusion.cli._tables import check_source
 
 _cache_app = typer.Typer(help="The store of LLM replies.", no_args_is_help=True)
-app.add_typer(_cache_app, name="cache")
+app.add_typer(_cache_app, name="cache", rich_help_panel=AROUND)
 _Location = Annotated[Path, typer.Argument(help="The folder given as --memory.")]
 
 

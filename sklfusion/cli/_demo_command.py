@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sklfusion.cli._app import command
+from sklfusion.cli._app import AROUND, command
 from sklfusion.cli._screen import Screen
 
 
-@command("demo")
+@command("demo", panel=AROUND)
 def demo_command(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("sklfusion_demo"),
     draws: Annotated[int, typer.Option(min=1, max=50, help="Random splits.")] = 5,

@@ -28,7 +28,10 @@ def fit_command(
     table: TablePath,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Model to write, such as model.sklf.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="Model to write, such as model.sklf.", rich_help_panel="Output"
+        ),
     ],
     text: TextColumn = "text",
     label: LabelColumn = "label",

@@ -1,11 +1,11 @@
 """``sklfusion info``: what a saved model holds."""
 
-from sklfusion.cli._app import command
+from sklfusion.cli._app import AROUND, command
 from sklfusion.cli._options import ModelPath
 from sklfusion.cli._tables import check_source
 
 
-@command("info")
+@command("info", panel=AROUND)
 def info_command(model: ModelPath):
     """Show what a saved model holds and where it would send, without loading it."""
     from sklfusion import persistence

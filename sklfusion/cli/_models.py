@@ -3,11 +3,11 @@
 import typer
 from rich.table import Table
 
-from sklfusion.cli._app import app, command
+from sklfusion.cli._app import AROUND, app, command
 from sklfusion.cli._screen import Screen
 
 _models_app = typer.Typer(help="The embedded models.", no_args_is_help=True)
-app.add_typer(_models_app, name="models")
+app.add_typer(_models_app, name="models", rich_help_panel=AROUND)
 
 
 @command("install", of=_models_app)

@@ -18,25 +18,32 @@ DEFAULT_MEMORY = "~/.cache/sklfusion"
 #: Stands for "leave it out" in ``--llm``, ``--embedder`` and ``--memory``.
 NOTHING = "none"
 
+
+def _panel(name):
+    """Return ``typer.Option`` with its place on the help page."""
+
+    def option(*names, **settings):
+        return typer.Option(*names, rich_help_panel=name, **settings)
+
+    return option
+
+
+_output, _table = _panel("Output"), _panel("Table")
 TablePath = Annotated[
     Path, typer.Argument(help="CSV, TSV, JSONL or Parquet, or .gz of one.", show_default=False)
 ]
 ModelPath = Annotated[Path, typer.Argument(help="A file that fit wrote.", show_default=False)]
 OutputPath = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", help="Table to write, by its ending; else CSV on the terminal."
-    ),
+    _output("--output", "-o", help="Table to write, by its ending; else CSV on the terminal."),
 ]
 ExcelSafe = Annotated[
-    bool, typer.Option("--excel-safe", help="Put ' before cells that begin like a formula.")
+    bool, _output("--excel-safe", help="Put ' before cells that begin like a formula.")
 ]
-TextColumn = Annotated[str, typer.Option("--text", help="Column of the texts.")]
+TextColumn = Annotated[str, _table("--text", help="Column of the texts.")]
 LabelColumn = Annotated[
     str | None,
-    typer.Option(
-        "--label", help="Column of the labels; with --multilabel also several of 0 and 1."
-    ),
+    _table("--label", help="Column of the labels; with --multilabel also several of 0 and 1."),
 ]
 Memory = Annotated[
     str | None,
@@ -64,15 +71,6 @@ class OptionGroup:
         idle = [name for name in self.set_ones() if name not in allowed]
         if idle:
             raise SklFusionError(f"{', '.join(idle)}: no effect, {because}. Leave it out.")
-
-
-def _panel(name):
-    """Return ``typer.Option`` with its place on the help page."""
-
-    def option(*names, **settings):
-        return typer.Option(*names, rich_help_panel=name, **settings)
-
-    return option
 
 
 _llm, _task, _encoder = _panel("LLM"), _panel("Task"), _panel("Encoder")

@@ -28,6 +28,8 @@ from sklfusion.cli._tables import (
 from sklfusion.exceptions import DataWarning, SklFusionError
 
 PREDICTION = "prediction"
+# Of a probability in a table.
+_DIGITS = 6
 
 
 @dataclass
@@ -70,7 +72,7 @@ def predict_command(
 ):
     """Predict a label and a probability per class for each text of a table.
 
-    The columns of the table stay; prediction and p_CLASS are added.
+    The columns of the table stay; prediction, p_CLASS, status and reason are added.
     """
     check_source(model, "sklfusion fit")
     if many.shards:
@@ -84,25 +86,45 @@ def predict_command(
     check_table_output(output, table, model, excel_safe=excel_safe)
     frame = read_table(table, [text])
     classifier = load_model(model, memory=memory, endpoints=endpoint, money=money, screen=screen)
-    check_new_columns(frame, [PREDICTION, *(f"p_{name}" for name in classifier.classes_)])
-    predicted = frame.assign(**_predictions(classifier, frame[text].tolist()))
+    added = [PREDICTION, *(f"p_{name}" for name in classifier.classes_), "status", "reason"]
+    check_new_columns(frame, added)
+    predicted = frame.assign(**_predictions(classifier, _texts_of(frame[text])))
     return deliver(predicted, output, screen, excel_safe=excel_safe)
 
 
-def _predictions(classifier, texts):
-    """Return the columns to add: the prediction, and a probability per class.
+def _texts_of(column):
+    """Return texts as Arrow holds them; an absent one has a status later, so it stays."""
+    from sklfusion._text_input import replace_surrogates
 
-    The prediction of a multi-label classifier is the list of the labels that hold.
+    texts = column.tolist()
+    for row, text in enumerate(texts):
+        if not isinstance(text, str | None):
+            raise SklFusionError(
+                f"Row {row} of column {column.name!r} is no text but {type(text).__name__}."
+            )
+    present = iter(replace_surrogates([t for t in texts if t is not None], caller="predict"))
+    return [None if text is None else next(present) for text in texts]
+
+
+def _predictions(classifier, texts):
+    """Return the columns to add: prediction, probabilities, status and reason, by name.
+
+    A row that failed has a status and no prediction; that of a multi-label classifier is the list
+    of the labels that hold.
     """
-    proba = classifier.predict_proba(texts)
-    classes = classifier.classes_.tolist()
-    if getattr(classifier, "multilabel_", False):
-        found = classifier.predict(texts)  # at its thresholds; answers are there already
-        chosen = [[c for c, holds in zip(classes, row, strict=True) if holds] for row in found]
-    else:
-        chosen = [classes[best] for best in proba.argmax(axis=1)]
-    columns = {f"p_{name}": p.round(6) for name, p in zip(classes, proba.T, strict=True)}
-    return {PREDICTION: chosen, **columns}
+    import pyarrow
+
+    from sklfusion.batch import BatchScorer
+
+    scored = BatchScorer(classifier)(
+        pyarrow.table({"text": pyarrow.array(texts, pyarrow.string())})
+    )
+    columns = {name: scored[name].to_pylist() for name in scored.column_names[1:]}
+    return {PREDICTION: columns.pop("label"), **{n: _rounded(c) for n, c in columns.items()}}
+
+
+def _rounded(column):
+    return [round(v, _DIGITS) if isinstance(v, float) else v for v in column]
 
 
 def _predict_shards(model, source, output, **settings):

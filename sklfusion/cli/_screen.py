@@ -26,9 +26,14 @@ class Screen:
         Where a command that is stopped has kept what was answered.
     """
 
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel="Output")
+    ] = False
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print no progress and no summary.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Print no progress and no summary.", rich_help_panel="Output"
+        ),
     ] = False
 
     def __post_init__(self):
@@ -56,9 +61,7 @@ class Screen:
         if found is None:
             return
         if self.json:
-            sys.stdout.write(
-                json_module.dumps(_plain(found), ensure_ascii=False, default=str) + "\n"
-            )
+            sys.stdout.write(json_module.dumps(_plain(found), default=str) + "\n")
             return
         for name, value in found.items():
             for part in value if isinstance(value, list | tuple) else [value]:
