@@ -64,7 +64,7 @@ class TestTransformers:
 
     def test_every_label_gets_its_exact_probability(self, tiny):
         """Forced tokens are listed whatever their rank, and all tokens together sum to 1."""
-        spec = find_local(str(tiny))
+        spec = find_local(f"{tiny}:fp32")
         few = ask(spec, "sky", logprobs=True, top_logprobs=1, score_tokens=["red", "blue"])
         names = {token.strip() for token, _ in few.logprobs[0].top}
         assert {"red", "blue"} <= names
@@ -79,7 +79,7 @@ class TestTransformers:
         import torch
         from transformers import AutoModelForCausalLM
 
-        spec = find_local(str(tiny))
+        spec = find_local(f"{tiny}:fp32")
         ask(spec, "grass")  # the prefix is there now
         reply = ask(spec, "sky", logprobs=True, top_logprobs=5)
         assert reply.usage.cached_tokens > 0
@@ -115,7 +115,7 @@ class TestTransformers:
 
     def test_samples_are_seeded(self, tiny):
         """Sampling the same request twice gives the same samples, and n of them."""
-        spec = find_local(str(tiny))
+        spec = find_local(f"{tiny}:fp32")
         one, two = (ask(spec, "sky", temperature=1.0, n=4, max_tokens=3) for _ in range(2))
         assert one.contents == two.contents
         assert len(one.contents) == 4
@@ -123,7 +123,7 @@ class TestTransformers:
 
     def test_too_long_and_unsupported(self, tiny):
         """Limits are faults of the text, with their cause."""
-        spec = find_local(str(tiny))
+        spec = find_local(f"{tiny}:fp32")
         with pytest.raises(CallError) as caught:
             ask(spec, "1 " * 200)
         assert caught.value.fault.cause == "too_long"
@@ -147,7 +147,7 @@ class TestTransformers:
 
         from sklfusion.llm._prefix_scorer import PrefixScorer
 
-        runtime = load_runtime(find_local(str(tiny)))
+        runtime = load_runtime(find_local(f"{tiny}:fp32"))
         assert PrefixScorer.load(str(tiny)).model is runtime.model
         copy = shutil.copytree(tiny, tiny.parent / "changing")
         first = PrefixScorer.load(str(copy)).model
@@ -353,7 +353,7 @@ class TestWholeLabels:
         from transformers import AutoModelForCausalLM
 
         labels = ["red 1", "red 2", "green"]
-        spec = find_local(str(tiny))
+        spec = find_local(f"{tiny}:fp32")
         reply = ask(spec, "sky", logprobs=True, top_logprobs=100, score_labels=labels)
         found = dict(reply.logprobs[0].top)
         runtime = load_runtime(spec)

@@ -14,8 +14,15 @@ from sklfusion.prompts._spelling import entry_bytes
 _SPACE_MARKS = ("\u0120", "\u2581")
 
 
-def load_weights(location: str | Path) -> tuple[Any, Any]:
+def load_weights(location: str | Path, dtype: str = "float32") -> tuple[Any, Any]:
     """Return the model and the tokenizer of a folder or hub id; a process loads each once.
+
+    Parameters
+    ----------
+    location : str or Path
+        Folder or hub id.
+    dtype : str, default="float32"
+        torch's name of the numbers to compute with.
 
     Raises
     ------
@@ -25,10 +32,11 @@ def load_weights(location: str | Path) -> tuple[Any, Any]:
     files = sorted(Path(location).glob("*")) if Path(location).is_dir() else []
     # Other files under the same name are another model.
     stamps = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-    return load_once(("weights", str(location), stamps), lambda: _load_weights(location))
+    key = ("weights", str(location), dtype, stamps)
+    return load_once(key, lambda: _load_weights(location, dtype))
 
 
-def _load_weights(location: str | Path) -> tuple[Any, Any]:
+def _load_weights(location: str | Path, dtype: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -37,7 +45,7 @@ def _load_weights(location: str | Path) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(location)
-        model = AutoModelForCausalLM.from_pretrained(location, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype))
     except Exception as error:
         raise ModelLoadError(
             f"transformers cannot load a causal language model from {str(location)!r}: "
@@ -55,7 +63,7 @@ class CausalLM:
     Parameters
     ----------
     model : transformers causal LM
-        In float32, on any device.
+        On any device.
     tokenizer : transformers tokenizer
         Its tokenizer.
     name : str

@@ -20,8 +20,9 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from sklfusion._chat import ChatRequest
 from sklfusion.exceptions import (
@@ -31,6 +32,9 @@ from sklfusion.exceptions import (
     QuotaError,
 )
 from sklfusion.llm._words import Said, clean, read_error
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
 
 # 52x and 530 are those of Cloudflare, 498 and 499 of Groq and of proxies, 598 and 599 of others.
 WAIT_STATUSES = frozenset(
@@ -159,6 +163,14 @@ class CallError(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault)
         self.fault = fault
+
+
+def answer_or_fault(complete: Callable[[Request], Answer], request: Request) -> Answer | CallError:
+    """Return what a call returns, or the fault that it raises."""
+    try:
+        return complete(request)
+    except CallError as error:
+        return error
 
 
 def bad_reply(cause: str, message: str = "") -> CallError:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from sklfusion._chat import Reply, TokenLogprobs, Usage
 from sklfusion.prompts._labels import label_index
 
-#: From what is written of an answer to the listed next tokens (bytes, natural logarithm).
-NextTokens = Callable[[str], Sequence[tuple[bytes, float]]]
+#: Listed next tokens (bytes, natural logarithm).
+Tokens = Sequence[tuple[bytes, float]]
+#: From what is written of an answer to them.
+NextTokens = Callable[[str], Tokens]
+#: Asks for them step by step; returns what :func:`score_labels` does.
+LabelSteps = Generator[str, Tokens, tuple[list[float], float, int]]
 
 # A branch with less than this share of the best label's probability is not opened. With .02 and
 # .1 the embedded model was right on as many of 40 questions with 77 intents.
@@ -47,12 +51,28 @@ def score_labels(ask: NextTokens, keys: Sequence[str]) -> tuple[list[float], flo
     steps : int
         Calls of ``ask``.
     """
+    walk = label_steps(keys)
+    said = next(walk)
+    while True:
+        try:
+            said = walk.send(ask(said))
+        except StopIteration as end:
+            probs, coverage, steps = end.value
+            return probs, coverage, steps
+
+
+def label_steps(keys: Sequence[str]) -> LabelSteps:
+    """Do what :func:`score_labels` does, leaving it to the caller to find the next tokens.
+
+    Yields what is written of the answer, receives the tokens that may follow, and returns the
+    result; so the same step of many texts can be made in one pass.
+    """
     tree = _Tree(keys)
-    coverage = tree.open("", tuple(range(len(keys))), 1.0, ask)
+    coverage = tree.open("", tuple(range(len(keys))), 1.0, (yield ""))
     steps = 1
     while steps < _MAX_STEPS and tree.worth_opening():
         mass, _, prefix, labels = heapq.heappop(tree.closed)
-        tree.open(prefix, labels, -mass, ask)
+        tree.open(prefix, labels, -mass, (yield prefix))
         steps += 1
     tree.share_closed()
     total = math.fsum(tree.probs)
@@ -72,9 +92,9 @@ class _Tree:
     def worth_opening(self) -> bool:
         return bool(self.closed) and -self.closed[0][0] > _WORTH * max(self.probs)
 
-    def open(self, prefix: str, labels: tuple[int, ...], mass: float, ask: NextTokens) -> float:
+    def open(self, prefix: str, labels: tuple[int, ...], mass: float, tokens: Tokens) -> float:
         """Divide the mass of a branch; return the probability of its ways to labels."""
-        branches, least, listed = self._branches(prefix, labels, ask(prefix))
+        branches, least, listed = self._branches(prefix, labels, tokens)
         total = math.fsum(branches.values())
         floor = max(min(least, 1.0 - listed), _LEAST_SHARE)
         scale = mass / max(total, floor)
@@ -87,7 +107,7 @@ class _Tree:
         return min(total, 1.0)
 
     def _branches(
-        self, prefix: str, labels: tuple[int, ...], tokens: Sequence[tuple[bytes, float]]
+        self, prefix: str, labels: tuple[int, ...], tokens: Tokens
     ) -> tuple[dict[tuple[int, ...], float], float, float]:
         said = prefix.encode("utf-8", "replace")
         branches: dict[tuple[int, ...], float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from sklfusion._chat import ChatRequest, Reply
 from sklfusion._optional import import_optional
 from sklfusion.exceptions import ModelLoadError
 from sklfusion.llm._cores import FreeCores, thread_limit
-from sklfusion.llm._faults import CallError, Fault, fault_from_status
+from sklfusion.llm._faults import CallError, Fault, answer_or_fault, fault_from_status
 from sklfusion.llm._label_scores import labels_reply, score_labels
 from sklfusion.llm._local_spec import LocalSpec
 from sklfusion.llm._reply import reply_from_value
@@ -62,8 +63,11 @@ class LlamaRuntime:
             path = self._spec.location
             raise ModelLoadError(f"llama.cpp cannot load {path}: {error}") from None
 
-    def complete(self, request: ChatRequest) -> Reply:
-        """Answer one request; requests queue for the one slot."""
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Reply | CallError]:
+        """Answer requests one after the other; they queue for the one slot."""
+        return [answer_or_fault(self._complete, request) for request in requests]
+
+    def _complete(self, request: ChatRequest) -> Reply:
         body = request.body()
         body.pop(_FORCED, None)
         labels = body.pop(_LABELS, None)

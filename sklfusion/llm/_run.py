@@ -13,10 +13,10 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from sklfusion._chat import Reply
+from sklfusion._chat import ChatRequest, Reply
 from sklfusion.exceptions import CacheError, CacheMissError
 from sklfusion.llm._attempt import Attempter
 from sklfusion.llm._call import Call
@@ -28,10 +28,14 @@ from sklfusion.llm._reader import ReplyReader
 from sklfusion.llm._signals import interrupted_by_sigterm
 from sklfusion.llm._verdict import given_up
 from sklfusion.prompts._parse import ReplyError
+from sklfusion.replies._keys import last_user
 
 # After an interrupt, what is in flight has this long to arrive and be saved.
 INTERRUPT_SECONDS = 1.5
 _TICK = 0.1
+# Of the texts that a model in this process is handed at a time: enough for full steps, few enough
+# that an interrupt loses seconds and another process finds work.
+_GROUP_CHARACTERS = 16_384
 
 
 class Run:
@@ -55,6 +59,7 @@ class Run:
         self._left = 0
         self._error: BaseException | None = None
         self._busy = 0
+        self._expect: Callable[[list[ChatRequest]], None] | None = None
 
     def execute(self, jobs: Iterable[Job]) -> None:
         """Answer every job, in place. Each distinct request is asked once.
@@ -82,7 +87,9 @@ class Run:
 
             BatchRun(self._call).execute(pending)
         elif pending:
-            self._queue.extend(pending)
+            self._expect = getattr(self._call.backend, "expect", None)
+            # A model of this process reads texts of one length together.
+            self._queue.extend(sorted(pending, key=_length) if self._expect else pending)
             self._ask()
         self._call.show(self._total, self._total)
         for first, *others in distinct.values():
@@ -165,22 +172,35 @@ class Run:
             self._changed.notify_all()
         self._gate.stop()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> list[Job]:
         with self._changed:
             # After a refusal that may be the set-up's, one request shows what all would get.
             while not self._queue or (self._busy and self._call.verdict.doubtful):
                 if self._left <= 0 or self._gate.stopped:
-                    return None
+                    return []
                 self._changed.wait()
             if self._gate.stopped:
-                return None
+                return []
             self._busy += 1
-            return self._queue.popleft()
+            return self._take()
+
+    def _take(self) -> list[Job]:
+        """Take the next job, and those that the back end may answer in the same step."""
+        jobs = [self._queue.popleft()]
+        room = _GROUP_CHARACTERS - _length(jobs[0])
+        while self._expect and self._queue and room >= (length := _length(self._queue[0])):
+            jobs.append(self._queue.popleft())
+            room -= length
+        return jobs
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
+        while jobs := self._next():
             try:
-                self._do(job)
+                mine = [job for job in jobs if self._claim(job)]
+                if self._expect:
+                    self._expect([job.request for job in mine])
+                for job in mine:
+                    self._do(job)
             except Stopped:
                 return
             except BaseException as error:
@@ -194,9 +214,8 @@ class Run:
     # -------------------------------------------------------------------------------- one request
 
     def _do(self, job: Job) -> None:
+        """Answer a job whose right is held."""
         while True:
-            if not self._claim(job):
-                return
             try:
                 reply = self._attempter.reply(job.request, job.attempts, job.answer_tokens)
             except CallError as error:
@@ -211,6 +230,8 @@ class Run:
                 self._settle()
                 return
             self._call.meter.add(reparsed=1)
+            if not self._claim(job):
+                return
 
     def _claim(self, job: Job) -> bool:
         """Get the right to pay for a job, or leave it to whoever has it."""
@@ -249,6 +270,11 @@ class Run:
         error = self._call.verdict.failure(fault, origin, self._left - 1)
         if error is not None:
             self._fail(error)
+
+
+def _length(job: Job) -> int:
+    """Return the characters of what distinguishes a request: they tell how long it takes."""
+    return len(job.request.messages[last_user(job.request) or 0][1])
 
 
 def _join(threads: list[threading.Thread], seconds: float) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,16 +19,21 @@ from sklfusion._chat import ChatRequest, Reply, TokenLogprobs, Usage
 from sklfusion._threads import one_thread
 from sklfusion.llm._causal_lm import CausalLM, load_weights
 from sklfusion.llm._cores import FreeCores, thread_limit
-from sklfusion.llm._faults import unusable_text
-from sklfusion.llm._label_scores import labels_reply, score_labels
+from sklfusion.llm._faults import CallError, answer_or_fault, unusable_text
+from sklfusion.llm._label_scores import LabelSteps, label_steps, labels_reply
 from sklfusion.llm._local_spec import LocalSpec
+from sklfusion.llm._prompt_batch import PromptBatch, batches
 
+Messages = tuple[tuple[str, str], ...]
+
+# Tokens of an answer where the request sets no limit.
+_MAX_TOKENS = 64
 # Key-value states of shared prompt beginnings that are kept; each takes some megabytes.
 _MAX_PREFIXES = 4
 
 
 class TransformersRuntime(CausalLM):
-    """Scores and generates with a ``transformers`` causal model, one request at a time.
+    """Scores with a ``transformers`` causal model, several texts at a time, and generates.
 
     What a request shares with all others of its kind (everything before the text) is computed
     once and its key-value state reused. The cut is where the prompts of two different texts part,
@@ -44,31 +51,51 @@ class TransformersRuntime(CausalLM):
     """
 
     def __init__(self, spec: LocalSpec) -> None:
-        super().__init__(*load_weights(spec.location), spec.name)
+        super().__init__(*load_weights(spec.folder(), spec.dtype), spec.name)
         self._lock = threading.Lock()
         self._cores = FreeCores(*thread_limit())
         self._prefixes: OrderedDict[str, tuple[list[int], Any]] = OrderedDict()
         self._context = getattr(self.model.config, "max_position_embeddings", None) or 1 << 20
 
-    def complete(self, request: ChatRequest) -> Reply:
-        """Answer one request."""
-        params = dict(request.params)
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Reply | CallError]:
+        """Answer requests: those that only score what may come next are read together."""
+        replies: list[Any] = [None] * len(requests)
+        together: dict[str, list[tuple[int, list[int]]]] = {}
+        with self._lock, torch.inference_mode(), self._threads():
+            for place, request in enumerate(requests):
+                ids = answer_or_fault(self._fitting, request)
+                if isinstance(ids, CallError):
+                    replies[place] = ids
+                elif _scores_only(request.params):
+                    together.setdefault(_prefix_key(request.messages), []).append((place, ids))
+                else:
+                    replies[place] = self._answer(request, ids)
+            for alike in together.values():
+                for batch in batches([len(ids) for _, ids in alike]):
+                    chosen = [alike[n] for n in batch]
+                    found = self._score([(requests[place], ids) for place, ids in chosen])
+                    for (place, _), reply in zip(chosen, found, strict=True):
+                        replies[place] = reply
+        return replies
+
+    def _fitting(self, request: ChatRequest) -> list[int]:
+        """Return the ids of a prompt that the model can answer."""
+        params = request.params
         if "response_format" in params:
             raise unusable_text("unsupported", "a transformers model cannot be held to a schema")
-        max_tokens = int(params.get("max_tokens", 64))
         ids = self._encode(request.messages)
-        if len(ids) + max_tokens > self._context:
+        if len(ids) + int(params.get("max_tokens", _MAX_TOKENS)) > self._context:
             raise unusable_text("too_long", "the text is longer than the model's context")
-        labels = params.get("score_labels")
-        with self._lock, torch.inference_mode(), self._threads():
+        return ids
+
+    def _answer(self, request: ChatRequest, ids: list[int]) -> Reply:
+        """Write an answer, or several."""
+        params = dict(request.params)
+        max_tokens = int(params.get("max_tokens", _MAX_TOKENS))
+        choices = []
+        for number in range(int(params.get("n", 1))):
             logits, cache, reused = self._prefill(ids, request.messages)
-            if labels:
-                return self._score(request, labels, (ids, logits, cache), reused)
-            choices = []
-            for number in range(int(params.get("n", 1))):
-                if number:
-                    logits, cache, _ = self._prefill(ids, request.messages)
-                choices.append(self._generate(logits, cache, max_tokens, params, number))
+            choices.append(self._generate(logits, cache, max_tokens, params, number))
         return self._reply(choices, len(ids), reused, params)
 
     def _threads(self) -> contextlib.AbstractContextManager[None]:
@@ -76,48 +103,89 @@ class TransformersRuntime(CausalLM):
         self._cores.recheck()
         return one_thread() if self._cores.threads == 1 else contextlib.nullcontext()
 
-    def _score(
-        self,
-        request: ChatRequest,
-        labels: list[str],
-        prompt: tuple[list[int], torch.Tensor, Any],
-        reused: int,
-    ) -> Reply:
-        """Score whole labels, after the prompt and after what labels have in common."""
-        *before, (role, opening) = request.messages
-        top = int(request.params.get("top_logprobs", 0))
+    def _score(self, asked: Sequence[tuple[ChatRequest, list[int]]]) -> list[Reply]:
+        """Score what may follow prompts that begin alike, in one pass and one more per label step.
 
-        def ask(said: str) -> list[tuple[bytes, float]]:
-            messages = (*before, (role, f"{opening} {said}" if said else opening))
-            logprobs = torch.log_softmax(self._after(prompt, messages), dim=-1).cpu()
-            rest = [key[len(said) :] for key in labels if key.startswith(said)]
-            best = torch.topk(logprobs, min(top, len(logprobs))).indices.tolist()
-            listed = {*best, *self.first_tokens(rest)}
-            return [(self.token_bytes(i), float(logprobs[i])) for i in sorted(listed)]
+        A label that is not told by its first token is followed to where it parts from others.
+        """
+        batch, reused = self._read_together([ids for _, ids in asked], asked[0][0].messages)
+        replies: dict[int, Reply] = {}
+        walks: dict[int, LabelSteps] = {}
+        for row, (request, ids) in enumerate(asked):
+            if request.params.get("score_labels"):
+                walks[row] = label_steps(request.params["score_labels"])
+            else:
+                replies[row] = self._first_token(request, len(ids), batch.logits[row], reused)
+        said = {row: next(walk) for row, walk in walks.items()}
+        while said:
+            logits = self._after(batch, asked, said)
+            for row, text in list(said.items()):
+                request, ids = asked[row]
+                tokens = self._listed(logits[row], text, request.params)
+                try:
+                    said[row] = walks[row].send(tokens)
+                except StopIteration as end:
+                    del said[row]
+                    probs, coverage, steps = end.value
+                    usage = Usage(len(ids), steps, reused)
+                    labels = request.params["score_labels"]
+                    reply = labels_reply(probs, coverage, labels, usage, self.name)
+                    replies[row] = replace(reply, created=time.time())
+        return [replies[row] for row in range(len(asked))]
 
-        probs, coverage, steps = score_labels(ask, labels)
-        usage = Usage(len(prompt[0]), steps, reused)
-        reply = labels_reply(probs, coverage, labels, usage, self.name)
-        return replace(reply, created=time.time())
+    def _read_together(
+        self, prompts: Sequence[list[int]], messages: Messages
+    ) -> tuple[PromptBatch, int]:
+        """Read prompts that begin alike; return their state and how much they shared."""
+        prefix, state = self._prefix(messages)
+        cut = len(prefix)
+        if any(ids[:cut] != prefix or len(ids) <= cut for ids in prompts):
+            cut, state = 0, None
+        return PromptBatch(self.model, state, cut, [ids[cut:] for ids in prompts]), cut
 
     def _after(
-        self, prompt: tuple[list[int], torch.Tensor, Any], messages: tuple[tuple[str, str], ...]
-    ) -> torch.Tensor:
-        """Return the logits after messages that go on where a prompt ends."""
-        import copy
+        self,
+        batch: PromptBatch,
+        asked: Sequence[tuple[ChatRequest, list[int]]],
+        said: dict[int, str],
+    ) -> dict[int, torch.Tensor]:
+        """Return the logits of each row after what is said of its answer."""
+        found, going_on = {}, {}
+        for row, text in said.items():
+            request, ids = asked[row]
+            if not text:
+                found[row] = batch.logits[row]
+                continue
+            *before, (role, opening) = request.messages
+            whole = self._encode((*before, (role, f"{opening} {text}")))
+            if whole[: len(ids)] == ids and len(whole) > len(ids):
+                going_on[row] = whole[len(ids) :]
+            else:  # the tokenizer joins the end of the prompt with what follows
+                alone, _ = self._read_together([whole], request.messages)
+                found[row] = alone.logits[0]
+        return {**found, **(batch.after(going_on) if going_on else {})}
 
-        known, logits, cache = prompt
-        ids = self._encode(messages)
-        if ids == known:
-            return logits
-        going_on = ids[: len(known)] == known
-        out = self._forward(
-            ids[len(known) :] if going_on else ids, copy.deepcopy(cache) if going_on else None
-        )
-        after: torch.Tensor = out.logits[0, -1].float()
-        return after
+    def _listed(
+        self, logits: torch.Tensor, said: str, params: Mapping[str, Any]
+    ) -> list[tuple[bytes, float]]:
+        """Return the most probable next tokens and the first ones of the labels."""
+        logprobs = torch.log_softmax(logits, dim=-1).cpu()
+        labels = params["score_labels"]
+        rest = [key[len(said) :] for key in labels if key.startswith(said)]
+        best = torch.topk(logprobs, min(int(params.get("top_logprobs", 0)), len(logprobs)))
+        listed = {*best.indices.tolist(), *self.first_tokens(rest)}
+        return [(self.token_bytes(i), float(logprobs[i])) for i in sorted(listed)]
 
-    def _encode(self, messages: tuple[tuple[str, str], ...]) -> list[int]:
+    def _first_token(
+        self, request: ChatRequest, length: int, logits: torch.Tensor, reused: int
+    ) -> Reply:
+        """Return the most probable token as the answer, with what else was to be listed."""
+        logprobs = torch.log_softmax(logits, dim=-1).cpu()
+        token = int(logprobs.argmax())
+        choice = ([token], [logprobs], "stop" if token in self._ends else "length")
+        return self._reply([choice], length, reused, dict(request.params))
+
+    def _encode(self, messages: Messages) -> list[int]:
         turns = [{"role": role, "content": content} for role, content in messages]
         if getattr(self.tokenizer, "chat_template", None):
             prefilled = messages[-1][0] == "assistant"
@@ -132,12 +200,8 @@ class TransformersRuntime(CausalLM):
             encoded = self.tokenizer("\n\n".join(content for _, content in messages))
         return list(encoded["input_ids"])
 
-    def _prefill(
-        self, ids: list[int], messages: tuple[tuple[str, str], ...]
-    ) -> tuple[torch.Tensor, Any, int]:
+    def _prefill(self, ids: list[int], messages: Messages) -> tuple[torch.Tensor, Any, int]:
         """Return the logits after the prompt, its cache, and how many tokens were reused."""
-        import copy
-
         prefix, state = self._prefix(messages)
         cut = len(prefix)
         if state is None or ids[:cut] != prefix or cut >= len(ids):
@@ -151,14 +215,14 @@ class TransformersRuntime(CausalLM):
         tokens = torch.tensor([ids], device=self.model.device)
         return self.model(input_ids=tokens, past_key_values=cache, use_cache=True)
 
-    def _prefix(self, messages: tuple[tuple[str, str], ...]) -> tuple[list[int], Any]:
+    def _prefix(self, messages: Messages) -> tuple[list[int], Any]:
         """Return the tokens shared by all prompts that differ in the last user message only."""
-        users = [i for i, (role, _) in enumerate(messages) if role == "user"]
-        if not users:
+        user = _last_user(messages)
+        if user is None:
             return [], None
-        before, after = messages[: users[-1]], messages[users[-1] + 1 :]
-        opening = messages[users[-1]][1][:1]
-        key = hashlib.sha256(json.dumps([before, opening, after]).encode()).hexdigest()
+        before, after = messages[:user], messages[user + 1 :]
+        opening = messages[user][1][:1]
+        key = _prefix_key(messages)
         if key in self._prefixes:
             self._prefixes.move_to_end(key)
             return self._prefixes[key]
@@ -250,3 +314,26 @@ class TransformersRuntime(CausalLM):
             float(step[token]),
             tuple((decode([i]), float(step[i])) for i in listed),
         )
+
+
+def _scores_only(params: Mapping[str, Any]) -> bool:
+    """Tell whether a request is about the next token's probabilities, or those of labels."""
+    if params.get("score_labels"):
+        return True
+    greedy = float(params.get("temperature", 0.0)) == 0.0 and int(params.get("n", 1)) == 1
+    return bool(params.get("logprobs")) and greedy and params.get("max_tokens") == 1
+
+
+def _last_user(messages: Messages) -> int | None:
+    users = [place for place, (role, _) in enumerate(messages) if role == "user"]
+    return users[-1] if users else None
+
+
+def _prefix_key(messages: Messages) -> str:
+    """Return what prompts have in common that differ in the last user message only."""
+    user = _last_user(messages)
+    if user is None:
+        shared: list[Any] = [messages]
+    else:
+        shared = [messages[:user], messages[user][1][:1], messages[user + 1 :]]
+    return hashlib.sha256(json.dumps(shared).encode()).hexdigest()

@@ -52,8 +52,15 @@ def _close_backends() -> None:
 
 
 def where_of(estimator: Any) -> Where:
-    """Return where an estimator asks, from its ``model``."""
-    return Where(endpoint_of(estimator))
+    """Return where an estimator asks, from its ``model``.
+
+    A fitted one goes on with the numbers that its local model was fitted with, also on a processor
+    where others would be quicker: scores of both kinds are never mixed in one column.
+    """
+    fitted = hasattr(estimator, "classes_")
+    # Estimators that were saved before there was a choice know of none.
+    numbers = getattr(estimator, "_numbers", "gguf") if fitted else None
+    return Where(endpoint_of(estimator), numbers)
 
 
 class Where:
@@ -63,10 +70,14 @@ class Where:
     ----------
     endpoint : LLMEndpoint
         The settings.
+    numbers : {"gguf", "fp32", "bf16"}, optional
+        What a local model computes with, where its name does not say it. By default what is
+        quickest here.
     """
 
-    def __init__(self, endpoint: LLMEndpoint) -> None:
+    def __init__(self, endpoint: LLMEndpoint, numbers: str | None = None) -> None:
         self.endpoint = endpoint
+        self._told_numbers = numbers
 
     @property
     def is_local(self) -> bool:
@@ -150,7 +161,12 @@ class Where:
     def _local_spec(self) -> Any:
         from sklfusion.llm._local_spec import find_local
 
-        return find_local(self.endpoint.model.partition("/")[2])
+        return find_local(self.endpoint.model.partition("/")[2], self._told_numbers)
+
+    @property
+    def numbers(self) -> str | None:
+        """What a local model computes with; None for another."""
+        return self._local_spec().numbers if self.is_local else None
 
     def price(self) -> Price | None:
         """Return the price of a token here, None if it is not known."""

@@ -88,7 +88,9 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
             The texts.
         """
         caller = type(self).__name__
+        self._numbers = None  # of an earlier fit
         check_params(self, caller)
+        self._numbers = where_of(self).numbers
         texts = self._read_texts(X, allow_empty=False)
         if y is not None:
             check_consistent_length(texts, y)
