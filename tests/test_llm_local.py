@@ -92,13 +92,72 @@ class TestTransformers:
         got = reply.logprobs[0].logprob
         assert got == pytest.approx(float(wanted.max()), abs=1e-5)
 
-    def test_results_do_not_depend_on_order(self, tiny):
-        """Bit for bit the same, whatever was asked before."""
-        scorer = LLMScorer(f"local/{tiny}", classes=["red", "green", "blue"], calibrate=False)
-        texts = ["sky", "grass", "sky 1 2", "7"]
-        first = scorer.fit(texts).transform(texts)
-        second = scorer.fit(texts).transform(texts[::-1])[::-1]
-        np.testing.assert_array_equal(first, second)
+    @pytest.mark.parametrize("numbers", ["fp32", "bf16"])
+    @pytest.mark.parametrize("classes", [["red", "green", "blue"], ["red 1", "red 2", "green"]])
+    def test_results_do_not_depend_on_neighbours(self, tiny, numbers, classes):
+        """Alone, in a batch and in another order a text has the same scores, however long."""
+        scorer = LLMScorer(f"local/{tiny}:{numbers}", classes=classes, calibrate=False)
+        texts = ["sky", "grass", "sky 1 2", "7", "1 2 3 4 5 6 7 8 9 10 " * 3]
+        together = scorer.fit(texts).transform(texts)
+        backwards = scorer.fit(texts).transform(texts[::-1])[::-1]
+        alone = np.concatenate([scorer.fit(texts).transform([text]) for text in texts])
+        np.testing.assert_allclose(together, backwards, atol=1e-3)
+        np.testing.assert_allclose(together, alone, atol=1e-3)
+
+    def test_texts_are_read_together(self, tiny, monkeypatch):
+        """Fewer passes through the model than texts, and the prefix in none of them."""
+        runtime = load_runtime(find_local(f"{tiny}:fp32"))
+        read = []
+        forward = runtime.model.forward
+
+        def counted(input_ids, **kwargs):
+            read.append(tuple(input_ids.shape))
+            return forward(input_ids=input_ids, **kwargs)
+
+        scorer = LLMScorer(f"local/{tiny}:fp32", classes=["red", "green"], calibrate=False)
+        scorer.fit(["sky"]).transform(["sky"])
+        monkeypatch.setattr(runtime.model, "forward", counted)
+        texts = [f"{n} sky" for n in range(20)]
+        prompt = len(runtime._encode((("system", "Name the colour."), ("user", '"sky"'))))
+        scorer.fit(texts).transform(texts)
+        assert len(read) < len(texts) / 3
+        assert sum(rows for rows, _ in read) == len(texts)
+        assert all(width < prompt + 40 for _, width in read)
+
+    def test_kinds_of_number_are_kept_apart(self, tiny, tmp_path):
+        """Another kind is another model to the store, and a fitted scorer stays with its own."""
+        names = {n: find_local(f"{tiny}:{n}").name for n in ("fp32", "bf16")}
+        assert names["bf16"] == f"{names['fp32']}:bf16"
+        scorer = LLMScorer(f"local/{tiny}", classes=["red", "green"], memory=tmp_path)
+        for numbers in names:
+            scorer.fit(["sky"])
+            scorer._numbers = numbers  # fitted on another machine
+            scorer.transform(["grass"])
+            assert scorer.annotate(["grass"]).meta["model"] == names[numbers]
+
+    def test_a_scorer_of_an_older_version_goes_on_as_it_was(self, tiny, tmp_path):
+        """It knows of no kinds: a folder was read in float32, the embedded model by llama.cpp."""
+        scorer = LLMScorer(f"local/{tiny}", classes=["red", "green"], memory=tmp_path)
+        scorer.fit(["sky"])
+        del scorer._numbers
+        assert scorer.annotate(["sky"]).meta["model"] == find_local(f"{tiny}:fp32").name
+
+    @pytest.mark.parametrize(("bf16", "kind"), [(True, "bf16"), (False, "fp32")])
+    def test_the_processor_decides(self, tiny, monkeypatch, bf16, kind):
+        """bfloat16 where there is a unit for it, float32 elsewhere; a name that says it wins."""
+        monkeypatch.setattr("sklfusion._dtype.has_bfloat16", lambda: bf16)
+        assert find_local(str(tiny)).numbers == kind
+        assert find_local(f"{tiny}:fp32").numbers == "fp32"
+
+    def test_one_long_text_costs_the_others_nothing(self, tiny):
+        """A text longer than the context has no answer, says a warning; the others have theirs."""
+        scorer = LLMScorer(
+            f"local/{tiny}", classes=["red", "green"], calibrate=False, output="proba",
+            max_text_tokens=None,
+        ).fit(["sky"])  # fmt: skip
+        with pytest.warns(ScoringWarning, match=r"1 of 3 texts \(too_long: 1\)"):
+            found = scorer.annotate(["sky", "1 " * 400, "grass"])
+        assert found.ok.tolist() == [True, False, True]
 
     @pytest.mark.parametrize("strategy", ["logprobs", "label", "votes"])
     def test_strategies(self, tiny, strategy):
@@ -262,16 +321,28 @@ class TestEmbedded:
         assert [CLASSES[i] for i in scores.argmax(axis=1)] == list(NEWS.values())
 
     def test_order_does_not_matter(self):
-        """The state kept from text to text changes no bit."""
+        """Neither the order nor the neighbours move a score."""
         scorer = LLMScorer(classes=CLASSES, calibrate=False)
         first = scorer.fit(TEXTS).transform(TEXTS[:3])
         second = scorer.fit(TEXTS).transform(TEXTS[2::-1])[::-1]
-        np.testing.assert_array_equal(first, second)
+        alone = np.concatenate([scorer.fit(TEXTS).transform([text]) for text in TEXTS[:3]])
+        np.testing.assert_allclose(first, second, atol=1e-3)
+        np.testing.assert_allclose(first, alone, atol=1e-3)
+
+    def test_llama_cpp_by_name(self, tmp_path):
+        """The file's own numbers: other scores, the same desks, under the name it always had."""
+        scorer = LLMScorer("local/smollm2-135m:gguf", classes=CLASSES, memory=tmp_path)
+        found = scorer.fit(TEXTS).annotate(TEXTS)
+        assert found.labels().tolist() == list(NEWS.values())
+        assert found.meta["model"] == "smollm2-135m"
 
     def test_too_long(self):
         """More than the context is a fault of the text."""
         with pytest.raises(CallError) as caught:
-            ask(find_local("smollm2-135m"), "word " * 5000)
+            ask(find_local("smollm2-135m:gguf"), "word " * 5000)
+        assert caught.value.fault.cause == "too_long"
+        with pytest.raises(CallError) as caught:
+            ask(find_local("smollm2-135m:fp32"), "word " * 10_000)
         assert caught.value.fault.cause == "too_long"
 
     def test_an_encoder_is_no_llm(self):

@@ -127,10 +127,16 @@ class TestAnswers:
         assert fault_server.ledger().received == 0
 
     def test_long_texts_are_cut_and_flagged(self, fault_server, scorer):
-        """Head and tail of a long text are kept."""
+        """Head and tail of a long text are kept, and a warning counts the texts."""
         fault_server.reset(keep_bodies=True)
         made = scorer(max_text_tokens=50).fit(TEXTS)
-        annotations = made.annotate(["sport " + "x " * 5000 + "end"])
+        long = "sport " + "x " * 5000 + "end"
+        with pytest.warns(ScoringWarning, match="2 of 3 texts are longer than max_text_tokens=50"):
+            made.annotate([long, "sport", long])
+        fault_server.reset(keep_bodies=True)
+        made.fit(TEXTS)
+        with pytest.warns(ScoringWarning, match="cut in the middle"):
+            annotations = made.annotate([long])
         sent = fault_server.ledger(events=True).bodies[0]["messages"][-1]["content"]
         assert len(sent) < 250
         assert sent.startswith('"sport')

@@ -33,8 +33,8 @@ from sklfusion.exceptions import (
 )
 from sklfusion.llm._words import Said, clean, read_error
 
-Request = TypeVar("Request")
-Answer = TypeVar("Answer")
+Asked = TypeVar("Asked")
+Returned = TypeVar("Returned")
 
 # 52x and 530 are those of Cloudflare, 498 and 499 of Groq and of proxies, 598 and 599 of others.
 WAIT_STATUSES = frozenset(
@@ -165,7 +165,7 @@ class CallError(Exception):
         self.fault = fault
 
 
-def answer_or_fault(complete: Callable[[Request], Answer], request: Request) -> Answer | CallError:
+def answer_or_fault(complete: Callable[[Asked], Returned], request: Asked) -> Returned | CallError:
     """Return what a call returns, or the fault that it raises."""
     try:
         return complete(request)

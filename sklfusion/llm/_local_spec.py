@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sklfusion.exceptions import ModelLoadError
 
-_NUMBERS = ("gguf", "fp32", "bf16")
+_KINDS_OF_NUMBER = ("gguf", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def find_local(model: str, numbers: str | None = None) -> LocalSpec:
     from sklfusion.models import EMBEDDED_MODELS, find_model
 
     base, _, said = model.rpartition(":")
-    model, numbers = (base, said) if base and said in _NUMBERS else (model, numbers)
+    model, numbers = (base, said) if base and said in _KINDS_OF_NUMBER else (model, numbers)
     if model in EMBEDDED_MODELS:
         if EMBEDDED_MODELS[model].kind != "llm":
             raise ModelLoadError(f"{model!r} is an encoder; a scorer needs a language model.")

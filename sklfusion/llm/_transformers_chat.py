@@ -23,8 +23,7 @@ from sklfusion.llm._faults import CallError, answer_or_fault, unusable_text
 from sklfusion.llm._label_scores import LabelSteps, label_steps, labels_reply
 from sklfusion.llm._local_spec import LocalSpec
 from sklfusion.llm._prompt_batch import PromptBatch, batches
-
-Messages = tuple[tuple[str, str], ...]
+from sklfusion.prompts._render import Messages
 
 # Tokens of an answer where the request sets no limit.
 _MAX_TOKENS = 64

@@ -33,7 +33,13 @@ from sklfusion.scoring._examples import ShotSelector
 from sklfusion.scoring._progress import Progress
 from sklfusion.scoring._strategies import Plan, is_reasoning
 from sklfusion.scoring._texts import Texts
-from sklfusion.scoring._to_annotations import annotate, report_adapted, report_failures, with_probs
+from sklfusion.scoring._to_annotations import (
+    annotate,
+    report_adapted,
+    report_failures,
+    report_shortened,
+    with_probs,
+)
 
 _AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
 
@@ -250,6 +256,7 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
         annotations.meta["adapted"] = session.call.adapted.told()
         self._modes = [session.plan.mode]
         report_adapted(session.call.adapted, where_of(self).request_params)
+        report_shortened(texts, endpoint_of(self).max_text_tokens, type(self).__name__)
         self._warn_other_model(annotations)
         progress.summary()
         return annotations

@@ -196,6 +196,20 @@ def report_adapted(adapted: Adaptations, request_params: dict[str, Any] | None) 
         )
 
 
+def report_shortened(texts: Texts, limit: int | None, caller: str) -> None:
+    """Warn of texts that were cut before they were asked about, with their number."""
+    cut = [place for place, names in texts.flags.items() if "shortened" in names]
+    if cut:
+        count = int(np.isin(texts.rows_of, cut).sum())
+        warnings.warn(
+            f"{caller}: {count} of {len(texts.rows_of)} texts are longer than max_text_tokens="
+            f"{limit} and were cut in the middle. Raise it as far as the model's context goes, or "
+            "set it to None: then a text that the model cannot take gets no answer.",
+            ScoringWarning,
+            stacklevel=5,
+        )
+
+
 def with_probs(annotations: Annotations, probs: np.ndarray) -> Annotations:
     """Return annotations with other probabilities."""
     return replace(annotations, probs=probs)
