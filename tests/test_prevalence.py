@@ -318,11 +318,33 @@ def test_wrong_parameters_are_told(settings, message):
         PrevalenceEstimator(LogisticRegression(), **settings).fit(X, y)
 
 
+def test_labels_of_one_class_are_counted():
+    X, y = pool(n=500)
+    rows = np.flatnonzero(~y)[:40]
+    shares = PrevalenceEstimator(LogisticRegression(), random_state=0)
+    with pytest.warns(DataWarning, match="all 40 labelled texts are of the class"):
+        shares.fit(X[rows], np.full(40, "no"))
+    told = shares.estimate(X)
+    assert told.high.tolist() == [1.0]
+    assert 0.88 < told.low[0] < 0.95
+
+
+def test_a_class_that_only_the_model_knows_has_its_share():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    X = np.hstack([rng.normal(size=(300, 4)), np.eye(3)[y]])
+    fusion = FusionClassifier(
+        score_columns=slice(4, 7), score_classes=[0, 1, 2], classes=[0, 1, 2], random_state=0
+    )
+    rows = np.flatnonzero(y < 2)[:40]
+    told = PrevalenceEstimator(fusion, random_state=0).fit(X[rows], y[rows]).estimate(X)
+    assert told.classes.tolist() == [0, 1, 2]
+    assert 0 <= told.low[2] < told.high[2] < 1
+
+
 def test_wrong_data_are_told():
     X, y = pool(n=60)
     shares = PrevalenceEstimator(LogisticRegression(), random_state=0)
-    with pytest.raises(ValueError, match="one class only"):
-        shares.fit(X, np.zeros(60))
     with pytest.raises(ValueError, match="60 texts and 59 labels"):
         shares.fit(X, y[:-1])
     shares.fit(X[:30], y[:30])

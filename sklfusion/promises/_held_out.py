@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -18,9 +19,10 @@ _FEW_ROWS = 10
 
 
 class HeldOut(NamedTuple):
-    """A classifier fitted on all rows, and (n, K) probabilities that did not see their row."""
+    """A classifier fitted on all rows, and (n, K) probabilities of rows that it had not seen."""
 
     model: Any
+    classes: np.ndarray
     proba: np.ndarray
 
 
@@ -47,7 +49,7 @@ def place_of(keys):
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
 
 
-def fit_and_hold_out(estimator, X, y, classes, *, cv, rng):
+def fit_and_hold_out(estimator, X, y, *, cv, rng):
     """Fit a classifier and return it with out-of-fold probabilities of its training rows.
 
     A classifier that keeps them itself (``oof_proba_``) is fitted once; others ``cv`` times more.
@@ -57,8 +59,6 @@ def fit_and_hold_out(estimator, X, y, classes, *, cv, rng):
     estimator : classifier with ``predict_proba``
     X : sequence of n rows
     y : ndarray of shape (n,) of classes, or (n, L) of 0 and 1
-    classes : ndarray of shape (K,)
-        Columns of the answer; for several labels only their number counts.
     cv : int
         Folds, shuffled; equal rows are in one.
     rng : RandomState
@@ -67,12 +67,19 @@ def fit_and_hold_out(estimator, X, y, classes, *, cv, rng):
     -------
     HeldOut
     """
-    with one_thread(X, openmp=False):
-        model = fit_inner(estimator, X, y, {}) if y.ndim == 2 else clone(estimator).fit(X, y)
+    if len(np.unique(y, axis=0)) == 1:  # nothing to learn: most classifiers refuse it
+        estimator = DummyClassifier(strategy="prior")
+    model = _fit(estimator, X, y)
+    classes = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(model.classes_)
     own = _own_out_of_fold(model)
-    if own is not None and own.shape == (len(y), len(classes)) and not np.isnan(own).any():
-        return HeldOut(model, own)
-    return HeldOut(model, _in_folds(estimator, X, y, classes, cv, rng))
+    if own is None or own.shape != (len(y), len(classes)) or np.isnan(own).any():
+        own = _in_folds(estimator, X, y, classes, cv, rng)
+    return HeldOut(model, classes, own)
+
+
+def _fit(estimator, X, y):
+    with one_thread(X, openmp=False):
+        return fit_inner(estimator, X, y, {}) if y.ndim == 2 else clone(estimator).fit(X, y)
 
 
 def proba_of(model, X, classes, *, multilabel):
@@ -81,7 +88,8 @@ def proba_of(model, X, classes, *, multilabel):
         return label_scores(model, X, n_labels=len(classes))
     proba = np.asarray(model.predict_proba(X), dtype=np.float64)
     columns = np.zeros((len(proba), len(classes)))
-    columns[:, np.searchsorted(classes, model.classes_)] = proba
+    place = {label: column for column, label in enumerate(classes)}
+    columns[:, [place[label] for label in model.classes_]] = proba
     return columns
 
 
@@ -111,18 +119,11 @@ def _in_folds(estimator, X, y, classes, cv, rng):
 
 def _one_fold(estimator, X, y, classes, train, test):
     train, test = np.flatnonzero(train), np.flatnonzero(test)
-    seen, multilabel = y[train], y.ndim == 2
-    one_sided = (seen == seen[0]).all()  # nothing to learn: some classifiers refuse it
-    if one_sided:
+    seen = y[train]
+    if (seen == seen[0]).all():
         return np.tile(_frequency(seen, classes), (len(test), 1))
-    with one_thread(X, openmp=False):
-        rows = safe_indexing(X, train)
-        model = (
-            fit_inner(estimator, rows, seen, {})
-            if multilabel
-            else clone(estimator).fit(rows, seen)
-        )
-        return proba_of(model, safe_indexing(X, test), classes, multilabel=multilabel)
+    model = _fit(estimator, safe_indexing(X, train), seen)
+    return proba_of(model, safe_indexing(X, test), classes, multilabel=y.ndim == 2)
 
 
 def _frequency(y, classes):

@@ -139,21 +139,26 @@ class PrevalenceEstimator(BaseEstimator):
         Raises
         ------
         ValueError
-            If ``y`` has one class only, or X and y differ in length.
+            If X and y differ in length, or a label is missing.
+
+        Warns
+        -----
+        DataWarning
+            If all labels are of one class: then nothing is learnt, and texts are only counted.
         """
         check_parameters(self)
         self.multilabel_ = is_multilabel(y)
         if self.multilabel_:
-            y, self.classes_ = check_target(y, caller="PrevalenceEstimator")
+            y, names = check_target(y, caller="PrevalenceEstimator")
         else:
             y = read_labels(y, caller="PrevalenceEstimator")
-            self.classes_ = np.unique(y)
-            _sample.refuse_one_class(self.classes_)
+            _sample.warn_of_one_class(y)
         keys = row_keys(X)
         _sample.check_lengths(keys, y)
         rng = check_random_state(self.random_state)
-        fitted = fit_and_hold_out(self.estimator, X, y, self.classes_, cv=self.cv, rng=rng)
-        self.estimator_, self.oof_proba_ = fitted
+        fitted = fit_and_hold_out(self.estimator, X, y, cv=self.cv, rng=rng)
+        self.estimator_, self.classes_, self.oof_proba_ = fitted
+        self.classes_ = names if self.multilabel_ else self.classes_
         self._indicators = y if self.multilabel_ else y[:, None] == self.classes_
         self._keys = keys
         return self

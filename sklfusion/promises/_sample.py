@@ -38,12 +38,14 @@ def length(X):
     return X.shape[0] if sparse.issparse(X) or hasattr(X, "shape") else len(X)
 
 
-def refuse_one_class(classes):
-    """Refuse a target of one class."""
-    if len(classes) < 2:
-        raise ValueError(
-            f"PrevalenceEstimator got labels of one class only ({classes[0]!r}); it needs two or "
-            "more. Label more texts; a share of which none is labelled is at most about 3 / n."
+def warn_of_one_class(y):
+    """Warn of a target of one class."""
+    if len(y) and (y == y[0]).all():
+        warnings.warn(
+            f"PrevalenceEstimator: all {len(y)} labelled texts are of the class {y[0]!r}; no "
+            "model can be fitted, and the interval is that of counting them. Label more texts.",
+            DataWarning,
+            stacklevel=4,
         )
 
 
