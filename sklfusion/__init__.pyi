@@ -45,6 +45,8 @@ from sklfusion.noise import TrainingDynamicsNoiseDetector as TrainingDynamicsNoi
 from sklfusion.promises import PrevalenceDisplay as PrevalenceDisplay
 from sklfusion.promises import PrevalenceEstimator as PrevalenceEstimator
 from sklfusion.report import EvaluationReport as EvaluationReport
+from sklfusion.promises import RiskCoverageDisplay as RiskCoverageDisplay
+from sklfusion.promises import SelectiveClassifier as SelectiveClassifier
 from sklfusion.routing import ClassRoutingClassifier as ClassRoutingClassifier
 from sklfusion.scoring import LabelDistributionCollector as LabelDistributionCollector
 from sklfusion.scoring import LLMClassifier as LLMClassifier

@@ -41,6 +41,7 @@ ESTIMATORS = frozenset(
         "PrevalenceEstimator",
         "RecordedScorer",
         "RobertaEmbedder",
+        "SelectiveClassifier",
         "SiDyPClassifier",
         "SimplexDiffusionClassifier",
         "StaticEmbedder",

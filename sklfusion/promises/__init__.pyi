@@ -1,2 +1,4 @@
 from sklfusion.promises._display import PrevalenceDisplay as PrevalenceDisplay
 from sklfusion.promises._prevalence import PrevalenceEstimator as PrevalenceEstimator
+from sklfusion.promises._risk_coverage import RiskCoverageDisplay as RiskCoverageDisplay
+from sklfusion.promises._selective import SelectiveClassifier as SelectiveClassifier

@@ -49,12 +49,10 @@ def warn_of_one_class(y):
         )
 
 
-def check_lengths(keys, y):
+def check_lengths(keys, y, caller="PrevalenceEstimator"):
     """Refuse X and y that differ in length."""
     if len(keys) != len(y):
-        raise ValueError(
-            f"PrevalenceEstimator got {len(keys)} texts and {len(y)} labels; it needs one each."
-        )
+        raise ValueError(f"{caller} got {len(keys)} texts and {len(y)} labels; it needs one each.")
 
 
 def check_weights(weights, n):
@@ -101,7 +99,7 @@ def find(keys, all_keys, by):
     return labelled, outside
 
 
-def warn_if_unlike(proba, rest_proba):
+def warn_if_unlike(proba, rest_proba, caller="PrevalenceEstimator"):
     """Warn if a model is surer, or less sure, of the labelled rows than of the others.
 
     So it is where rows were chosen because a model was unsure of them, or come from elsewhere.
@@ -114,10 +112,10 @@ def warn_if_unlike(proba, rest_proba):
         return
     if stats.mannwhitneyu(doubt, other).pvalue < _CHANCE:
         warnings.warn(
-            f"PrevalenceEstimator: the model's mean doubt of the labelled texts is "
+            f"{caller}: the model's mean doubt of the labelled texts is "
             f"{doubt.mean():.2f}, and {other.mean():.2f} of the others; they do not look drawn at "
-            "random, and then the intervals promise nothing. Draw texts at random, or pass "
-            "sample_weight, one over the probability with which each was drawn.",
+            "random from them, and then nothing is promised. Label texts drawn at random from "
+            "these; for shares, sample_weight can tell how they were drawn.",
             DataWarning,
             stacklevel=4,
         )
