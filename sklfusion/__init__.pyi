@@ -44,9 +44,9 @@ from sklfusion.noise import StabilityReport as StabilityReport
 from sklfusion.noise import TrainingDynamicsNoiseDetector as TrainingDynamicsNoiseDetector
 from sklfusion.promises import PrevalenceDisplay as PrevalenceDisplay
 from sklfusion.promises import PrevalenceEstimator as PrevalenceEstimator
-from sklfusion.report import EvaluationReport as EvaluationReport
 from sklfusion.promises import RiskCoverageDisplay as RiskCoverageDisplay
 from sklfusion.promises import SelectiveClassifier as SelectiveClassifier
+from sklfusion.report import EvaluationReport as EvaluationReport
 from sklfusion.routing import ClassRoutingClassifier as ClassRoutingClassifier
 from sklfusion.scoring import LabelDistributionCollector as LabelDistributionCollector
 from sklfusion.scoring import LLMClassifier as LLMClassifier

@@ -12,7 +12,7 @@ from scipy import stats
 
 #: After a test that passed the next one has this many times as many rows: with smaller steps more
 #: tests could fail by chance and end the walk early.
-_STEP = 1.1
+_NEXT_RUNG = 1.1
 #: A mean confidence of one would promise that no row fails.
 _MOST_SURE = 0.9999
 #: With this probability the labels that are asked for suffice.
@@ -68,7 +68,7 @@ def find_threshold(confidence, right, target, delta):
             continue
         if hits[m - 1] < needed_right(m, target, delta):
             break
-        best, following = int(m), _STEP * m
+        best, following = int(m), _NEXT_RUNG * m
     if not best:
         return Threshold(np.inf, 0, np.nan)
     value = -np.inf if best == n else (confidence[best - 1] + confidence[best]) / 2

@@ -69,7 +69,7 @@ def fit_and_hold_out(estimator, X, y, *, cv, rng):
     """
     if len(np.unique(y, axis=0)) == 1:  # nothing to learn: most classifiers refuse it
         estimator = DummyClassifier(strategy="prior")
-    model = _fit(estimator, X, y)
+    model = _fitted(estimator, X, y)
     classes = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(model.classes_)
     own = _own_out_of_fold(model)
     if own is None or own.shape != (len(y), len(classes)) or np.isnan(own).any():
@@ -77,7 +77,7 @@ def fit_and_hold_out(estimator, X, y, *, cv, rng):
     return HeldOut(model, classes, own)
 
 
-def _fit(estimator, X, y):
+def _fitted(estimator, X, y):
     with one_thread(X, openmp=False):
         return fit_inner(estimator, X, y, {}) if y.ndim == 2 else clone(estimator).fit(X, y)
 
@@ -122,7 +122,7 @@ def _one_fold(estimator, X, y, classes, train, test):
     seen = y[train]
     if (seen == seen[0]).all():
         return np.tile(_frequency(seen, classes), (len(test), 1))
-    model = _fit(estimator, safe_indexing(X, train), seen)
+    model = _fitted(estimator, safe_indexing(X, train), seen)
     return proba_of(model, safe_indexing(X, test), classes, multilabel=y.ndim == 2)
 
 
