@@ -6,10 +6,10 @@ from string import Template
 from sklfusion.plotting import METHOD_COLORS
 from sklfusion.report import _svg
 from sklfusion.report._tables import (
+    color_of,
     confusion_table,
     count,
     dot,
-    color_of,
     methods_table,
     pairs,
     per_class_table,

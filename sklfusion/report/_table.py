@@ -66,9 +66,11 @@ def read_rows(X, y):
     ValueError
         If X and y do not match, or nothing is left.
     """
-    several, n = is_multilabel(y), _length(X)
-    if n != _length(y):
-        raise ValueError(f"{CALLER} got {n} rows and {_length(y)} labels; they must match.")
+    several, n = is_multilabel(y), _number_of_rows(X)
+    if n != _number_of_rows(y):
+        raise ValueError(
+            f"{CALLER} got {n} rows and {_number_of_rows(y)} labels; they must match."
+        )
     labels, values = _read_target(y, several)
     unlabelled = np.zeros(n, bool) if several else np.array([is_missing(v) for v in values], bool)
     of_texts = _are_texts(X)
@@ -89,7 +91,7 @@ def read_rows(X, y):
     return Table(kept if texts is None else texts, truth, target, texts, labels, rows, missing)
 
 
-def _length(values):
+def _number_of_rows(values):
     return values.shape[0] if hasattr(values, "shape") else len(values)
 
 
