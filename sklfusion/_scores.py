@@ -18,12 +18,12 @@ SCALES = ("proba", "log_proba", "logit")
 #: a vote of many can show.
 LEAST_SHOWN = 1e-6
 #: Least probability that is read from columns which others have made.
-_LEAST_READ = {"softmax": 1e-12, "sigmoid": 1e-9}
+LEAST_READ = {"softmax": 1e-12, "sigmoid": 1e-9}
 #: Scores of a row that differ by less are equal, which says nothing.
-_EQUAL = 1e-6
+SAME_SCORE = 1e-6
 #: Several labels, all this near to one half, say nothing either.
-_NEAR_HALF = 1e-3
-_HALF = {"proba": 0.5, "log_proba": np.log(0.5), "logit": 0.0}
+NEAR_HALF = 1e-3
+HALF = {"proba": 0.5, "log_proba": np.log(0.5), "logit": 0.0}
 #: Rows of a distribution sum to 1 within this: single precision, or floored logarithms.
 SUM_TOLERANCE = 1e-3
 #: Least probability of a vote in a head that gradient descent trains: it counts as odds of about
@@ -131,7 +131,7 @@ class ScoreBlock:
 
 def _log_proba(raw, scale):
     if scale == "proba":
-        raw = np.log(np.maximum(raw, _LEAST_READ["softmax"]))
+        raw = np.log(np.maximum(raw, LEAST_READ["softmax"]))
     raw = raw - raw.max(axis=1, keepdims=True, initial=-np.inf)
     return raw - np.log(np.exp(raw).sum(axis=1, keepdims=True))
 
@@ -140,7 +140,7 @@ def _log_odds(raw, scale):
     if scale == "logit":
         return raw
     proba = np.exp(np.minimum(raw, 0.0)) if scale == "log_proba" else raw
-    proba = np.clip(proba, _LEAST_READ["sigmoid"], 1 - _LEAST_READ["sigmoid"])
+    proba = np.clip(proba, LEAST_READ["sigmoid"], 1 - LEAST_READ["sigmoid"])
     return np.log(proba) - np.log1p(-proba)
 
 
@@ -330,7 +330,7 @@ def on_simplex(S):
         return None
     if (S >= 0).all() and np.abs(S.sum(axis=1) - 1).max() < SUM_TOLERANCE:
         return "proba"
-    if (S <= _EQUAL).all() and np.abs(np.exp(S).sum(axis=1) - 1).max() < SUM_TOLERANCE:
+    if (S <= SAME_SCORE).all() and np.abs(np.exp(S).sum(axis=1) - 1).max() < SUM_TOLERANCE:
         return "log_proba"
     return None
 
@@ -342,7 +342,7 @@ def scale_of(S, multilabel):
         return kind
     if (S >= 0).all() and (S <= 1).all():
         return "proba"
-    return "log_proba" if (S <= _EQUAL).all() else "logit"
+    return "log_proba" if (S <= SAME_SCORE).all() else "logit"
 
 
 def is_flat(values, scale, multilabel):
@@ -352,8 +352,8 @@ def is_flat(values, scale, multilabel):
     """
     if values.shape[1] < 2:
         return np.zeros(len(values), dtype=bool)
-    flat = np.ptp(values, axis=1) <= _EQUAL
-    return flat & (np.abs(values[:, 0] - _HALF[scale]) <= _NEAR_HALF) if multilabel else flat
+    flat = np.ptp(values, axis=1) <= SAME_SCORE
+    return flat & (np.abs(values[:, 0] - HALF[scale]) <= NEAR_HALF) if multilabel else flat
 
 
 def bounded_codes(columns, n_classes, multilabel):
@@ -385,7 +385,7 @@ def bounded_codes(columns, n_classes, multilabel):
         present = np.isfinite(block).all(axis=1)
         block = np.where(present[:, None], block, 0.0)
         proba = np.exp(block) if (block < 0).any() else block
-        if (proba > 1 + _EQUAL).any():
+        if (proba > 1 + SAME_SCORE).any():
             raise ValueError(
                 "scores must be probabilities or log-probabilities; the largest value is "
                 f"{block.max():.3g} and the smallest {block.min():.3g}."

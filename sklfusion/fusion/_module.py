@@ -146,7 +146,7 @@ class FusionMLP(nn.Module):
         parts, mixed = [], []
         if self.anchor is not None:
             anchor = self.anchor
-            parts.append(("prior", anchor["bias"].expand(len(codes), -1)))
+            parts.append(("prior", anchor["bias"].expand(codes.shape[0], -1)))
             if self.n_encoder:
                 evidence = encoder @ anchor["probe"] + anchor["probe_bias"]
                 mixed.append(evidence)

@@ -1,6 +1,7 @@
 """The skorch net around `FusionMLP`: in-memory batches, weighted losses, early stopping."""
 
 import contextlib
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
+from skorch.history import History
 from skorch.utils import to_tensor
 
 from sklfusion._threads import one_thread
@@ -59,6 +61,62 @@ class FusionNet(WholeTraining, NeuralNet):
                 "Lower lr, and check the features for extreme values."
             )
         return loss
+
+    def __getstate__(self):
+        """Plain values and arrays, unless the user chose an optimizer or callbacks of their own.
+
+        So the state holds no functions, and tools that list what they load find nothing to fear.
+        """
+        if not self.initialized_ or not _is_standard(self):
+            return super().__getstate__()
+        epochs = [{k: v for k, v in row.items() if k != "batches"} for row in self.history]
+        optimizer = _with_arrays(self.optimizer_.state_dict())
+        return {"plain": net_state(self), "epochs": epochs, "optimizer": optimizer}
+
+    def __setstate__(self, state):
+        if "plain" not in state:
+            super().__setstate__(state)
+            return
+        net = net_from_state(state["plain"])
+        net.history = History(state["epochs"])
+        net.optimizer_.load_state_dict(_with_tensors(state["optimizer"]))
+        for moments in net.optimizer_.state.values():  # torch gave them the dtype of the weights
+            moments.update({name: value.float() for name, value in moments.items()})
+        self.__dict__.update(vars(net))
+
+    def __deepcopy__(self, memo):
+        other = type(self).__new__(type(self))
+        other.__dict__.update(copy.deepcopy(vars(self), memo))
+        return other
+
+
+#: Settings beside those of the module that :func:`net_from_state` gives again.
+_STANDARD = {
+    "callbacks__print_log",
+    "criterion__reduction",
+    "iterator_train__seed",
+    "iterator_train__shuffle",
+    "optimizer__weight_decay",
+}
+
+
+def _is_standard(net):
+    # skorch keeps settings of the parts as attributes with two underscores in their names
+    own = {name for name in vars(net) if "__" in name and not name.startswith("module__")}
+    return own <= _STANDARD and net.optimizer is torch.optim.AdamW
+
+
+def _with_arrays(tree):
+    """The state of an optimizer with arrays in place of tensors."""
+    if isinstance(tree, dict):
+        return {key: _with_arrays(value) for key, value in tree.items()}
+    return tree.detach().cpu().numpy() if isinstance(tree, torch.Tensor) else tree
+
+
+def _with_tensors(tree):
+    if isinstance(tree, dict):
+        return {key: _with_tensors(value) for key, value in tree.items()}
+    return torch.as_tensor(tree) if isinstance(tree, np.ndarray) else tree
 
 
 def make_net(

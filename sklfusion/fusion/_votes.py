@@ -25,7 +25,7 @@ PRIOR_ACCURACY, PRIOR_ROWS = 0.8, 20.0
 #: Silence never says less than this share of the label's frequency.
 _LEAST_SILENCE = 0.02
 #: Scores of equal winners that differ by less are the same vote, written with rounding.
-_SAME_VOTE = 1e-3
+SAME_VOTE = 1e-3
 #: Temperatures tried for soft scores, as slopes, and how firmly they are drawn towards 1 (in log).
 _SLOPES, _SLOPE_PRECISION = np.geomspace(0.05, 2.0, 25), 4.0
 #: Precisions of the matrix (softmax) around the temperature, and at most that of its bias.
@@ -53,7 +53,7 @@ def code_scores(log_scores, coding, family):
     if family == "softmax":
         if coding == "vote":
             votes = np.eye(log_scores.shape[1])[log_scores.argmax(axis=1)]
-            return votes * (np.ptp(log_scores, axis=1) > _SAME_VOTE)[:, None]  # a tie is no vote
+            return votes * (np.ptp(log_scores, axis=1) > SAME_VOTE)[:, None]  # a tie is no vote
         clipped = np.maximum(log_scores, EVIDENCE_FLOOR)
         return clipped - clipped.mean(axis=1, keepdims=True)
     if coding == "vote":
@@ -71,7 +71,7 @@ def find_coding(log_scores, answered, family):
     winner = rows.argmax(axis=1)
     for k in np.unique(winner):
         mine = np.exp(rows[winner == k])
-        if np.ptp(mine, axis=0).max() > _SAME_VOTE:
+        if np.ptp(mine, axis=0).max() > SAME_VOTE:
             return "score"
     return "vote"
 

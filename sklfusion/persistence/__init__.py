@@ -11,7 +11,9 @@ all earlier formats, refuses newer files and names both numbers.
 """
 
 from sklfusion.persistence._archive import FORMAT
+from sklfusion.persistence._card import model_card
 from sklfusion.persistence._read import info, load
+from sklfusion.persistence._trusted import trusted_types
 from sklfusion.persistence._write import save
 
-__all__ = ["FORMAT", "info", "load", "save"]
+__all__ = ["FORMAT", "info", "load", "model_card", "save", "trusted_types"]
