@@ -71,13 +71,20 @@ class FusionNet(WholeTraining, NeuralNet):
             return super().__getstate__()
         epochs = [{k: v for k, v in row.items() if k != "batches"} for row in self.history]
         optimizer = _with_arrays(self.optimizer_.state_dict())
-        return {"plain": net_state(self), "epochs": epochs, "optimizer": optimizer}
+        return {
+            "plain": net_state(self),
+            "epochs": epochs,
+            "optimizer": optimizer,
+            "seed": self.iterator_train__seed,
+            "verbose": self.verbose,
+        }
 
     def __setstate__(self, state):
         if "plain" not in state:
             super().__setstate__(state)
             return
         net = net_from_state(state["plain"])
+        net.iterator_train__seed, net.verbose = state["seed"], state["verbose"]
         net.history = History(state["epochs"])
         net.optimizer_.load_state_dict(_with_tensors(state["optimizer"]))
         for moments in net.optimizer_.state.values():  # torch gave them the dtype of the weights

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion.persistence._read import info, load
 
-_CLASSES_SHOWN = 50
+_NAMED_CLASSES = 50
 _VALUE_SHOWN = 80  # characters of a parameter
 
 
@@ -56,13 +56,13 @@ def model_card(model: Any, *, title: str | None = None) -> str:
     check_is_fitted(model)
     sections = [
         _front_matter(),
-        f"# {_plain(title or type(model).__name__)}",
+        f"# {_escaped(title or type(model).__name__)}",
         _what(model),
         "## Purpose and data\n\nWho is it for? Which texts was it fitted on, who labelled them, "
         "and under which licence? What must it not be used for?",
         _measured(model),
         _sends(told),
-        _settings(model),
+        _settings_section(model),
         _how_to_load(model, told),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -78,17 +78,17 @@ def _what(model):
     lines = [f"A fitted `{type(model).__name__}`."]
     classes = getattr(model, "classes_", None)
     if classes is not None:
-        names = [_plain(name) for name in classes]
-        more = f", and {len(names) - _CLASSES_SHOWN} more" * (len(names) > _CLASSES_SHOWN)
-        several = any(getattr(part, "multilabel_", False) for part in _parts(model))
+        names = [_escaped(name) for name in classes]
+        more = f", and {len(names) - _NAMED_CLASSES} more" * (len(names) > _NAMED_CLASSES)
+        several = any(getattr(part, "multilabel_", False) for part in _measured_parts(model))
         lines.append(
             f"It knows {len(names)} {'labels, several per text' if several else 'classes'}: "
-            f"{', '.join(names[:_CLASSES_SHOWN])}{more}."
+            f"{', '.join(names[:_NAMED_CLASSES])}{more}."
         )
     return "\n".join(lines)
 
 
-def _parts(model):
+def _measured_parts(model):
     """The model and the fitted parts that carry figures."""
     inner = [getattr(model, name, None) for name in ("fusion_", "first_", "student_")]
     steps = [step for _, step in getattr(model, "steps", [])]
@@ -97,7 +97,7 @@ def _parts(model):
 
 def _measured(model):
     rows = []
-    for part in _parts(model):
+    for part in _measured_parts(model):
         name = type(part).__name__
         for source, loss in (getattr(part, "oof_scores_", None) or {}).items():
             rows.append([f"log-loss of {source}, out of fold ({name})", f"{loss:.3f}"])
@@ -128,13 +128,13 @@ def _sends(told):
     return f"## Where it sends texts\n\n{text}"
 
 
-def _settings(model):
+def _settings_section(model):
     rows = []
     defaults = type(model)().get_params(deep=False) if _has_defaults(model) else {}
     for name, value in model.get_params(deep=False).items():
         shown = repr(value)
         if name not in ("memory", "steps") and shown != repr(defaults.get(name, ...)):
-            rows.append([f"`{name}`", _plain(shown[:_VALUE_SHOWN])])
+            rows.append([f"`{name}`", _escaped(shown[:_VALUE_SHOWN])])
     return "## Settings\n\n" + _table_of(["parameter", "value"], rows) if rows else ""
 
 
@@ -160,7 +160,7 @@ def _table_of(header, rows):
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _plain(value):
+def _escaped(value):
     """Text that cannot open a tag, a cell, a link or a line of Markdown."""
     text = re.sub(r"\s+", " ", str(value))
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
