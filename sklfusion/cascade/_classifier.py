@@ -19,6 +19,7 @@ from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel
 from sklfusion._whole import whole
 from sklfusion.cascade import _budget, _cost_curve
+from sklfusion.cascade._stages import stages
 from sklfusion.fusion import FusionClassifier
 from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_LLM
@@ -381,15 +382,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n, K)
             Columns as ``classes_``.
         """
-        texts, rows, proba, doubt = self._first_answers(X)
-        chosen = self._choose(texts, doubt)
-        self.asked_["texts"] += len(texts)
-        if len(chosen):
-            scores, told = self._ask([texts[i] for i in chosen], "predict")
-            chosen, scores = chosen[told], scores[told]
-        if len(chosen):
-            proba[chosen] = label_scores(self.fusion_, np.hstack([proba[chosen], scores]))
-        return proba[rows]
+        return stages(self, X).proba
 
     def predict(self, X: Any) -> np.ndarray:
         """Return classes of shape (n,), or an indicator of shape (n, K)."""

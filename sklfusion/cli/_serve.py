@@ -1,0 +1,95 @@
+"""``sklfusion serve``: a saved model behind HTTP, with its page."""
+
+import logging
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from sklfusion.cli._app import command
+from sklfusion.cli._options import Memory, ModelPath
+from sklfusion.cli._screen import Screen
+from sklfusion.cli._tables import check_source
+
+
+@dataclass
+class ServeLimits:
+    """How much is taken at once."""
+
+    max_queue: Annotated[int, typer.Option(min=1, help="Most texts that wait; then 429.")] = 1024
+    max_batch: Annotated[int, typer.Option(min=1, help="Most texts in one call.")] = 64
+    max_mb: Annotated[float, typer.Option(min=0.001, help="Most megabytes of a request.")] = 4.0
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request; then 504.")] = 60
+
+    def settings(self):
+        """Return the keywords of the service's settings."""
+        return {
+            "max_queue": self.max_queue,
+            "max_batch": self.max_batch,
+            "max_body": int(self.max_mb * 2**20),
+            "timeout": self.timeout,
+        }
+
+
+@dataclass
+class ServeAccess:
+    """Where it listens, and whom it answers."""
+
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Host name that is answered, as behind a proxy; can be given again."),
+    ] = None
+    token_env: Annotated[
+        str | None,
+        typer.Option(help="Name of the variable that holds the token callers must show."),
+    ] = None
+
+
+@command("serve")
+def serve_command(
+    model: ModelPath,
+    *,
+    access: ServeAccess,
+    limits: ServeLimits,
+    mode: Annotated[
+        str,
+        typer.Option(help="strict: its own classes only. open: an LLM answers other questions."),
+    ] = "strict",
+    zero_shot_llm: Annotated[
+        str | None,
+        typer.Option(help="provider/model for --mode open; by default the model's own."),
+    ] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="Address that the model may send to; can be given again."),
+    ] = None,
+    memory: Memory = None,
+    screen: Screen,
+):
+    """Serve a saved model: /predict, /v1/decisions, /v1/systemone, /metrics, and a page at /."""
+    from sklfusion.serve import ServiceSettings, serve_file
+
+    check_source(model, "sklfusion fit")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    if not screen.quiet:
+        logging.getLogger("sklfusion.serve").setLevel(logging.INFO)
+    named = access.allowed_host
+    settings = ServiceSettings(
+        name=model.stem,
+        mode=mode,
+        zero_shot=zero_shot_llm,
+        token_env=access.token_env,
+        hosts=None if named is None else tuple(name.lower() for name in named),
+        **limits.settings(),
+    )
+    serve_file(
+        model,
+        settings,
+        host=access.host,
+        port=access.port,
+        endpoints=endpoint or (),
+        memory=memory,
+        echo=lambda line: print(line, flush=True),
+    )

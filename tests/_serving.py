@@ -1,0 +1,82 @@
+"""What the tests of the service share: a saved model served by a process, and a plain client."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from urllib.parse import urlsplit
+
+#: Seconds within which a service has to be there; importing torch on a busy machine takes long.
+PATIENCE = 240
+
+
+class Served:
+    """A running `sklfusion serve`."""
+
+    def __init__(self, process):
+        self.process = process
+        first = process.stdout.readline()
+        assert " is served at " in first, first + process.stderr.read()
+        self.url = first.split(" is served at ")[1].split()[0]
+        self.port = urlsplit(self.url).port
+        self.stderr = None
+
+    def send(self, method, path, body=None, **headers):
+        """Return status, headers and body of one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            if body is not None and not isinstance(body, bytes):
+                body = json.dumps(body).encode()
+            sent = {"Content-Type": "application/json"} if body is not None else {}
+            sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, sent)
+            reply = connection.getresponse()
+            return reply.status, dict(reply.getheaders()), reply.read()
+
+    def ask(self, path, body, **headers):
+        """Return status and value of a POST."""
+        status, _, told = self.send("POST", path, body, **headers)
+        return status, json.loads(told)
+
+    def until_ready(self):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                if self.send("GET", "/ready")[0] == 200:
+                    return self
+            time.sleep(0.1)
+        raise AssertionError("not ready in time")
+
+    def stop(self):
+        """Send SIGTERM; return the exit status and what was logged."""
+        if self.stderr is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.stderr = self.process.communicate(timeout=PATIENCE)[1]
+        return self.process.returncode, self.stderr
+
+
+@contextlib.contextmanager
+def serving(path, *options, **variables):
+    """Serve a saved model on a free port while the block runs."""
+    command = [sys.executable, "-m", "sklfusion.cli", "serve", str(path), "--port", "0", *options]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
+    )
+    try:
+        served = Served(process).until_ready()
+        yield served
+        served.stop()
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
