@@ -358,7 +358,7 @@ def test_a_port_in_use_is_told_in_a_line_with_status_1(service, saved):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("fault", "word"), [("cut", "not a saved model"), ("future", "newer")])
+@pytest.mark.parametrize(("fault", "word"), [("cut", "not a saved model"), ("future", "has format 99")])
 def test_files_that_cannot_be_served(saved, tmp_path, fault, word):
     """The errors of loading come as they are, and the port is free again."""
     path = tmp_path / "bad.sklf"
