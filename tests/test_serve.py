@@ -7,12 +7,12 @@ import threading
 
 import numpy as np
 import pytest
+from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 
-from sklfusion import CascadeClassifier, RecordedScorer, persistence
+from sklfusion import AutoFusionClassifier, CascadeClassifier, RecordedScorer, persistence
 from sklfusion.exceptions import PersistenceError, SklFusionError
 from sklfusion.serve import ServiceSettings, create_app, serve_file
 from sklfusion.serve._body import parse_strict
@@ -358,7 +358,9 @@ def test_a_port_in_use_is_told_in_a_line_with_status_1(service, saved):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("fault", "word"), [("cut", "not a saved model"), ("future", "has format 99")])
+@pytest.mark.parametrize(
+    ("fault", "word"), [("cut", "not a saved model"), ("future", "has format 99")]
+)
 def test_files_that_cannot_be_served(saved, tmp_path, fault, word):
     """The errors of loading come as they are, and the port is free again."""
     path = tmp_path / "bad.sklf"
@@ -441,17 +443,19 @@ def test_a_strict_budget_is_that_of_each_request():
 def test_several_labels_per_text():
     """Labels are a list, cut where the model cuts."""
     y = np.array([[1, 0], [0, 1]] * 15)
-
-    class Labels(MultiOutputClassifier):
-        multilabel_ = True
-
-    model = make_pipeline(TfidfVectorizer(), Labels(LogisticRegression()))
-    model.fit(TEXTS, y)
-    model.classes_ = np.array(["mail", "junk"])
+    names = ["mail", "junk"]
+    vectors = make_pipeline(TfidfVectorizer(), TruncatedSVD(3, random_state=0))
+    recorded = {text: [names[k]] for text, k in zip(TEXTS, y[:, 1], strict=True)}
+    scorer = RecordedScorer(recorded, classes=names, multilabel=True)
+    model = AutoFusionClassifier(scorer, vectors, classes=names, random_state=0).fit(TEXTS, y)
     served = ServedModel(model)
-    answer = served.answer([TEXTS[1]])[0]
-    assert answer.label == ["junk"]
-    assert answer.sources == []
+    assert served.multilabel
+    assert list(served.thresholds) == ["label"]
+    answers = served.answer(TEXTS[:4])
+    assert [answer.label for answer in answers] == [["mail"], ["junk"]] * 2
+    for source in answers[0].sources:
+        assert source.says[0] > 0.5 > source.says[1]
+        assert source.trust > 0
 
 
 def test_strict_json():

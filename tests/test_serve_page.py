@@ -16,6 +16,7 @@ from tests._serving import PATIENCE, serving
 WORDS = {"ham": "a nice letter from a friend", "spam": "win money now, click here"}
 TEXTS = [f"{said} {n}" for n in range(15) for said in WORDS.values()]
 LABELS = ["ham", "spam"] * 15
+SCROLL_WIDTH = "return document.documentElement.scrollWidth"
 #: What normal text must have to be read by most people (WCAG 2, level AA).
 LEAST_CONTRAST = 4.5
 
@@ -308,6 +309,8 @@ def test_the_page_fits_a_telephone(page):
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     classify(page, TEXTS[0])
     wait(page, lambda: "ham" in text_of(page, "result"))
-    width = page.execute_script("return document.documentElement.scrollWidth")
+    widths = [page.execute_script(SCROLL_WIDTH)]
+    to_table(page)
+    widths.append(page.execute_script(SCROLL_WIDTH))
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert width <= 360
+    assert max(widths) <= 360

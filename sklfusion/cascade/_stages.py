@@ -42,14 +42,14 @@ def stages(cascade, X, *, ask=True):
     proba, said = first.copy(), None
     if len(chosen):
         scores, told = cascade._ask([texts[i] for i in chosen], "predict")
-        said = _spread(scores, chosen, len(texts))[rows]
+        said = _among_all(scores, chosen, len(texts))[rows]
         chosen, scores = chosen[told], scores[told]
     if len(chosen):
         proba[chosen] = label_scores(cascade.fusion_, np.hstack([proba[chosen], scores]))
     return Stages(first[rows], doubt[rows], asked[rows], said, proba[rows])
 
 
-def _spread(scores, chosen, n):
+def _among_all(scores, chosen, n):
     """Return score columns of n rows that hold ``scores`` in the rows ``chosen``."""
     values = np.full((n, scores.shape[1]), np.nan)
     values[chosen] = scores

@@ -1,19 +1,18 @@
 """``sklfusion serve``: a saved model behind HTTP, with its page."""
 
-import logging
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from sklfusion.cli._app import command
-from sklfusion.cli._options import Memory, ModelPath
-from sklfusion.cli._screen import Screen
+from sklfusion.cli._model import Endpoints
+from sklfusion.cli._options import ModelPath, OptionGroup, OtherMemory
 from sklfusion.cli._tables import check_source
 
 
 @dataclass
-class ServeLimits:
+class ServeLimits(OptionGroup):
     """How much is taken at once."""
 
     max_queue: Annotated[int, typer.Option(min=1, help="Most texts that wait; then 429.")] = 1024
@@ -32,7 +31,7 @@ class ServeLimits:
 
 
 @dataclass
-class ServeAccess:
+class ServeAccess(OptionGroup):
     """Where it listens, and whom it answers."""
 
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1"
@@ -61,20 +60,13 @@ def serve_command(
         str | None,
         typer.Option(help="provider/model for --mode open; by default the model's own."),
     ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(help="Address that the model may send to; can be given again."),
-    ] = None,
-    memory: Memory = None,
-    screen: Screen,
+    endpoint: Endpoints = None,
+    memory: OtherMemory = None,
 ):
     """Serve a saved model: /predict, /v1/decisions, /v1/systemone, /metrics, and a page at /."""
     from sklfusion.serve import ServiceSettings, serve_file
 
     check_source(model, "sklfusion fit")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    if not screen.quiet:
-        logging.getLogger("sklfusion.serve").setLevel(logging.INFO)
     named = access.allowed_host
     settings = ServiceSettings(
         name=model.stem,

@@ -13,7 +13,7 @@ from sklfusion.scoring import LLMScorer
 from sklfusion.serve._errors import Refusal
 
 #: The two answers of a predicate, as an LLM that was not fitted hears them.
-_YES_NO = ("true", "false")
+_TRUE_FALSE = ("true", "false")
 #: Options in one prompt. More of them, with their descriptions, fill the context of a small LLM.
 _SHOWN_AT_ONCE = 64
 
@@ -125,7 +125,7 @@ class ZeroShot:
         group of options, and one more.
         """
         if question.kind == "predicate":
-            rows = self._scores(_YES_NO, (None, None), question.instructions, texts)[:, :1]
+            rows = self._scores(_TRUE_FALSE, (None, None), question.instructions, texts)[:, :1]
         else:
             names, told = _option_names(question), question.descriptions
             rows = self._of_many(names, told, question.instructions, texts)
