@@ -88,11 +88,11 @@ def predict_command(
     classifier = load_model(model, memory=memory, endpoints=endpoint, money=money, screen=screen)
     added = [PREDICTION, *(f"p_{name}" for name in classifier.classes_), "status", "reason"]
     check_new_columns(frame, added)
-    predicted = frame.assign(**_predictions(classifier, _texts_of(frame[text])))
+    predicted = frame.assign(**_predictions(classifier, _arrow_texts(frame[text])))
     return deliver(predicted, output, screen, excel_safe=excel_safe)
 
 
-def _texts_of(column):
+def _arrow_texts(column):
     """Return texts as Arrow holds them; an absent one has a status later, so it stays."""
     from sklfusion._text_input import replace_surrogates
 
