@@ -8,8 +8,12 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax
 
+from sklfusion._descent import descend
+
 #: Curvature of a coefficient that neither rows nor penalty hold, so that its unit is finite.
 _LEAST_CURVATURE = 1e-12
+#: Newton's method for slopes: most steps, the longest of a step, and the last one worth while.
+_NEWTON_STEPS, _NEWTON_REACH, _NEWTON_END = 50, 1.0, 1e-7
 
 
 def row_losses(logits, Y, family):
@@ -98,11 +102,10 @@ def fit_grouped(
     -------
     ndarray of shape (d, G, K)
     """
-    _, W = fit_shared(
-        np.empty((0, *Y.shape)), A, offset, Y, masks, family, penalty, start, target, max_iter,
-        tolerance=tolerance,
-    )  # fmt: skip
-    return W
+    objective = _Objective(A, offset, Y, masks, family, penalty, target)
+    x = objective.pack(np.empty((masks.shape[1], 0)), start)
+    x = descend(objective, x, max_iter, tolerance, objective.steepest)
+    return objective.unpack(x)[1]
 
 
 def fit_shared(
@@ -137,57 +140,164 @@ def fit_shared(
     factors : ndarray of shape (G, J)
     W : ndarray of shape (d, G, K)
     """
-    (n, d), (n_groups, n_classes) = A.shape, (masks.shape[1], Y.shape[1])
-    center = 0.0 if target is None else target[:, None, :]
-    precision = penalty if np.isscalar(penalty) else penalty[:, None, :]
     means, tightness = (np.asarray(v, dtype=float) for v in factor_prior)
-    n_factors = n_groups * len(shared)
-    unit = _units(A, masks[:, -1], family, n_classes, precision)
+    n_groups, n_factors = masks.shape[1], len(shared)
+    objective = _Objective(A, offset, Y, masks, family, penalty, target, shared, means, tightness)
+    first = objective.pack(np.tile(means, (n_groups, 1)), start)
+    bounds = np.full((*first.shape, 2), [-np.inf, np.inf])
+    bounds[:, :n_factors, 0] = 0.0
 
-    def objective(flat):
-        factors = flat[:n_factors].reshape(n_groups, len(shared))
-        W = unit * flat[n_factors:].reshape(d, n_groups, n_classes)
-        logits = (A @ W.reshape(d, -1).astype(A.dtype, copy=False)).reshape(n, n_groups, -1)
-        logits = logits + offset[:, None, :]
-        if n_factors:
-            logits = logits + np.einsum("gj,jnk->ngk", factors, shared)
-        loss, residual = _loss_and_residual(logits, Y[:, None, :], family)
-        residual *= masks[:, :, None]
-        gradient = (A.T @ residual.reshape(n, -1).astype(A.dtype, copy=False)).reshape(W.shape)
-        shift, pull = W - center, tightness * (factors - means)
-        value = (masks * loss).sum() + 0.5 * (precision * shift**2).sum()
-        value += 0.5 * (pull * (factors - means)).sum()
-        of_factors = np.einsum("ngk,jnk->gj", residual, shared) + pull
-        of_W = unit * (gradient + precision * shift)
-        return float(value), np.concatenate([of_factors.ravel(), of_W.ravel()]).astype(float)
+    def together(flat):
+        values, gradients = objective(flat.reshape(first.shape), np.arange(n_groups))
+        return float(values.sum()), gradients.ravel()
 
-    first = np.concatenate([np.tile(means, n_groups), (start / unit).ravel()])
-    free = [(None, None)] * (len(first) - n_factors)
     result = minimize(
-        objective,
-        first,
+        together,
+        first.ravel(),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, None)] * n_factors + free if n_factors else None,
-        options={"maxiter": max_iter, "ftol": tolerance, "gtol": 1e-6 * max(1.0, masks.max())},
+        bounds=bounds.reshape(-1, 2),
+        options={"maxiter": max_iter, "ftol": tolerance, "gtol": objective.steepest},
     )
-    factors = result.x[:n_factors].reshape(n_groups, len(shared))
-    return factors, unit * result.x[n_factors:].reshape(d, n_groups, n_classes)
+    return objective.unpack(result.x.reshape(first.shape))
+
+
+def fit_lines(Z, offset, Y, masks, slope, precision):
+    """Slope and intercept of each label on its own score, for several row weightings at once.
+
+    Newton's method on all of them together, two unknowns each.
+
+    Parameters
+    ----------
+    Z, offset, Y : ndarray of shape (n, K)
+        Scores, fixed part of the logits, labels.
+    masks : ndarray of shape (n, G)
+        Row weights of each group.
+    slope : float
+        Mean of the Gaussian prior of the slopes, from which they start; that of intercepts is 0.
+    precision : float
+        Its precision.
+
+    Returns
+    -------
+    ndarray of shape (2, G, K)
+        Slopes and intercepts.
+    """
+    line = np.zeros((2, masks.shape[1], Y.shape[1]))
+    line[0] = slope
+    prior = line.copy()
+    for _ in range(_NEWTON_STEPS):
+        p = expit(offset + line[0][:, None] * Z + line[1][:, None])  # (G, n, K)
+        residual, curve = masks.T[:, :, None] * np.stack([p - Y, p * (1 - p)])
+        slopes, both = (residual * Z).sum(axis=1), (curve * Z).sum(axis=1)
+        gradient = np.stack([slopes, residual.sum(axis=1)]) + precision * (line - prior)
+        steep, flat = (curve * Z**2).sum(axis=1) + precision, curve.sum(axis=1) + precision
+        step = np.stack([flat, steep]) * gradient - both * gradient[::-1]
+        step /= steep * flat - both**2
+        line = line - np.clip(step, -_NEWTON_REACH, _NEWTON_REACH)
+        if np.abs(step).max() < _NEWTON_END:
+            break
+    return line
+
+
+class _Objective:
+    """Penalised loss and its gradient, one row of parameters per group, in the dtype of ``A``.
+
+    Classes come before rows, so that sums over the classes run along the memory, and parameters
+    are counted in units in which the loss curves alike in all: the factors, then W (K, d).
+    """
+
+    def __init__(
+        self, A, offset, Y, masks, family, penalty, target, shared=(), means=(), tightness=()
+    ):
+        dtype, n_classes = A.dtype, Y.shape[1]
+        self.A, self.family, self.shape = A, family, (n_classes, A.shape[1])
+        self.offset, self.Y, self.weights = (_rows_last(v, dtype) for v in (offset, Y, masks))
+        self.precision = _rows_last(penalty, dtype)
+        self.center = 0.0 if target is None else _rows_last(target, dtype)
+        self.unit = _rows_last(_units(A, masks[:, -1], family, n_classes, penalty), dtype)
+        self.means, self.tightness = np.asarray(means, dtype), np.asarray(tightness, dtype)
+        self.shared = np.empty((0, Y.size), dtype)
+        if len(shared):
+            self.shared = np.stack([_rows_last(one, dtype).ravel() for one in shared])
+        self.factor_unit = self._factor_units()
+        #: Slope below which a fit has ended.
+        self.steepest = 1e-6 * max(1.0, masks.max())
+
+    def _factor_units(self):
+        """Scale of each factor, by the curvature of the loss of all rows at its prior mean."""
+        logits = self.offset + (self.means @ self.shared).reshape(self.Y.shape)
+        _loss_to_residual(logits[None], self.Y, self.family)
+        p = logits + self.Y
+        values = self.shared.reshape(-1, *p.shape)
+        spread = (p * values**2).sum(axis=1)
+        if self.family == "softmax":
+            spread -= (p * values).sum(axis=1) ** 2
+        else:
+            spread -= (p**2 * values**2).sum(axis=1)
+        return 1 / np.sqrt(spread @ self.weights[-1] + self.tightness + _LEAST_CURVATURE)
+
+    def pack(self, factors, W):
+        """Parameters (G, P) of factors (G, J) and W (d, G, K)."""
+        W = (W.transpose(1, 2, 0) / self.unit).reshape(len(factors), -1)
+        return np.hstack([factors / self.factor_unit, W]).astype(self.A.dtype)
+
+    def unpack(self, x):
+        """Factors (G, J) and W (d, G, K) of parameters (G, P)."""
+        factors, W = self._parts(x)
+        return factors, np.ascontiguousarray(W.transpose(2, 0, 1))
+
+    def _parts(self, x):
+        n_factors = len(self.shared)
+        return self.factor_unit * x[:, :n_factors], self.unit * x[:, n_factors:].reshape(
+            len(x), *self.shape
+        )
+
+    def __call__(self, x, groups):
+        factors, W = self._parts(x)
+        (n, d), weights = self.A.shape, self.weights[groups]
+        residual = (W.reshape(-1, d) @ self.A.T).reshape(len(x), -1, n)
+        residual += self.offset
+        if len(self.shared):
+            residual += (factors @ self.shared).reshape(residual.shape)
+        loss = _loss_to_residual(residual, self.Y, self.family)
+        residual *= weights[:, None, :]
+        pull, draw = self.precision * (W - self.center), self.tightness * (factors - self.means)
+        value = (weights * loss).sum(axis=1, dtype=float)
+        value += 0.5 * (pull * (W - self.center)).sum(axis=(1, 2), dtype=float)
+        value += 0.5 * (draw * (factors - self.means)).sum(axis=1, dtype=float)
+        of_W = self.unit * ((residual.reshape(-1, n) @ self.A).reshape(W.shape) + pull)
+        of_factors = self.factor_unit * (residual.reshape(len(x), -1) @ self.shared.T + draw)
+        return value, np.hstack([of_factors, of_W.reshape(len(x), -1)])
+
+
+def _rows_last(values, dtype):
+    """The transpose, in one piece of memory."""
+    return np.ascontiguousarray(np.transpose(values), dtype)
 
 
 def _units(A, weights, family, n_classes, precision):
-    """Scale of each coefficient in which the loss curves alike in all, shape (d, 1, 1 or K).
+    """Scale of each coefficient in which the loss curves alike in all, shape (d, 1 or K).
 
     By the curvature where all classes are as likely: exact for columns at right angles, and it
     saves most of the iterations there.
     """
     curvature = 0.25 if family == "sigmoid" else (n_classes - 1) / n_classes**2
-    return 1 / np.sqrt(curvature * (weights @ A**2)[:, None, None] + precision + _LEAST_CURVATURE)
+    return 1 / np.sqrt(curvature * (weights @ A**2)[:, None] + precision + _LEAST_CURVATURE)
 
 
-def _loss_and_residual(logits, Y, family):
-    """Log-loss (n, G) and its gradient by the logits (n, G, K)."""
+def _loss_to_residual(logits, Y, family):
+    """Log-loss (g, n) of logits (g, K, n), which become their gradient in place."""
+    picked = np.einsum("kn,gkn->gn", Y, logits)
     if family == "softmax":
-        logp = log_softmax(logits, axis=2)
-        return -(Y * logp).sum(2), np.exp(logp) - Y
-    return (np.logaddexp(0, logits) - Y * logits).sum(2), expit(logits) - Y
+        top = logits.max(axis=1)
+        logits -= top[:, None]
+        np.exp(logits, out=logits)
+        total = logits.sum(axis=1)
+        logits /= total[:, None]
+        logits -= Y
+        return np.log(total) + top - picked
+    loss = np.log1p(np.exp(-np.abs(logits))) + np.maximum(logits, 0)
+    expit(logits, out=logits)
+    logits -= Y
+    return loss.sum(axis=1) - picked

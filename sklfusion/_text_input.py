@@ -160,14 +160,14 @@ def distinct(texts):
 
     Parameters
     ----------
-    texts : sequence of n str
+    texts : sequence of n str, or of other values that can be told apart by hash
 
     Returns
     -------
-    different : list of str
+    different : list
     places : ndarray of shape (n,) of int
         ``different[places[i]]`` is ``texts[i]``.
     """
-    seen: dict[str, int] = {}
+    seen: dict = {}
     places = np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=np.int64)
     return list(seen), places

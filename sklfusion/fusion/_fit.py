@@ -251,7 +251,7 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     """
     votes_alone = not _sees_texts(fitted_inputs)
     folds = assign_folds(X, Y, family, N_FOLDS, rng, votes_alone=votes_alone)
-    _, texts = equal_rows(X, N_FOLDS, votes_alone)
+    texts = equal_rows(X, N_FOLDS, votes_alone)
     problem = Problem(Y, weights, folds, family, texts if texts.max() + 1 < len(Y) else None)
     sources = _fit_sources(X, fitted_inputs, inputs, problem)
     mixing = _mix_features(fitted_inputs, sources, inputs)

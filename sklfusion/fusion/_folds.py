@@ -1,6 +1,10 @@
 """Fold assignment for everything that fusion learns out of fold."""
 
+from hashlib import blake2b
+
 import numpy as np
+
+from sklfusion._text_input import distinct
 
 #: Votes alone of fewer distinct rows than this many a fold, and than a quarter of all, say nothing
 #: about being the same text.
@@ -18,26 +22,26 @@ def assign_folds(X, Y, family, n_folds, rng, *, votes_alone=True):
     n = len(X)
     n_folds = max(2, min(n_folds, n))
     order = rng.permutation(n)
-    first, group = equal_rows(X[order], n_folds, votes_alone)
+    group = equal_rows(X, n_folds, votes_alone)[order]
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
     stratum = _stratum(Y[order], family)[first]
     fold_of_group = np.empty(len(first), dtype=int)
     # first is in key order; deal in the shuffled order, stratum by stratum, round robin
     deal = np.lexsort((first, stratum))
     fold_of_group[deal] = np.arange(len(deal)) % n_folds
     folds = np.empty(n, dtype=int)
-    folds[order] = fold_of_group[group]
+    folds[order] = fold_of_group[group.ravel()]
     return folds
 
 
 def equal_rows(X, n_folds, votes_alone):
-    """First row of each group of rows that are the same text, and the group of each row (n,)."""
-    n, rows = len(X), np.ascontiguousarray(X)
-    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    few = len(first) < min(_DISTINCT_PER_FOLD * n_folds, _DISTINCT_SHARE * n)
-    if (votes_alone and few) or len(first) < 2:
-        return np.arange(n), np.arange(n)
-    return first, group.ravel()
+    """Number of each row's text, shape (n,): rows of equal features are the same text."""
+    rows = np.ascontiguousarray(X)
+    different, texts = distinct([blake2b(row, digest_size=16).digest() for row in rows])
+    few = len(different) < min(_DISTINCT_PER_FOLD * n_folds, _DISTINCT_SHARE * len(X))
+    if (votes_alone and few) or len(different) < 2:
+        return np.arange(len(X))
+    return texts
 
 
 def _stratum(Y, family):

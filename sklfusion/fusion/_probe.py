@@ -19,6 +19,8 @@ USUAL_PENALTY, DECADES = 0.1, 1.0
 _NEGLIGIBLE = 10.0
 #: L-BFGS iterations per penalty; each starts where the one before ended.
 _MAX_ITER = 60
+#: Relative fall of the loss at which a fit ends.
+_TOLERANCE = 1e-7
 #: Directions whose variance is below this share of the largest are rounding.
 _RANK_TOLERANCE = 1e-10
 
@@ -64,7 +66,7 @@ def fit_probe(features, problem):
     prior. Cost: one pass of about 15 products of (n, min(n, d)) by (d, 6K) per penalty.
     """
     base, axes = _rotate(features)
-    A = np.hstack([base, np.ones((len(base), 1), dtype=base.dtype)])
+    A = np.hstack([base, np.ones((len(base), 1))]).astype(np.float32)
     path = _fit_path(A, problem)
     losses, penalties, evidences, fits = zip(*path, strict=True)
     decades = np.log10(np.array(penalties) / USUAL_PENALTY) / DECADES
@@ -90,6 +92,7 @@ def _fit_path(A, problem):
             penalty,
             W,
             max_iter=_MAX_ITER,
+            tolerance=_TOLERANCE,
         )
         evidence = problem.held_out(A, W)
         loss = float(problem.weights @ problem.losses(evidence))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit, logsumexp
 
-from sklfusion._logistic import fit_grouped, row_losses
+from sklfusion._logistic import fit_grouped, fit_lines, row_losses
 
 #: Bound on evidence and on soft scores (log of a probability), so that one confident error cannot
 #: weigh without limit.
@@ -219,17 +219,11 @@ def _fit_matrix(Z, mapping, problem):
 
 def _fit_slopes(Z, mapping, problem):
     """Soft scores of several labels: a slope and a bias per label around a common slope."""
-    n_labels = problem.Y.shape[1]
-    target = np.array([[_temperature(Z, problem)], [0.0]])
-    precision = np.full((2, 1), _LABEL_PRECISION)
-    slopes, bias, evidence = np.zeros(n_labels), np.zeros(n_labels), np.empty_like(Z)
-    for k in range(n_labels):
-        A = np.column_stack([Z[:, k], np.ones(len(Z))])
-        one = problem.offset[:, [k]], problem.Y[:, [k]]
-        W = _fit_around(A, *one, target, precision, problem)
-        evidence[:, k] = problem.held_out(A, W)[:, 0]
-        slopes[k], bias[k] = W[:, -1, 0]
-    return Evidence("score", np.diag(slopes), bias, evidence)
+    slope = _temperature(Z, problem)
+    lines = fit_lines(Z, problem.offset, problem.Y, problem.masks, slope, _LABEL_PRECISION)
+    slopes, bias = lines[:, -1]
+    by_row = lines[:, problem.folds]
+    return Evidence("score", np.diag(slopes), bias, by_row[0] * Z + by_row[1])
 
 
 def _fit_around(A, offset, Y, target, precision, problem):
