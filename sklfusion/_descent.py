@@ -7,7 +7,7 @@ _MEMORY = 8
 #: Share of the fall promised by the slope that a step must bring, and how often it is halved.
 _ARMIJO, _MAX_HALVINGS = 1e-4, 20
 #: Rounding of a sum of losses, as a share of it: a fall below it is none.
-_ROUNDING = {np.dtype(np.float64): 1e-15, np.dtype(np.float32): 3e-7}
+_LOSS_ROUNDING = {np.dtype(np.float64): 1e-15, np.dtype(np.float32): 3e-7}
 
 
 def descend(evaluate, x, max_iter, tolerance, steepest):
@@ -37,7 +37,7 @@ def descend(evaluate, x, max_iter, tolerance, steepest):
     for _ in range(max_iter):
         step = -_times_curvature(gradient, pairs)
         x_next, value_next, gradient_next = _line_search(evaluate, x, value, gradient, step, rows)
-        pairs = [*pairs[1 - _MEMORY :], _pair(x_next - x, gradient_next - gradient)]
+        pairs = [*pairs[1 - _MEMORY :], _curvature_pair(x_next - x, gradient_next - gradient)]
         fall = value - value_next
         x, value, gradient = x_next, value_next, gradient_next
         found[rows] = x
@@ -55,7 +55,7 @@ def _dot(a, b):
     return np.einsum("gp,gp->g", a, b)[:, None]
 
 
-def _pair(step, change):
+def _curvature_pair(step, change):
     """A step, what it did to the gradient, and one over their product (0 if not positive)."""
     product = _dot(step, change)
     positive = product > 0
@@ -80,7 +80,7 @@ def _times_curvature(gradient, pairs):
 def _line_search(evaluate, x, value, gradient, step, rows):
     """Go the step, halved until the value falls; where it never does, stay."""
     slope = _dot(gradient, step)[:, 0]
-    noise = _ROUNDING[x.dtype] * np.abs(value)
+    noise = _LOSS_ROUNDING[x.dtype] * np.abs(value)
     length = np.ones(len(x))
     x_next = x + step
     value_next, gradient_next = evaluate(x_next, rows)

@@ -6,9 +6,11 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+from sklfusion._descent import descend
 from sklfusion._logistic import (
     fit_grouped,
     fit_labels,
+    fit_lines,
     fit_shared,
     mean_loss,
     row_losses,
@@ -158,3 +160,45 @@ def test_class_frequencies_are_smoothed_by_one_row():
     assert expit(smoothed_log_prior(Y, ones, "sigmoid")) == pytest.approx([0.7, 0.3, 0.1])
     doubled = smoothed_log_prior(Y, 2 * ones, "softmax")
     assert np.exp(doubled) == pytest.approx([7 / 11, 3 / 11, 1 / 11])
+
+
+@pytest.mark.parametrize("family", ["softmax", "sigmoid"])
+def test_single_precision_finds_the_same(problem, family):
+    """Probabilities to three digits, in half the memory; coefficients come in its dtype."""
+    A, Y, weights = problem
+    one = fit_one(A, Y, weights, family, 0.5)
+    two = fit_one(A.astype(np.float32), Y, weights, family, 0.5)
+    assert two.dtype == np.float32
+    link = softmax if family == "softmax" else lambda z, axis: expit(z)
+    np.testing.assert_allclose(link(A @ two, axis=1), link(A @ one, axis=1), atol=2e-3)
+
+
+def test_a_line_per_label_is_the_penalised_fit_of_that_label(problem):
+    """All labels and row weightings in one call, each as if it were alone."""
+    A, Y, weights = problem
+    masks = np.column_stack([weights, weights * (np.arange(90) < 60)])
+    offset = np.tile([0.5, -1.0, 0.0], (90, 1))
+    lines = fit_lines(A[:, :3], offset, Y, masks, 0.7, 4.0)
+    for g in range(2):
+        for k in range(3):
+            design = np.column_stack([A[:, k], np.ones(90)])
+            target = np.array([[0.7], [0.0]])
+            alone = fit_grouped(
+                design, offset[:, [k]], Y[:, [k]], masks[:, [g]], "sigmoid", 4.0,
+                target[:, None], target, tolerance=1e-14, max_iter=500,
+            )  # fmt: skip
+            np.testing.assert_allclose(lines[:, g, k], alone[:, 0, 0], atol=1e-3)
+
+
+def test_problems_of_one_call_end_each_at_its_own_minimum():
+    """Round bowls and long valleys together: every row finds its centre, whoever is quicker."""
+    rng = np.random.default_rng(0)
+    center = rng.normal(size=(4, 6))
+    curve = np.geomspace(1, [1, 10, 100, 1000], 6).T
+
+    def bowls(x, rows):
+        gradient = curve[rows] * (x - center[rows])
+        return 0.5 * (gradient * (x - center[rows])).sum(axis=1), gradient
+
+    found = descend(bowls, np.zeros((4, 6)), 200, 1e-15, 1e-9)
+    np.testing.assert_allclose(found, center, atol=1e-4)
