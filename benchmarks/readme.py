@@ -125,7 +125,7 @@ def batch():
 
 
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
-LONG = ("few_shot", "fusion_all", "fusion_parts", "rivals")
+LONG = ("few_shot", "fusion_all", "fusion_parts", "long_texts", "rivals")
 
 
 def alignment():

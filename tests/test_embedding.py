@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from sklfusion import EncoderTraining, ModelLoadError, RobertaEmbedder, models
-from sklfusion.embedding import _backbone, _encode
+from sklfusion.embedding import _backbone, _windows
 from sklfusion.embedding._cache import open_cache
 from sklfusion.exceptions import CacheError, CacheWarning, DataWarning
 from sklfusion.testing import N_TEXT_CHECKS, check_text_estimator
@@ -42,13 +42,13 @@ def embedder(tiny_roberta):
 def counted(monkeypatch):
     """The texts that really went through the encoder."""
     seen = []
-    original = _encode.encode
+    original = _windows.windows
 
-    def encode(backbone, texts, **options):
+    def windows(backbone, texts, *options):
         seen.extend(texts)
-        return original(backbone, texts, **options)
+        return original(backbone, texts, *options)
 
-    monkeypatch.setattr(_encode, "encode", encode)
+    monkeypatch.setattr(_windows, "windows", windows)
     return seen
 
 
@@ -82,8 +82,11 @@ def test_same_as_transformers(tiny_roberta, pooling, normalize, capfd):
     wanted = direct(tiny_roberta, TEXTS, pooling, normalize)
     capfd.readouterr()
     _backbone._shared.clear()
-    embedder = RobertaEmbedder(tiny_roberta, pooling=pooling, normalize=normalize, batch_size=2)
-    found = embedder.fit_transform(TEXTS)
+    embedder = RobertaEmbedder(
+        tiny_roberta, pooling=pooling, normalize=normalize, batch_size=2, long_texts="truncate"
+    ).fit(TEXTS)
+    with pytest.warns(DataWarning, match="1 text"):
+        found = embedder.transform(TEXTS)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert found.dtype == np.float32
     assert capfd.readouterr() == ("", "")
@@ -102,7 +105,8 @@ def test_a_real_roberta_is_loaded(embedder):
 def test_long_texts_are_cut_at_the_positions(tiny_roberta, max_length):
     """Whatever max_length says, no position beyond the model's table is asked for."""
     embedder = RobertaEmbedder(tiny_roberta, max_length=max_length).fit(["a"])
-    vectors = embedder.transform(["the cup " * 500, "x" * 2_000_000, "a"])
+    with pytest.warns(DataWarning, match="text"):
+        vectors = embedder.transform(["the cup " * 500, "x" * 2_000_000, "a"])
     assert np.isfinite(vectors).all()
     assert embedder.truncated(["the cup " * 500, "x" * 2_000_000, "a"]).tolist() == [
         True,
@@ -172,7 +176,12 @@ def test_unfitted(tiny_roberta):
         ({"max_length": 0}, "max_length=0"),
         ({"batch_size": 2.5}, "batch_size=2.5"),
         ({"dtype": "int8"}, "dtype='int8'"),
-        ({"dtype": "bfloat16", "device": "cpu"}, "several times slower"),
+        ({"dtype": "float16", "device": "cpu"}, "several times slower"),
+        ({"backend": "tensorrt"}, "backend='tensorrt'"),
+        ({"backend": "onnx", "fine_tune": True}, "with fine_tune it is torch"),
+        ({"backend": "onnx", "dtype": "bfloat16"}, "it must be auto or float32"),
+        ({"backend": "onnx", "device": "meta"}, "runs on the CPU"),
+        ({"long_texts": "cut"}, "long_texts='cut'"),
         ({"device": "toaster"}, "device='toaster'"),
         ({"output": "scores"}, "fine_tune=True"),
         ({"store_weights": "yes"}, "store_weights='yes'"),
@@ -247,6 +256,7 @@ def test_cache_is_shared_by_path_and_memory(tiny_roberta, tmp_path, counted, kin
 def test_cache_key_holds_what_changes_a_vector(tiny_roberta, tmp_path, counted):
     """Other settings encode anew; back to the old ones nothing is."""
     changes = [{}, {"pooling": "cls"}, {"normalize": False}, {"max_length": 8}]
+    changes += [{"long_texts": "max"}, {"long_texts": "truncate"}]
     for change in changes:
         counted.clear()
         RobertaEmbedder(tiny_roberta, memory=tmp_path, **change).fit_transform(["a text"])

@@ -15,6 +15,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from sklfusion._dtype import has_bfloat16
 from sklfusion.exceptions import ModelLoadError
 from sklfusion.models import EMBEDDED_MODELS, file_digest, find_model
 
@@ -85,23 +86,24 @@ def resolve_device(device):
 
 
 def resolve_dtype(dtype, device):
-    """Return a torch dtype; half precision is for accelerators only.
+    """Return a torch dtype; "auto" is half precision where the hardware multiplies it.
 
     On a CPU without the unit for it, bfloat16 is about four times slower than float32.
     """
     known = ("float32", "float16", "bfloat16", "auto")
     if dtype not in known:
         raise ValueError(f"dtype={dtype!r}; it must be one of {', '.join(known)}.")
+    on_cpu = device.type == "cpu"
     if dtype == "auto":
-        if device.type == "cpu":
-            return torch.float32
+        if on_cpu:
+            return torch.bfloat16 if has_bfloat16() else torch.float32
         bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
         return torch.bfloat16 if bf16 else torch.float16
-    if dtype != "float32" and device.type == "cpu":
+    if on_cpu and (dtype == "float16" or (dtype == "bfloat16" and not has_bfloat16())):
         raise ValueError(
-            f"dtype={dtype!r} on the CPU is several times slower than float32 where the CPU has "
-            "no unit for it. Use dtype='float32', or dtype='auto' for half precision on an "
-            "accelerator only."
+            f"dtype={dtype!r} on a CPU without a unit for it, as here, is several times slower "
+            "than float32. Use dtype='auto' for half precision where the hardware has it, or "
+            "dtype='float32'."
         )
     return getattr(torch, dtype)
 

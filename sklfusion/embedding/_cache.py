@@ -53,6 +53,14 @@ def _with_checksum(key, vector):
     return vector + zlib.crc32(vector, zlib.crc32(key)).to_bytes(4, "big")
 
 
+def unknown(cache, space, texts, width):
+    """Those of the texts of which the cache has no vector; all of them without a cache."""
+    if cache is None:
+        return texts
+    found = cache.get_many([text_key(space, text) for text in texts], width)[1]
+    return [text for text, there in zip(texts, found, strict=True) if not there]
+
+
 def through_cache(cache, space, texts, width, encode, progress=None):
     """Vectors of distinct texts: from the cache where it has them, else encoded and put there.
 

@@ -1,11 +1,13 @@
 """Parameters of a `RobertaEmbedder`: which are legal, and which decide a vector."""
 
 import json
+import warnings
 
 from sklfusion._idle import warn_if_set
 from sklfusion._sklearn_compat import check_parameters, integer, one_of
 from sklfusion.embedding._cache import open_cache
 from sklfusion.embedding._training import EncoderTraining, check_training
+from sklfusion.exceptions import DataWarning
 
 #: What the parameters of a RobertaEmbedder may be; `fine_tune`, `device` and `dtype` are looked at
 #: where they are used.
@@ -13,7 +15,9 @@ CONSTRAINTS_OF_EMBEDDER = {
     "revision": [str, None],
     "pooling": [one_of("auto", "mean", "cls", "max")],
     "max_length": [integer(1), None],
-    "batch_size": [integer(1)],
+    "long_texts": [one_of("mean", "truncate", "max")],
+    "batch_size": [integer(1), one_of("auto")],
+    "backend": [one_of("auto", "torch", "onnx", "openvino")],
     "normalize": ["boolean"],
     "output": [one_of("auto", "embedding", "scores", "both")],
     "random_state": ["random_state"],
@@ -30,11 +34,11 @@ _KEY_VERSION = 1  # raise when the same settings give other vectors
 
 def check_embedder(embedder):
     """Raise a ValueError or TypeError that names the first parameter without a legal value."""
-    from sklfusion.embedding._backbone import resolve_device, resolve_dtype
+    from sklfusion.embedding._engines import possible
 
     check_parameters(embedder)
     _check_training(embedder)
-    resolve_dtype(embedder.dtype, resolve_device(embedder.device))
+    possible(embedder)
     open_cache(embedder.memory)
 
 
@@ -53,6 +57,11 @@ def _check_training(embedder):
             "output='embedding' cannot be fine-tuned: vectors of encoders trained on different "
             "folds do not fit together. Use output='scores' or 'both'."
         )
+    if embedder.backend not in ("auto", "torch"):
+        raise ValueError(
+            f"backend={embedder.backend!r} runs a frozen encoder; with fine_tune it is torch. "
+            "Use backend='torch'."
+        )
     check_training(training, name="fine_tune")
 
 
@@ -69,16 +78,27 @@ def training_of(embedder):
     return _TRAININGS[value]
 
 
-def key_space(embedder):
-    """What a cached vector depends on besides its text, as bytes."""
-    from sklfusion.embedding._backbone import resolve_device, resolve_dtype
-
+def key_space(embedder, engine):
+    """What a cached vector depends on besides its text, as bytes; `engine` is what encodes."""
     settings = {
         "version": _KEY_VERSION,
         "model": embedder.model_digest_,
         "pooling": embedder.pooling,
         "max_length": embedder.max_length,
-        "dtype": str(resolve_dtype(embedder.dtype, resolve_device(embedder.device))),
+        "dtype": f"torch.{engine.dtype}",
         "normalize": bool(embedder.normalize),
     }
+    # as without these parameters where they change nothing, so that older caches hold
+    if engine.backend != "torch":
+        settings["backend"] = engine.backend
+    if embedder.long_texts != "truncate":
+        settings["long_texts"] = embedder.long_texts
     return json.dumps(settings, sort_keys=True).encode()
+
+
+def warn_of_cut(n, how):
+    """Say how many texts lost their end; `how` says what they are too long for."""
+    if n:
+        warnings.warn(
+            f"{n} text(s) are longer than {how}; their end is not read.", DataWarning, stacklevel=5
+        )

@@ -9,16 +9,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from sklfusion._progress import progress_bar
 from sklfusion._sklearn_compat import wrap_output
-from sklfusion._text_input import TextInputMixin, check_texts, distinct, replace_surrogates
+from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogates
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import pack_folder, unpack
-from sklfusion.embedding._cache import open_cache, through_cache
-from sklfusion.embedding._checks import CONSTRAINTS_OF_EMBEDDER, check_embedder, key_space
+from sklfusion.embedding._checks import CONSTRAINTS_OF_EMBEDDER, check_embedder
+from sklfusion.embedding._vectors import frozen_vectors
 from sklfusion.exceptions import ModelLoadError
-
-_CHUNK = 8192  # texts tokenised at once: bounds memory, and what an interruption can lose
 
 
 class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
@@ -44,15 +41,31 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         How token vectors become one. "auto" follows the model's own pooling file where it has one
         (sentence models) and takes the mean elsewhere.
     max_length : int or None, default=256
-        Tokens kept per text, special tokens included; longer texts lose their end (`truncated`
-        tells which). Capped by the model's positions; None takes all of those.
-    batch_size : int, default=32
-        Texts per batch of encoding. Changes speed and memory, not the result.
+        Tokens read at once, special tokens included; `long_texts` says what becomes of longer
+        texts, `truncated` which they are. Capped by the model's positions, which None takes all.
+    long_texts : {"mean", "truncate", "max"}, default="mean"
+        What becomes of a text longer than that. "mean" and "max" read it in windows of even
+        length and give the mean of their vectors, or the largest value by dimension, scaled to
+        length 1 with `normalize`. "truncate" reads the beginning. A `DataWarning` counts the texts
+        that lose their end: with "truncate" all longer ones, else those beyond 64 windows. A
+        fine-tuned encoder reads the beginning always.
+    batch_size : int or "auto", default="auto"
+        Texts per batch of encoding. "auto" fills batches by their number of tokens. Changes speed
+        and memory, not the result.
     device : str or torch.device, default="auto"
         "auto" takes the accelerator where there is one.
     dtype : {"float32", "auto", "float16", "bfloat16"}, default="float32"
-        Precision of the frozen weights. "auto" is half precision on an accelerator and float32 on
-        a CPU. The output is float32 always.
+        Precision of the frozen weights. "auto" is half precision on an accelerator, bfloat16 on a
+        CPU that has a unit for it, and float32 elsewhere: about three times as fast with the unit,
+        at a cosine of .999 to float32, and then not the same on every machine. The output is
+        float32 always.
+    backend : {"auto", "torch", "onnx", "openvino"}, default="auto"
+        What runs the frozen encoder. "onnx" and "openvino" (extras of these names, CPU) export
+        it once, some seconds for a small one, keep the file by the digest of the weights under
+        `memory` or in the user's cache folder (``~/.cache/sklfusion``), and check its vectors
+        against torch. "auto" is torch, until a call has 2,000 texts to encode: then it times what
+        is installed on some of them, once per weights and machine, and takes the fastest from
+        there on (`backend_` tells which). With `fine_tune` "torch" or "auto".
     normalize : bool, default=True
         Whether vectors are scaled to length 1.
     memory : None, str, Path or joblib.Memory, default=None
@@ -90,6 +103,8 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         sha256 over the model's configuration, tokenizer and weight files.
     n_features_out_ : int
         Number of columns.
+    backend_ : str
+        What encodes and in which precision, such as "onnx float32".
     classes_ : ndarray of shape (K,)
         Classes in the order of the score columns: sorted, or as the columns of an indicator.
         Fine-tuned only.
@@ -130,9 +145,11 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         revision: str | None = None,
         pooling: str = "auto",
         max_length: int | None = 256,
-        batch_size: int = 32,
+        long_texts: str = "mean",
+        batch_size: int | str = "auto",
         device: Any = "auto",
         dtype: str = "float32",
+        backend: str = "auto",
         normalize: bool = True,
         memory: Any = None,
         fine_tune: bool = False,
@@ -147,9 +164,11 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         self.revision = revision
         self.pooling = pooling
         self.max_length = max_length
+        self.long_texts = long_texts
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
+        self.backend = backend
         self.normalize = normalize
         self.memory = memory
         self.fine_tune = fine_tune
@@ -252,7 +271,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         return np.asarray(names, dtype=object)
 
     def truncated(self, X: Any) -> np.ndarray:
-        """Tell which texts are longer than the encoder reads.
+        """Tell which texts are longer than the encoder reads at once (see `long_texts`).
 
         Parameters
         ----------
@@ -273,6 +292,14 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         limit = self._length(backbone)
         return np.array([len(row) > limit for row in tokenize(backbone, texts, limit + 1)])
 
+    @property
+    def backend_(self) -> str:
+        """What encodes and in which precision, such as "onnx float32"."""
+        check_is_fitted(self)
+        from sklfusion.embedding._engines import chosen, possible
+
+        return str(chosen(self) or possible(self)[0])
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_digest_")
 
@@ -290,6 +317,10 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         else:
             state.pop("_files", None)
         return state
+
+    def __setstate__(self, state):
+        # a model from before these parameters read the beginning of long texts
+        super().__setstate__({"long_texts": "truncate", "backend": "auto", **state})
 
     def _prepare_fit(self, X):
         from sklfusion.embedding._backbone import describe
@@ -314,37 +345,11 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
     def _columns(self, texts, scores):
         parts = [] if scores is None else [scores]
         if self._gives_embedding():
-            parts.append(self._embed(texts))
+            parts.append(frozen_vectors(self, texts))
         return np.hstack(parts) if len(parts) > 1 else parts[0]
 
-    def _embed(self, texts):
-        """Vectors of the frozen encoder: distinct texts once, from the cache where it has them."""
-        different, index = distinct(texts)
-        vectors = np.empty((len(different), self._width), dtype=np.float32)
-        cache, space = open_cache(self.memory), key_space(self)
-        progress = self._progress(len(different))
-        for start in range(0, len(different), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            vectors[part] = through_cache(
-                cache, space, different[part], self._width, self._encode, progress
-            )
-        if progress is not None:
-            progress.close()
-        return vectors[index]
-
-    def _encode(self, texts, progress):
-        from sklfusion.embedding._encode import encode
-
-        backbone = self._backbone()
-        return encode(
-            backbone,
-            texts,
-            max_length=self._length(backbone),
-            pooling=backbone.pooling if self.pooling == "auto" else self.pooling,
-            batch_size=self.batch_size,
-            normalize=self.normalize,
-            progress=progress,
-        )
+    def _pooling(self, backbone):
+        return backbone.pooling if self.pooling == "auto" else self.pooling
 
     def _length(self, backbone):
         limit = backbone.max_positions
@@ -359,11 +364,12 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         files = self.__dict__.get("_files")
         return self.model if files is None else unpack(files, self.model_digest_)
 
-    def _backbone(self):
+    def _backbone(self, on_cpu=False):
+        """The loaded encoder; `on_cpu` as an export needs it, in float32."""
         from sklfusion.embedding._backbone import load_backbone, resolve_device, resolve_dtype
 
-        device = resolve_device(self.device)
-        dtype = resolve_dtype(self.dtype, device)
+        device = resolve_device("cpu" if on_cpu else self.device)
+        dtype = resolve_dtype("float32" if on_cpu else self.dtype, device)
         source = self._source()
         backbone = load_backbone(source, self.revision, device=device, dtype=dtype)
         if backbone.digest != self.model_digest_:
@@ -374,6 +380,3 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
                 "store_weights=True, or fit again."
             )
         return backbone
-
-    def _progress(self, total):
-        return progress_bar(total, "embedding") if self.verbose else None

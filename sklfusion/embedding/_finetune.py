@@ -16,7 +16,7 @@ from sklfusion._validation import (
 )
 from sklfusion.embedding._checks import training_of
 from sklfusion.embedding._trainer import EncoderTrainer
-from sklfusion.embedding._training import trainer_settings
+from sklfusion.embedding._training import EVAL_BATCH_SIZE, trainer_settings
 
 _MIN_VALIDATION = 8  # with fewer rows the best epoch is a matter of luck
 
@@ -110,7 +110,7 @@ def cross_fit(embedder, texts, y):
     scores = np.empty((len(texts), len(target.classes)), dtype=np.float32)
     for train, test in folds(embedder.cv, texts, target, seed):
         trainer = _trainer(embedder).fit(texts, target, train, seed=seed)
-        scores[test] = trainer.scores([texts[i] for i in test])
+        scores[test] = trainer.scores([texts[i] for i in test], tell=False)
     return scores
 
 
@@ -149,7 +149,7 @@ def _trainer(embedder):
     settings = trainer_settings(
         training_of(embedder),
         head={"hidden_layer_sizes": (), "dropout": 0.0},
-        eval_batch_size=embedder.batch_size,
+        eval_batch_size=EVAL_BATCH_SIZE if embedder.batch_size == "auto" else embedder.batch_size,
         pooling=embedder.pooling,
         max_length=embedder.max_length,
         device=str(embedder.device),

@@ -24,13 +24,12 @@ from sklfusion._text_input import TextInputMixin, check_texts, replace_surrogate
 from sklfusion._validation import check_layers, class_weight_rows
 from sklfusion._whole import whole
 from sklfusion.embedding._training import (
+    EVAL_BATCH_SIZE,
     EncoderTraining,
     check_training,
     resolve_training,
     trainer_settings,
 )
-
-_EVAL_BATCH_SIZE = 32  # texts per batch where nothing is trained: speed and memory only
 
 
 class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
@@ -373,7 +372,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return trainer_settings(
             training,
             head=head,
-            eval_batch_size=_EVAL_BATCH_SIZE,
+            eval_batch_size=EVAL_BATCH_SIZE,
             pooling=self.pooling,
             max_length=self.max_length,
             device=str(self.device),

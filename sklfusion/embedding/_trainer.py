@@ -14,6 +14,7 @@ from sklfusion._text_input import distinct
 from sklfusion._whole import whole
 from sklfusion.embedding._archive import plain_files, unpack
 from sklfusion.embedding._backbone import empty_backbone, load_backbone, resolve_device
+from sklfusion.embedding._checks import warn_of_cut
 from sklfusion.embedding._encode import tokenize
 from sklfusion.embedding._frozen_layers import longest_layers, lower_layers_once
 from sklfusion.embedding._net import (
@@ -24,6 +25,7 @@ from sklfusion.embedding._net import (
     train_net,
     train_pairs,
 )
+from sklfusion.embedding._windows import longer_than
 from sklfusion.fusion import FusionMLP
 
 
@@ -70,9 +72,8 @@ class EncoderTrainer(BaseEstimator):
         self.multilabel_ = target.multilabel
         self.n_classes_ = len(target.classes)
         self._attach(backbone)
-        data = self._rows(
-            texts, codes, answered, np.column_stack([target.matrix, _ones(weights, len(texts))])
-        )
+        wanted = np.column_stack([target.matrix, _ones(weights, len(texts))])
+        data = self._rows(texts, codes, answered, wanted, tell=rows is None)
         rows = np.arange(len(texts)) if rows is None else np.asarray(rows)
         if weights is not None:
             rows = rows[np.asarray(weights)[rows] > 0]
@@ -111,16 +112,17 @@ class EncoderTrainer(BaseEstimator):
     def _on_pairs(self):
         return bool(self.settings.get("contrastive_steps"))
 
-    def logits(self, texts, codes=None, answered=None):
-        """Logits of shape (n, K)."""
-        data = self._rows(texts, codes, answered, np.zeros((len(texts), self.n_classes_ + 1)))
+    def logits(self, texts, codes=None, answered=None, *, tell=True):
+        """Logits of shape (n, K); `tell` warns of texts that lose their end."""
+        target = np.zeros((len(texts), self.n_classes_ + 1))
+        data = self._rows(texts, codes, answered, target, tell)
         device = resolve_device(self.settings["device"])
         return predict_logits(self.net_, data, self.settings["eval_batch_size"], device)
 
-    def scores(self, texts):
+    def scores(self, texts, *, tell=True):
         """Log-probabilities (one class per text) or log-odds per label, (n, K) float32."""
         different, places = distinct(texts)
-        logits = self.logits(different)[places]
+        logits = self.logits(different, tell=tell)[places]
         return logits if self.multilabel_ else log_softmax(logits)
 
     def __getstate__(self):
@@ -164,11 +166,14 @@ class EncoderTrainer(BaseEstimator):
         limit = self.settings["max_length"] or backbone.max_positions
         self.max_length_ = min(limit, backbone.max_positions)
 
-    def _rows(self, texts, codes, answered, target):
+    def _rows(self, texts, codes, answered, target, tell=False):
         n = len(texts)
         codes = np.zeros((n, 0)) if codes is None else codes
         answered = np.zeros((n, 0)) if answered is None else answered
         rows = tokenize(self.tokens_, texts, self.max_length_) if n else []
+        if tell:
+            cut = len(longer_than(self.tokens_, texts, rows, self.max_length_))
+            warn_of_cut(cut, f"the {self.max_length_} tokens that an encoder in training reads")
         return TextRows(rows, codes, answered, target, self.tokens_.pad_id)
 
     def _module(self, backbone, seed):

@@ -7,6 +7,8 @@ from sklearn.base import BaseEstimator
 from sklfusion._idle import warn_if_set
 from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
 
+#: Texts per batch where nothing is trained: speed and memory only.
+EVAL_BATCH_SIZE = 32
 _CROSS_ENTROPY, _CONTRASTIVE = "cross_entropy", "contrastive"
 #: Way of training -> parameters that it does not use.
 _UNUSED = {

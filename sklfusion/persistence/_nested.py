@@ -112,6 +112,7 @@ def _fusion(state):
 
 
 def _embedder(state):
+    state.setdefault("long_texts", "truncate")  # what there was before the parameter
     values = _take(state, _TRAINING | {"train_batch_size": "batch_size"})
     if values and state.get("fine_tune"):
         method = "contrastive" if state["fine_tune"] == "contrastive" else "cross_entropy"
