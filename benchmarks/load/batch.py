@@ -4,6 +4,7 @@
 
     python -m benchmarks.load.batch                    # all parts; a quarter of an hour
     python -m benchmarks.load.batch static paid        # some; the others keep their rows
+    python -m benchmarks.load.batch encoder --rows 4000    # where time is short
     python -m benchmarks.load.batch --quick            # a hundredth of the rows, no files
 
 *static*: a million short texts through a student without encoder and LLM. *encoder*: the same
@@ -13,7 +14,7 @@ from a thousand texts to a million, beside a plain call of the same model and a 
 
 Texts are random words of the bundled briefs. Memory is the resident set of each worker process,
 sampled four times a second; its growth is counted from the moment at which the worker has
-been there for a tenth of the rows.
+been there for a tenth of the rows and ten seconds.
 """
 
 import argparse
@@ -44,8 +45,9 @@ SEED = 7
 WORDS = (6, 18)  # fewest and most words of a text
 PAUSE = 0.25  # seconds between two looks at the workers' memory
 WARM = 0.1  # share of the rows after which a worker's memory should be flat
+LOADING = 10.0  # seconds in which a worker may be loading what it needs
 TARGET = 100_000_000  # texts of the extrapolation
-SIZES = {"static": (1_000_000, 20_000), "encoder": (20_000, 500), "paid": (4_000, 100)}
+SIZES = {"static": (1_000_000, 20_000), "encoder": (20_000, 250), "paid": (4_000, 100)}
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 MB = 1e6
 
@@ -139,7 +141,8 @@ class Watch(threading.Thread):
         warm, found = WARM * self.rows, []
         for pid in dict.fromkeys(sample[1] for sample in self.samples):
             own = [s for s in self.samples if s[1] == pid]
-            later = [s[2] for s in own if s[4] >= own[0][4] + warm]
+            start, done = own[0][0] + LOADING, own[0][4] + warm
+            later = [s[2] for s in own if s[0] >= start and s[4] >= done]
             if later:
                 peak = max(s[2] for s in own)
                 found.append({"peak": peak / MB, "growth": (max(later) - later[0]) / MB})
@@ -183,11 +186,9 @@ def dask_run(model, folder, rows, per_shard, batch_size):
     }
 
 
-def spread_run(name, model, folder, quick):
+def spread_run(name, model, folder, size):
     """One of the runs, in a folder of its own."""
-    rows, per_shard = SIZES[name]
-    if quick:
-        rows, per_shard = max(200, rows // 100), max(20, per_shard // 100)
+    rows, per_shard = size
     place = folder / name
     place.mkdir()
     make_rows(place / "in", rows, per_shard)
@@ -195,7 +196,7 @@ def spread_run(name, model, folder, quick):
     return dask_run(place / "model.sklf", place, rows, per_shard, batch_size=min(1024, per_shard))
 
 
-def paid_run(folder, quick):
+def paid_run(folder, size):
     """An LLM behind a loopback endpoint; what was billed stands in its ledger."""
     with FaultServer(latency_ms=5) as server:
         model = LLMClassifier(
@@ -206,7 +207,7 @@ def paid_run(folder, quick):
             memory=folder / "replies",
             max_concurrency=4,
         ).fit(["any"])
-        found = spread_run("paid", model, folder, quick)
+        found = spread_run("paid", model, folder, size)
         ledger = server.ledger()
     return found | {
         "billed": ledger.billed,
@@ -320,7 +321,7 @@ def table(results):
                 f"{max(w['peak'] for w in workers):.0f} MB",
                 f"{max(w['growth'] for w in workers):.0f} MB",
                 run["lost"],
-                run.get("paid_twice", "-"),
+                _paid(run),
             ]
         )
     return header, rows
@@ -329,12 +330,26 @@ def table(results):
 NAMES = {"static": "student", "encoder": "encoder", "paid": "LLM on loopback"}
 
 
+def _paid(run):
+    if "paid_twice" not in run:
+        return "-"
+    return f"{run['paid_twice']} ({run['in_flight']} in flight at the kill)"
+
+
 def _hours(seconds):
     hours = seconds / 3600
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def main(parts, quick):
+def size_of(name, quick, rows):
+    """Rows of a run, and of a shard."""
+    usual, per_shard = SIZES[name]
+    if quick:
+        return max(200, usual // 100), max(20, per_shard // 100)
+    return rows or usual, per_shard
+
+
+def main(parts, quick, rows):
     """Run the parts and write what they found."""
     folder = Path(tempfile.mkdtemp(prefix="sklfusion-batch-"))
     results = {} if quick else earlier("batch")
@@ -342,11 +357,15 @@ def main(parts, quick):
         if "static" in parts or "growth" in parts:
             student = static_model()
         if "static" in parts:
-            results["static"] = spread_run("static", student, folder, quick)
+            results["static"] = spread_run(
+                "static", student, folder, size_of("static", quick, rows)
+            )
         if "encoder" in parts:
-            results["encoder"] = spread_run("encoder", encoder_model(), folder, quick)
+            results["encoder"] = spread_run(
+                "encoder", encoder_model(), folder, size_of("encoder", quick, rows)
+            )
         if "paid" in parts:
-            results["paid"] = paid_run(folder, quick)
+            results["paid"] = paid_run(folder, size_of("paid", quick, rows))
         if "growth" in parts:
             results["growth"] = growth_run(student, folder, quick)
     finally:
@@ -365,5 +384,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=["static", "encoder", "paid", "growth"])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rows", type=int, help="texts of each run, in place of its own number")
     args = parser.parse_args()
-    main(args.parts, args.quick)
+    main(args.parts, args.quick, args.rows)
