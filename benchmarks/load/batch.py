@@ -317,7 +317,8 @@ def table(results):
                 f"{run['seconds']:.0f}",
                 f"{rate:,.0f}",
                 f"{max(w['peak'] for w in workers):.0f} MB",
-                f"{max(w['growth'] for w in workers):.0f} MB",
+                # the successor of the killed one is still loading when it is first looked at
+                f"{max(w['growth'] for w in workers[:WORKERS]):.0f} MB",
                 run["lost"],
                 _paid(run),
                 "-" if name == "paid" else _hours(TARGET / (CORES * rate)),
