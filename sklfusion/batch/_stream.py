@@ -69,10 +69,10 @@ def stream(
         raise TypeError(f"{type(model).__name__} has no method {method!r} to stream through.")
     apply = getattr(model, method)
     batches = read_batches(source, batch_size=batch_size, text=text)
-    return (apply(_texts_of(batch, text)) for batch in batches)
+    return (apply(_strings_of(batch, text)) for batch in batches)
 
 
-def _texts_of(batch, text):
+def _strings_of(batch, text):
     if text not in batch.schema.names:
         raise ValueError(
             f"The source has no column {text!r}; it has {batch.schema.names}. Name it with text=."
