@@ -209,7 +209,7 @@ def test_a_choice_that_cannot_be_read_is_made_anew(tiny_roberta, tmp_path, fresh
     installed("onnx")
     embedder = RobertaEmbedder(tiny_roberta, memory=tmp_path).fit(TEXTS)
     exports = _engines.exports_of(embedder)
-    place = _engines._circumstances(_engines.possible(embedder))
+    place = _engines._measured_under(_engines.possible(embedder))
     for value in ("onnx", {"fastest": "abacus float32"}, {"fastest": ["onnx"]}, None):
         exports.note(**{place: value})
         assert embedder.backend_ == "torch float32"

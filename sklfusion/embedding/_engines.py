@@ -25,7 +25,7 @@ from sklfusion.embedding._exports import Exports, export
 from sklfusion.exceptions import CacheError, ModelLoadError, SklFusionWarning
 
 #: Back end -> the package that runs it; torch is always there.
-_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+_RUN_BY = {"onnx": "onnxruntime", "openvino": "openvino"}
 #: Texts from which "auto" looks for a faster back end: to export and compare takes some 15 s,
 #: which is what it saves on this many short texts.
 WORTH_AN_EXPORT = 2000
@@ -63,8 +63,8 @@ def possible(embedder):
         If a back end is named that is not installed.
     """
     device = resolve_device(embedder.device)
-    if embedder.backend in _PACKAGES:
-        return [_named(embedder, device)]
+    if embedder.backend in _RUN_BY:
+        return [_asked_for(embedder, device)]
     dtype = str(resolve_dtype(embedder.dtype, device)).removeprefix("torch.")
     engines = [Engine("torch", dtype)]
     if embedder.backend == "auto" and device.type == "cpu" and _there("onnx", "onnxscript"):
@@ -82,14 +82,14 @@ def _is_installed(package):
     return importlib.util.find_spec(package) is not None
 
 
-def _named(embedder, device):
+def _asked_for(embedder, device):
     backend, dtype = embedder.backend, embedder.dtype
     if device.type != "cpu" and embedder.device != "auto":
         raise ValueError(
             f"backend={backend!r} runs on the CPU, but device={embedder.device!r}. Use "
             "backend='torch' or device='cpu'."
         )
-    import_optional(_PACKAGES[backend], extra=backend, purpose=f"backend={backend!r}")
+    import_optional(_RUN_BY[backend], extra=backend, purpose=f"backend={backend!r}")
     known = {"onnx": ("float32",), "openvino": ("float32", "bfloat16")}[backend]
     if dtype == "auto":
         return Engine(
@@ -113,12 +113,12 @@ def chosen(embedder):
     engines = possible(embedder)
     if len(engines) == 1:
         return engines[0]
-    told = exports_of(embedder).recall(_circumstances(engines))
+    told = exports_of(embedder).recall(_measured_under(engines))
     best = told.get("fastest") if isinstance(told, dict) else None
     return next((engine for engine in engines if str(engine) == best), None)
 
 
-def _circumstances(engines):
+def _measured_under(engines):
     """What a measurement holds for: processor, threads, versions, back ends."""
     told = getattr(torch.cpu, "get_capabilities", dict[str, Any])().get("cpu_name")
     versions = [f"{name} {_package_version(name)}" for name in map(str, engines)]
@@ -130,7 +130,7 @@ def _circumstances(engines):
 @functools.cache
 def _package_version(name):
     backend = name.split()[0]
-    return metadata.version(_PACKAGES.get(backend, backend))
+    return metadata.version(_RUN_BY.get(backend, backend))
 
 
 def fastest(embedder, texts):
@@ -159,7 +159,7 @@ def fastest(embedder, texts):
     best = min(seconds, key=seconds.__getitem__)
     rates = {str(engine): round(len(sample) / value, 1) for engine, value in seconds.items()}
     told = {"fastest": str(best), "texts_per_second": rates}
-    exports_of(embedder).note(**{_circumstances(engines): told})
+    exports_of(embedder).note(**{_measured_under(engines): told})
     progress_logger.info("embedding by %s; texts per second: %s", best, rates)
     return best
 
@@ -199,7 +199,7 @@ def runner(embedder, engine, texts):
 
 def _check(exports, engine, backbone, run, reference, texts, max_length):
     """Raise ModelLoadError if an export does not give torch's vectors; once per engine."""
-    name = f"cosine of {_circumstances([engine])}"
+    name = f"cosine of {_measured_under([engine])}"
     if exports.recall(name) is not None:
         return
     rows = tokenize(backbone, [*_of_all_lengths(texts, _CHECKED), ""], max_length)
