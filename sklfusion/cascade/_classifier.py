@@ -10,22 +10,18 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
-from sklfusion._hand_over import asks_unnamed, hand_over
-from sklfusion._parts import default_first
+from sklfusion._hand_over import asks_unnamed
 from sklfusion._scores import as_told
 from sklfusion._sklearn_compat import check_parameters, integer, number
 from sklfusion._text_input import TextInputMixin, check_texts, distinct
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel
 from sklfusion._whole import whole
-from sklfusion.cascade import _budget, _cost_curve
+from sklfusion.cascade import _budget, _certificate, _cost_curve, _make
 from sklfusion.cascade._stages import stages
-from sklfusion.fusion import FusionClassifier
-from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.multilabel._cut import apply_cut, choose_cut
 from sklfusion.multilabel._targets import check_target, label_scores
-from sklfusion.scoring import LLMScorer
 
 
 class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
@@ -55,6 +51,12 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     cost : float, default=0.0
         What asking about every text costs, in units of the score: a share s of the texts is asked
         about only if that adds more than ``cost * s`` to the score.
+    risk : float in (0, 0.3], optional
+        Asks about as few texts as lose at most this much accuracy to asking about all of them,
+        with probability 1 - ``delta`` over draws of the training texts. Needs about 50 texts for
+        .05, 200 for .02, 500 for .01, drawn at random.
+    delta : float, default=0.1
+        Probability that the promise of ``risk``, or ``certificate_``, is broken.
     strict : bool, default=True
         Whether every call is held to the budget of its own texts, rounded down: a call for one
         text never asks at a budget below 1. False holds the budget on average, over texts like
@@ -85,6 +87,10 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         The share chosen.
     threshold_ : float
         Uncertainty (one minus the largest probability) above which a text is asked about.
+    certificate_ : dict or None
+        ``eps``, the accuracy that the cascade loses at most to asking about every text (1.0 if
+        nothing can be said), with probability 1 - ``delta``; ``n``, the texts that say so.
+        Whatever chose the share.
     price_ : float or None
         Mean price of asking about one text that is not stored; None if prices are not known.
     oof_proba_, oof_proba_first_ : ndarray of shape (n, K), or None if the budget is 0
@@ -132,6 +138,8 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "cost": [number(0)],
+        "risk": [number(0, 0.3, "right"), None],
+        "delta": [number(0, 1, "neither")],
         "strict": ["boolean"],
         "scoring": [str, callable, None],
         "cv": ["cv_object"],
@@ -147,6 +155,8 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         fusion: Any = None,
         budget: float | dict | None = None,
         cost: Any = 0.0,
+        risk: float | None = None,
+        delta: float = 0.1,
         strict: bool = True,
         scoring: Any = "accuracy",
         cv: Any = None,
@@ -159,6 +169,8 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self.fusion = fusion
         self.budget = budget
         self.cost = cost
+        self.risk = risk
+        self.delta = delta
         self.strict = strict
         self.scoring = scoring
         self.cv = cv
@@ -201,21 +213,23 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         y = self._read_target(texts, y)
         rng = check_random_state(self.random_state)
         named = y if limit == 0 else self._in_names(y)
-        first = self._make_first()
+        first = _make.make_first(self.first, self.memory, self.multilabel_)
         # Our own first stage ends in a small linear model, and its encoder does not use BLAS.
         X = None if self.first is None else texts
         with one_thread(X, openmp=False):
             self.first_ = clone(first).fit(texts, y)
         self.llm_: Any = None
         self.fusion_ = self.price_ = self.cost_curve_ = None
-        self.oof_proba_ = self.oof_proba_first_ = None
+        self.oof_proba_ = self.oof_proba_first_ = self.certificate_ = None
         self.share_, self.threshold_, self.cut_, self.fill_empty_ = 0.0, np.inf, 0.5, False
         self.asked_ = {"fit": 0, "predict": 0, "texts": 0}
         if limit == 0:
             return self
         rows = _budget.rows_to_ask(self.n_fit, y, self.multilabel_, rng)
         asked = [texts[row] for row in rows]
-        self.llm_ = self._scorer().fit(asked, named[rows])
+        _certificate.check_risk(self.risk, self.delta, self.cost, self.scoring, len(set(asked)))
+        self.llm_ = _make.make_llm(self.llm, self.memory, self.multilabel_)
+        self.llm_.fit(asked, named[rows])
         self.price_ = _budget.mean_price(self.llm_, asked)
         most = _budget.largest_share(self.budget, self.price_)
         with one_thread(X, openmp=False):
@@ -263,25 +277,9 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         self._names = dict(zip(y.tolist(), named.tolist(), strict=True))
         return named
 
-    def _make_first(self):
-        if self.first is None:
-            return default_first(self.memory, self.multilabel_)
-        return hand_over(self.first, caller="CascadeClassifier", role="first", memory=self.memory)
-
-    def _scorer(self):
-        if not names_a_model(self.llm):
-            told = {"role": "llm", "memory": self.memory}
-            return clone_at_endpoint(hand_over(self.llm, caller="CascadeClassifier", **told))
-        if self.multilabel_:
-            raise ValueError(
-                f"CascadeClassifier got llm={self.llm!r} for a label indicator; pass "
-                "LLMScorer(..., classes=[...], multilabel=True), which knows the names."
-            )
-        return LLMScorer(self.llm, memory=self.memory)
-
     def _join(self, proba, silent, scores, told, y, rng, most, texts):
         """Fit the fusion; choose the share by its out-of-fold answers, which are returned."""
-        fusion = self._make_fusion(rng)
+        fusion = self._make_fusion(rng.randint(2**31) if self.fusion is None else None)
         columns = np.hstack([proba, scores])
         # Classes by number, since cross_val_predict hides their names from the fusion.
         target = y if self.multilabel_ else np.searchsorted(self.classes_, y)
@@ -301,30 +299,30 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             price=self.price_,
             most=most,
         )
-        worth = curve["score"] - self.cost * curve["share"]
-        # argmax takes the first: of shares of equal worth the cheapest
-        best = int(np.argmax(np.where(curve["share"] <= most, worth, -np.inf)))
-        self.share_ = float(curve["share"][best])
-        self.threshold_ = float(curve["threshold"][best])
+        verdicts = _certificate.Verdicts.of(proba, fused, unsure, target, texts, self.multilabel_)
+        self.share_ = self._share(curve, most, verdicts)
+        self.threshold_ = _cost_curve.threshold(unsure, int(self.share_ * len(y) + 1e-9))
+        self.certificate_ = _certificate.certificate(verdicts, self.share_, self.delta)
         if self.multilabel_:
             answers = _cost_curve.mixed(proba, fused, unsure, int(self.share_ * len(y) + 1e-9))
             self.cut_, self.fill_empty_ = choose_cut(answers, y, np.ones(len(y)))
         return fused
 
-    def _make_fusion(self, rng):
-        """Return the unfitted fusion, told which columns are whose unless the user did."""
-        fusion = clone(self.fusion) if self.fusion is not None else FusionClassifier()
-        params = fusion.get_params(deep=False)
-        n_classes = len(self.classes_)
-        told = {}
-        if params.get("score_columns") == "auto":
-            told = {"score_columns": slice(n_classes, None), "features": "proba"}
-            if not self.multilabel_ and params["score_classes"] is None:
-                names = [self._names[label] for label in self.classes_.tolist()]
-                told["score_classes"] = _cost_curve.numbers_of(self.llm_.classes_, names)
-        if self.fusion is None:
-            told["random_state"] = rng.randint(2**31)
-        return fusion.set_params(**told)
+    def _share(self, curve, most, verdicts):
+        """Return the share of texts to ask about: by the risk, or by the score and its cost."""
+        if self.risk is None:
+            worth = curve["score"] - self.cost * curve["share"]
+            # argmax takes the first: of shares of equal worth the cheapest
+            best = int(np.argmax(np.where(curve["share"] <= most, worth, -np.inf)))
+            return float(curve["share"][best])
+        return _certificate.share_for(verdicts, self.risk, self.delta, most)
+
+    def _make_fusion(self, seed):
+        names = None
+        if not self.multilabel_:
+            names = [self._names[label] for label in self.classes_.tolist()]
+        told = (self.fusion, len(self.classes_), self.llm_.classes_, names, seed)
+        return _make.make_fusion(*told)
 
     def _ask(self, texts, occasion):
         """Return LLM scores, as `ScoreColumns`, and which rows have an answer."""
