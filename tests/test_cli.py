@@ -257,6 +257,20 @@ def test_info_says_where_a_model_would_send(recorded_model):
     assert "does not exist" in done.stderr
 
 
+def test_info_writes_a_card(tmp_path):
+    """Markdown alone, fit to be sent to a file."""
+    from sklearn.linear_model import LogisticRegression
+
+    from sklfusion import persistence
+
+    model = LogisticRegression().fit([[0.0], [1.0]], ["ham", "spam"])
+    persistence.save(model, tmp_path / "m.sklf")
+    done = run("info", str(tmp_path / "m.sklf"), "--card")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("---\nlibrary_name: sklfusion\n")
+    assert "2 classes: ham, spam." in done.stdout
+
+
 def test_predict_sends_only_where_it_is_told(recorded_model, tmp_path):
     """The address has to be named; another store can be."""
     args = ("predict", str(recorded_model), str(tmp_path / "in.csv"))
