@@ -1,6 +1,6 @@
 """What a student without LLM and encoder keeps of its teacher, and of an LLM with few labels.
 
-    python -m benchmarks.quality.distill [--quick]
+    python -m benchmarks.quality.distill [--quick] [--data NAME ...]
 
 Per draw, half of the rows are for testing (or the data set's own test rows), some of the others
 have a label, and the rest is an unlabelled pool that was answered by the LLM. Fusion and encoder
@@ -18,6 +18,7 @@ import os
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,13 +26,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy import stats
 
-from benchmarks._common import CACHE, data_dir, embed, write_json
+from benchmarks._common import CACHE, data_dir, earlier, embed, print_table, write_json
 from benchmarks.quality import _contest
 from benchmarks.quality._llm_sets import load
 from sklfusion import RobertaEmbedder, StaticEmbedder, StudentClassifier, distill, persistence
 
 SIZES = (20, 100, 400)
-DRAWS = 3
+DRAWS = 2  # of training and test rows
 MAX_POOL = 1000
 MAX_TEST = 1000
 #: One LLM per data set; the better one where there are several.
@@ -161,29 +162,49 @@ def speed(texts):
     return {name: min(found) for name, found in times.items()} | {"bytes": size}
 
 
-def run(quick=False):
-    """Measure every contestant on every data set."""
-    sizes, n_draws = ((20,), 1) if quick else (SIZES, DRAWS)
-    cells = []
+def measure(data, sizes, n_draws):
+    """The cells of one data set, one per number of labels that leaves a pool."""
+    E, cells = embed(data.texts), []
+    for size in sizes:
+        draws = []
+        for rows, test, seed in _contest.splits(data, None, n_draws):
+            train = _contest.take(data, rows, size, seed)
+            pool = np.setdiff1d(rows, train)[:MAX_POOL]
+            if len(pool) < 100 or len(np.unique(data.y[train], axis=0)) < 2:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                draws.append(compare(data, E, train, pool, test[:MAX_TEST], seed))
+        if draws:
+            cells.append({"data": data.name, "llm": data.llm, "size": size, "draws": draws})
+    return cells
+
+
+def run(names=None, keep=None):
+    """Measure every contestant on the data sets named, by default all.
+
+    ``keep`` is called with the results after each data set, beside what an earlier run found of
+    the others: a run that is ended has not worked for nothing.
+    """
+    results = {"draws": DRAWS, "max_pool": MAX_POOL, **earlier("distill")}
+    if "speed" not in results:
+        results["speed"] = speed(next(load(data_dir())).texts[:100])
     for data in sets():
-        if quick and data.name != "AG News":
+        if names and data.name not in names:
             continue
-        E = embed(data.texts)
-        for size in sizes:
-            draws = []
-            for rows, test, seed in _contest.splits(data, None, n_draws):
-                train = _contest.take(data, rows, size, seed)
-                pool = np.setdiff1d(rows, train)[:MAX_POOL]
-                if len(pool) < 100 or len(np.unique(data.y[train], axis=0)) < 2:
-                    continue
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    draws.append(compare(data, E, train, pool, test[:MAX_TEST], seed))
-            if draws:
-                cells.append({"data": data.name, "llm": data.llm, "size": size, "draws": draws})
+        cells = [c for c in results.get("cells", []) if c["data"] != data.name]
+        results["cells"] = [*cells, *measure(data, SIZES, DRAWS)]
         print(f"{data.name}: done", flush=True)
-    texts = next(load(data_dir())).texts[:100]
-    return {"draws": n_draws, "max_pool": MAX_POOL, "cells": cells, "speed": speed(texts)}
+        if keep is not None:
+            keep(results)
+    return results
+
+
+def quick_run():
+    """One draw of one data set."""
+    data = next(d for d in sets() if d.name == "AG News")
+    told = speed(data.texts[:100])
+    return {"draws": 1, "max_pool": MAX_POOL, "cells": measure(data, (20,), 1), "speed": told}
 
 
 def means(results, size, value):
@@ -278,17 +299,15 @@ def speed_table(results):
 
 def main():
     """Run the comparison, print its tables and unless ``--quick`` write its file."""
-    from benchmarks._common import print_table
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one data set, one draw")
-    quick = parser.parse_args().quick
-    results = run(quick)
+    parser.add_argument("--data", nargs="*", metavar="NAME", help="only these; others as before")
+    options = parser.parse_args()
+    keep = partial(write_json, "distill")
+    results = quick_run() if options.quick else run(options.data, keep)
     for show in (table, sets_table, speed_table):
         print_table(*show(results))
         print()
-    if not quick:
-        write_json("distill", results)
 
 
 if __name__ == "__main__":
