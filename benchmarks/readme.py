@@ -96,6 +96,27 @@ def speed_embedding():
     return _table(*table(read_json("speed_embedding")))
 
 
+def distill():
+    """Students beside their teachers: mean over families of data sets."""
+    from benchmarks.quality.distill import table
+
+    return _table(*table(read_json("distill")))
+
+
+def distill_sets():
+    """Students on each data set, and the agreement that was stated."""
+    from benchmarks.quality.distill import sets_table
+
+    return _table(*sets_table(read_json("distill")))
+
+
+def distill_speed():
+    """Texts per CPU second of student and encoder, and the size of the file."""
+    from benchmarks.quality.distill import speed_table
+
+    return _table(*speed_table(read_json("distill")))
+
+
 def peers():
     """The reliability battery on the peers, row by row."""
     from benchmarks.load.peers import table
@@ -166,6 +187,9 @@ BLOCKS = {
     "alignment": alignment,
     "batch": batch,
     "demo": demo,
+    "distill": distill,
+    "distill_sets": distill_sets,
+    "distill_speed": distill_speed,
     "fine_tune": fine_tune,
     "noise_ablation": noise_ablation,
     "paper_agnews": paper_agnews,
