@@ -113,7 +113,7 @@ def _score(texts, desk, memory, n_draws):
         for row, size in enumerate(TRAIN_SIZES):
             head = _stratified_head(train, desk.target, size, draw)
             for name, model in _demo_models(size, desk, memory).items():
-                _fit(model, texts[head].tolist(), desk.target[head])
+                _fit_contestant(model, texts[head].tolist(), desk.target[head])
                 predicted = model.predict(texts[test].tolist())
                 scores[name][row, draw] = np.mean(predicted == desk.target[test])
                 bar.update()
@@ -124,7 +124,7 @@ def _score(texts, desk, memory, n_draws):
     return scores, trusted
 
 
-def _fit(model, texts, target):
+def _fit_contestant(model, texts, target):
     """Fit a contestant; nothing here reads the held-out probabilities of a plain concatenation.
 
     They take three further trainings; a first ``partial_fit`` does without them.
