@@ -42,6 +42,7 @@ from sklfusion.noise import SiDyPClassifier as SiDyPClassifier
 from sklfusion.noise import SimplexDiffusionClassifier as SimplexDiffusionClassifier
 from sklfusion.noise import StabilityReport as StabilityReport
 from sklfusion.noise import TrainingDynamicsNoiseDetector as TrainingDynamicsNoiseDetector
+from sklfusion.promises import LabelAcquirer as LabelAcquirer
 from sklfusion.promises import PrevalenceDisplay as PrevalenceDisplay
 from sklfusion.promises import PrevalenceEstimator as PrevalenceEstimator
 from sklfusion.promises import RiskCoverageDisplay as RiskCoverageDisplay

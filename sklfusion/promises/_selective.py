@@ -294,7 +294,7 @@ def _refuse_several_labels(y):
 def _refuse_unequal(weights):
     if weights is not None and np.ptp(np.asarray(weights, dtype=np.float64)) > 0:
         raise ValueError(
-            "SelectiveClassifier got unequal sample_weight: rows not drawn evenly, as by "
-            "active learning, certify no accuracy. Certify on rows drawn at random (cv='prefit' "
-            "with a classifier fitted on the others)."
+            "SelectiveClassifier got unequal sample_weight: rows not drawn evenly, as by active "
+            "learning (LabelAcquirer), certify no accuracy. Certify on rows drawn at random "
+            "(cv='prefit' with a classifier fitted on the others)."
         )
