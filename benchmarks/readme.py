@@ -145,6 +145,13 @@ def batch():
     return _table(*table(read_json("batch")))
 
 
+def serve():
+    """The service under load."""
+    from benchmarks.load.serve import table
+
+    return _table(*table(read_json("serve")))
+
+
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
 LONG = ("few_shot", "fusion_all", "fusion_parts", "long_texts", "rivals")
 
@@ -199,6 +206,7 @@ BLOCKS = {
     "peers_summary": peers_summary,
     "programs": programs,
     "speed_embedding": speed_embedding,
+    "serve": serve,
     "throughput": throughput,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG)},
 }

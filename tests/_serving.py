@@ -80,3 +80,10 @@ def serving(path, *options, **variables):
         process.wait()
         process.stdout.close()
         process.stderr.close()
+
+
+def counted(running, **headers):
+    """Return the number of requests that a service has answered, this one included."""
+    page = running.send("GET", "/metrics", **headers)[2].decode()
+    lines = (line for line in page.splitlines() if line.startswith("sklfusion_requests_total"))
+    return 1 + int(sum(float(line.split()[-1]) for line in lines))

@@ -172,6 +172,22 @@ def test_stopping_answers_what_waits():
     assert play(scene, worker) == [[5], [1], [2]]
 
 
+def test_stopping_waits_for_the_call_that_runs():
+    """Its requests have left the queue, and are answered all the same."""
+    worker = Worker()
+
+    async def scene(batcher):
+        first, _ = await fill(batcher, worker)
+        stopping = asyncio.ensure_future(batcher.stop())
+        await asyncio.sleep(0.05)
+        assert not stopping.done()
+        worker.gate.set()
+        await stopping
+        return first.done(), first.result()
+
+    assert play(scene, worker) == (True, [5])
+
+
 def test_where_an_error_arose():
     """Type, file and line, no message."""
     assert where_raised(ValueError("secret")) == "ValueError"

@@ -60,6 +60,7 @@ class Batcher:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sklfusion-serve")
         self._task: asyncio.Task[None] | None = None
         self._seconds_per_text = 0.0
+        self._answering = False
         self.waiting = 0
 
     def start(self) -> None:
@@ -68,7 +69,7 @@ class Batcher:
 
     async def stop(self) -> None:
         """Answer what waits, then end."""
-        while self._jobs:
+        while self._jobs or self._answering:
             await asyncio.sleep(self._wait)
         if self._task is not None:
             self._task.cancel()
@@ -129,7 +130,9 @@ class Batcher:
                 if self.waiting < self._max_batch:
                     await asyncio.sleep(self._wait)
             if self._jobs:  # else given up meanwhile
+                self._answering = True
                 await self._answer(self._take())
+                self._answering = False
 
     async def _answer(self, batch: list[_Job]) -> None:
         """Answer a batch; where one text may have spoilt it for the others, one by one."""
