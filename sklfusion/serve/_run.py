@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -68,6 +69,9 @@ def serve_file(
         warnings.filterwarnings("ignore", category=ScoringWarning)
         # Its own log would hold tracebacks, whose last lines may quote texts.
         logging.getLogger("uvicorn.error").addFilter(_without_traceback)
+        # What the libraries have made stays; looking through it again would stop all requests.
+        gc.collect()
+        gc.freeze()
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, http="h11", ws="none",
             proxy_headers=False, lifespan="on",
