@@ -26,6 +26,7 @@ from benchmarks._common import data_dir, embed, print_table, read, write_json
 from benchmarks.quality._contest import fusion, hits, split
 from benchmarks.quality._llm_sets import LLMSet, load
 from sklfusion.fusion import _inputs, _probe, _trust, _votes
+from sklfusion.fusion._reuse import forget_fits
 
 #: Labelled rows to the number of draws: with few rows a draw says little, and costs little.
 DRAWS = {20: 4, 50: 4, 150: 3, 500: 1, 1000: 1, 2000: 2}
@@ -118,6 +119,7 @@ def cell(data, X, n_embedding, size, draw):
         with ExitStack() as stack:
             for target in patches:
                 stack.enter_context(patch.object(*target))
+            forget_fits()  # they were made with other constants
             start = time.process_time()
             clf = fusion(data, draw, n_embedding=n_embedding, **parameters)
             clf.fit(X[train], data.y[train])

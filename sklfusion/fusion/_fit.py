@@ -12,6 +12,7 @@ from sklfusion.fusion._folds import assign_folds, equal_rows
 from sklfusion.fusion._net import forward, make_net, train
 from sklfusion.fusion._probe import fit_probe
 from sklfusion.fusion._problem import Problem
+from sklfusion.fusion._reuse import reused_fit
 from sklfusion.fusion._trust import beats, fit_trust
 from sklfusion.fusion._votes import fit_evidence
 
@@ -214,14 +215,14 @@ class _Sources:
 def _fit_sources(X, fitted_inputs, inputs, problem):
     parts, is_encoder = [], list(fitted_inputs.is_encoder)
     if len(fitted_inputs.encoder):
-        parts.append(fit_probe(inputs["encoder"], problem))
+        parts.append(reused_fit(fit_probe, inputs["encoder"], problem))
         is_encoder.insert(0, True)
     for block, own in zip(fitted_inputs.blocks, fitted_inputs.is_encoder, strict=True):
         scores, answered = fitted_inputs.scores(X, block)
         by_class = problem.family == "sigmoid"
         mapping = np.arange(problem.Y.shape[1]) if by_class else block.mapping
         coding = "score" if own else None
-        parts.append(fit_evidence(scores, answered, mapping, problem, coding))
+        parts.append(reused_fit(fit_evidence, scores, answered, mapping, problem, coding))
     return _Sources(parts, np.array(is_encoder))
 
 
@@ -255,7 +256,7 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     problem = Problem(Y, weights, folds, family, texts if texts.max() + 1 < len(Y) else None)
     sources = _fit_sources(X, fitted_inputs, inputs, problem)
     mixing = _mix_features(fitted_inputs, sources, inputs)
-    trust = fit_trust(sources.evidence, sources.is_encoder, problem, mixing)
+    trust = reused_fit(fit_trust, sources.evidence, sources.is_encoder, problem, mixing)
     shape = {"anchor": True, "mix": trust.mix is not None}
     names = source_names(fitted_inputs)
     logits = {"anchored": trust.oof_logits}
@@ -296,7 +297,7 @@ def _set_anchor(module, problem, sources, trust):
     module.double()
     with torch.no_grad():
         for name, value in values.items():
-            module.anchor[name].copy_(torch.as_tensor(np.asarray(value)))
+            module.anchor[name].copy_(torch.tensor(value))
 
 
 def continue_training(net, inputs, Y, weights, settings, rng):
