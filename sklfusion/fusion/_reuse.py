@@ -38,7 +38,7 @@ def reused_fit(fit, *arguments):
     The digest of the arguments is the key, so nothing has to be told what has changed. Cost: one
     pass over the arguments, about a second per gigabyte.
     """
-    key = joblib.hash((fit.__qualname__, *map(_content, arguments)), hash_name="sha1")
+    key = joblib.hash((fit.__qualname__, *map(_key_part, arguments)), hash_name="sha1")
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
@@ -57,7 +57,7 @@ def forget_fits():
         _kept.clear()
 
 
-def _content(value):
+def _key_part(value):
     """What an argument says; a problem also holds what it has worked out on the way."""
     if isinstance(value, Problem):
         told = [field.name for field in fields(Problem)]
