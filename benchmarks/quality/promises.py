@@ -238,8 +238,8 @@ def run(quick=False, n_draws=DRAWS, jobs=1):
         for draw in range(n_draws)
         if len(s.y) - n >= LEAST_TEST
     ]
-    found = Parallel(n_jobs=jobs, verbose=1)(first)
-    saved = Parallel(n_jobs=jobs, verbose=1)(second)
+    found = Parallel(n_jobs=jobs)(first)
+    saved = Parallel(n_jobs=jobs)(second)
     return {"answers": list(chain(*found)), "savings": list(chain(*saved))}
 
 

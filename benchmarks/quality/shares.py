@@ -136,7 +136,7 @@ def run(quick=False, n_draws=DRAWS, jobs=1):
     sizes, n_draws = (SIZES[:2], 3) if quick else (SIZES, n_draws)
     E = vectors(sets)
     tasks = [(s, np.hstack([E[s.name], s.votes[0]]), n) for s in sets for n in sizes]
-    found = Parallel(n_jobs=jobs, verbose=5)(
+    found = Parallel(n_jobs=jobs)(
         delayed(cell)(data, X, n, range(n_draws)) for data, X, n in tasks if n < 0.7 * len(X)
     )
     return {"draws": n_draws, "cells": [record for records in found for record in records]}
