@@ -153,7 +153,7 @@ def serve():
 
 
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
-LONG = ("few_shot", "fusion_all", "fusion_parts", "long_texts", "rivals")
+LONG = ("few_shot", "fusion_all", "fusion_parts", "long_texts", "rivals", "shares")
 
 
 def alignment():

@@ -218,7 +218,8 @@ def draw(results):
     for ax in (left, right):
         ax.set_xticks(range(len(SIZES)), SIZES)
         tidy(ax)
-    left.legend(frameon=False, fontsize=8, loc="lower right")
+    left.set_ylim(0.62, 1.01)
+    left.legend(frameon=False, fontsize=8, loc="lower left")
     return figure
 
 
