@@ -24,6 +24,7 @@ from sklfusion.exceptions import ScoringFailedError as ScoringFailedError
 from sklfusion.exceptions import ScoringWarning as ScoringWarning
 from sklfusion.exceptions import SklFusionError as SklFusionError
 from sklfusion.exceptions import SklFusionWarning as SklFusionWarning
+from sklfusion.exceptions import StorageError as StorageError
 from sklfusion.exceptions import TrainingDivergedError as TrainingDivergedError
 from sklfusion.fusion import FusionClassifier as FusionClassifier
 from sklfusion.fusion import FusionMLP as FusionMLP

@@ -11,6 +11,7 @@
     ├── ScoringFailedError       some texts have no answer and on_failure="raise"
     ├── CacheError               the reply store cannot be used
     │   └── CacheMissError           cache_only=True and an answer is not there
+    ├── StorageError             the disk is full or refuses; what was done before is kept
     ├── ModelLoadError           an encoder or a local LLM cannot be loaded
     ├── TrainingDivergedError    the loss became NaN or infinite
     └── PersistenceError         a saved model is damaged, unknown or unsafe
@@ -89,6 +90,10 @@ class CacheError(SklFusionError):
 
 class CacheMissError(CacheError):
     """``cache_only=True`` and a reply is not in the store."""
+
+
+class StorageError(SklFusionError):
+    """A result cannot be written, as on a full disk. What was done before is kept."""
 
 
 class ModelLoadError(SklFusionError):

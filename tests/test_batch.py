@@ -246,6 +246,8 @@ def test_what_the_scorer_is_given_is_checked(tmp_path):
     scorer = BatchScorer(word_model())
     with pytest.raises(ValueError, match=r"no column 'text'.*\['a'\]"):
         scorer(pa.table({"a": ["x"]}))
+    renamed = BatchScorer(word_model(), label="desk")(pa.table({"text": ["a"], "label": ["y"]}))
+    assert renamed.column_names[:3] == ["text", "label", "desk"]
     with pytest.raises(ValueError, match="a column 'label' already"):
         scorer(pa.table({"text": ["x"], "label": ["y"]}))
     with pytest.raises(TypeError, match="LinearSVC has no predict_proba"):

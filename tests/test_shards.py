@@ -146,11 +146,11 @@ def test_results_of_two_models_are_not_mixed(tmp_path, model):
 _LIMITED = """
 import resource, sys
 from sklfusion.batch import score_shards
-from sklfusion.exceptions import SklFusionError
+from sklfusion.exceptions import StorageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 try:
     score_shards(*sys.argv[2:5], workers=int(sys.argv[5]))
-except SklFusionError as error:
+except StorageError as error:
     print(error)
 """
 
@@ -323,6 +323,37 @@ def _command(*args):
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path(sklfusion.__file__).parents[1])},
     )
+
+
+_LIMITED_COMMAND = """
+import resource, sys
+from sklfusion.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))
+sys.exit(main())
+"""
+
+
+def test_the_command_ends_with_3_when_the_disk_is_full(tmp_path, model):
+    """What is done stays, in a column that is named as in one table; it goes on with room."""
+    write_shards(tmp_path / "in", [4])
+    texts = [f"late goal {os.urandom(20).hex()}" for _ in range(4000)]
+    pq.write_table(pa.table({"text": texts, "label": texts}), tmp_path / "in" / "1.parquet")
+    args = [model, tmp_path / "in", "-o", tmp_path / "out", "--shards"]
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED_COMMAND, "predict", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(sklfusion.__file__).parents[1])},
+    )
+    assert done.returncode == 3, done.stderr
+    assert "the disk is full" in done.stderr
+    assert f"kept in {tmp_path / 'out'}" in done.stderr
+    assert "prediction" in pq.read_table(tmp_path / "out" / "0.parquet").column_names
+    again = _command(*args, "--json")
+    assert json.loads(again.stdout)["earlier"] == 1, again.stderr
+    assert pq.read_table(tmp_path / "out" / "1.parquet")["label"].to_pylist() == texts
 
 
 def test_the_command_scores_a_folder_and_names_what_it_could_not_read(tmp_path, model):

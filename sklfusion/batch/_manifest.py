@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sklfusion.exceptions import SklFusionError
+from sklfusion.exceptions import SklFusionError, StorageError
 
 MANIFEST_FORMAT = 1
 MANIFEST = "manifest.json"
@@ -120,14 +120,14 @@ def told_if_full(place: Path):
 
     Raises
     ------
-    SklFusionError
+    StorageError
         For any OSError inside.
     """
     try:
         yield
     except OSError as error:
         why = "the disk is full" if error.errno in _FULL else str(error.strerror or error)
-        raise SklFusionError(
+        raise StorageError(
             f"{place} cannot be written: {why}. Shards that are done are kept; make room and run "
             "the same command again, it goes on where it stopped."
         ) from error

@@ -57,7 +57,7 @@ def score_shard(scorer: BatchScorer, source: Path, folder: Path, name: str) -> d
                 raise UnreadableShard(str(error)) from error
             counts.update(table["status"].to_pylist())
             done.write(table)
-            failed = table.filter(table["label"].is_null())
+            failed = table.filter(table[scorer.label].is_null())
             if failed.num_rows:
                 dead.write(failed.select([*batch.schema.names, "status", "reason"]))
         lost = dead.rows

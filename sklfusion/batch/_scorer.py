@@ -41,6 +41,8 @@ class BatchScorer:
         small models, wasteful for an encoder.
     text : str, default="text"
         Column of the texts.
+    label : str, default="label"
+        Name of the column of labels that is added.
     batch_size : int, default=1024
         Texts per call of the model. More take more memory, fewer more calls.
     memory : str or Path, optional
@@ -65,7 +67,7 @@ class BatchScorer:
     -----
     Columns added to the table, in this order:
 
-    - ``label``: the predicted label, of the type of the classes; for multi-label models the list
+    - ``label``, or the name that was given: the predicted label, of the type of the classes; for multi-label models the list
       of labels. Null where the row failed.
     - ``p_CLASS``, one float32 column per class, named as the command line names them, so that any
       engine can filter on one. Null where the row failed.
@@ -104,13 +106,14 @@ class BatchScorer:
         model: Any,
         *,
         text: str = "text",
+        label: str = "label",
         batch_size: int = 1024,
         memory: Any = None,
         endpoints: Any = (),
     ) -> None:
         if int(batch_size) < 1:
             raise ValueError(f"BatchScorer got batch_size={batch_size!r}; it needs at least 1.")
-        self.text = text
+        self.text, self.label = text, label
         self.batch_size = int(batch_size)
         self._source = ModelSource(model, memory, endpoints)
 
@@ -179,7 +182,8 @@ class BatchScorer:
         rows = _Rows(model, texts)
         for start in range(0, len(rows.places), self.batch_size):
             rows.score(rows.places[start : start + self.batch_size])
-        return rows.columns()
+        columns = rows.columns()
+        return dict(zip(self._added(model.classes_), columns, strict=True))
 
     def _check(self, names):
         if self.text not in names:
@@ -188,16 +192,15 @@ class BatchScorer:
                 "of the texts with text=."
             )
         classes = _checked(self._source.open()).classes_
-        taken = [name for name in _names(classes) if name in names]
+        taken = [name for name in self._added(classes) if name in names]
         if taken:
             raise ValueError(
                 f"The table has a column {taken[0]!r} already, which would be added; rename it, "
                 "or drop it if it is an earlier result."
             )
 
-
-def _names(classes):
-    return ["label", *(f"p_{name}" for name in plain_labels(classes)), "status", "reason"]
+    def _added(self, classes):
+        return [self.label, *(f"p_{name}" for name in plain_labels(classes)), "status", "reason"]
 
 
 def _checked(model):
@@ -303,8 +306,7 @@ class _Rows:
             kind = pa.list_(kind)
         scores = [pa.array(column, from_pandas=True) for column in self.proba.T]
         told = [pa.array(values, pa.string()) for values in (self.status, self.reason)]
-        columns = [pa.array(self.labels.tolist(), kind), *scores, *told]
-        return dict(zip(_names(classes), columns, strict=True))
+        return [pa.array(self.labels.tolist(), kind), *scores, *told]
 
 
 _UNSCORED = {"missing": "the text is missing", "not_text": "the value is not a string"}

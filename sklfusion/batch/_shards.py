@@ -33,6 +33,7 @@ def score_shards(
     output: str | os.PathLike[str],
     *,
     text: str = "text",
+    label: str = "label",
     workers: int = 1,
     batch_size: int = 1024,
     memory: Any = None,
@@ -57,6 +58,8 @@ def score_shards(
         ``dead_letters/``, with their columns, a status and a reason; and ``manifest.json``.
     text : str, default="text"
         Column of the texts.
+    label : str, default="label"
+        Name of the column of labels that is added.
     workers : int, default=1
         Processes. 1 works in this one. They share the cores, and one reply store.
     batch_size : int, default=1024
@@ -70,16 +73,18 @@ def score_shards(
     Returns
     -------
     dict
-        The manifest: ``format``, ``settings`` (digest of the model, column), ``shards`` (by name:
+        The manifest: ``format``, ``settings`` (digest of the model, columns), ``shards`` (by name:
         ``state`` "done", "unreadable" or "failed", with counts or a reason), and ``totals``:
         ``shards``, ``done``, ``earlier`` (done before this call), ``failed``, ``rows``,
         ``labelled``, ``dead``.
 
     Raises
     ------
+    StorageError
+        If the output cannot be written, as on a full disk. What is done is kept.
     SklFusionError
-        If the output cannot be written (disk full), holds the results of another model, or if
-        the endpoint, the budget or the store fails. What is done is kept.
+        If the output holds the results of another model, or if the endpoint, the budget or the
+        store fails. What is done is kept.
     ValueError
         If there is no Parquet file, or ``workers`` or ``batch_size`` is below 1.
 
@@ -118,9 +123,9 @@ def score_shards(
     """
     if int(workers) < 1:
         raise ValueError(f"score_shards got workers={workers!r}; it needs at least 1.")
-    settings = _scorer_settings(model, Path(output), text, batch_size, memory, endpoints)
+    settings = _scorer_settings(model, Path(output), text, label, batch_size, memory, endpoints)
     scorer = BatchScorer(**settings)  # says what is wrong with them before anything is made
-    run = _ShardRun(Path(model), Path(source), Path(output), text)
+    run = _ShardRun(Path(model), Path(source), Path(output), text, label)
     if workers == 1:
         for job in run.jobs():
             if not run.tell(job, outcome(scorer, job)):
@@ -130,7 +135,7 @@ def score_shards(
     return run.end()
 
 
-def _scorer_settings(model, output, text, batch_size, memory, endpoints):
+def _scorer_settings(model, output, text, label, batch_size, memory, endpoints):
     """Parameters of the scorers, as plain JSON values."""
     if memory is None:
         told = persistence.info(model)
@@ -139,6 +144,7 @@ def _scorer_settings(model, output, text, batch_size, memory, endpoints):
     return {
         "model": os.path.abspath(model),
         "text": text,
+        "label": label,
         "batch_size": int(batch_size),
         "memory": None if memory is None else os.path.abspath(os.path.expanduser(memory)),
         "endpoints": [endpoints] if isinstance(endpoints, str) else list(endpoints),
@@ -148,12 +154,12 @@ def _scorer_settings(model, output, text, batch_size, memory, endpoints):
 class _ShardRun:
     """The shards of one call: which are done, which are left, what became of them."""
 
-    def __init__(self, model, source, output, text):
+    def __init__(self, model, source, output, text, label):
         self.output = output
         files = parquet_files(source)
         top = source if source.is_dir() else source.parent
         self.shards = {file.relative_to(top).as_posix(): file for file in files}
-        self.settings = {"model_sha256": digest_of(model), "text": text}
+        self.settings = {"model_sha256": digest_of(model), "text": text, "label": label}
         with told_if_full(output):
             output.mkdir(parents=True, exist_ok=True)
         if output.resolve() in (top.resolve(), *top.resolve().parents):

@@ -16,11 +16,12 @@ from sklfusion.exceptions import (
     EndpointError,
     ModelNotFoundError,
     SklFusionError,
+    StorageError,
 )
 
 FAILED, STOPPED = 1, 3
 #: What a later run can go on from, and what has to be put right first.
-_RESUMABLE = (BudgetExceededError, EndpointError)
+_RESUMABLE = (BudgetExceededError, EndpointError, StorageError)
 _TO_BE_CORRECTED = (AuthenticationError, ModelNotFoundError)
 #: Set to anything, it shows the traceback of errors that are none of ours.
 _DEBUG = "SKLFUSION_DEBUG"

@@ -26,7 +26,7 @@ class MoneyOptions(OptionGroup):
         """Tell these to what asks an LLM inside of a model."""
         from sklfusion.llm.endpoint import endpoint_of
 
-        asking = list(_asking(classifier))
+        asking = _asking(classifier)
         if not asking:
             self.refuse_others(because="the model asks no LLM")
         for part in asking:
@@ -37,6 +37,14 @@ class MoneyOptions(OptionGroup):
                     raise SklFusionError("--budget is money, which needs --prices IN,OUT.")
                 part.set_params(budget=self.budget)
         return classifier
+
+
+def quiet_model(model, verbose=0):
+    """Tell the parts of ours inside of a model how much to tell of their work; return the model."""
+    for part in _inside(model):
+        if type(part).__module__.startswith("sklfusion.") and hasattr(part, "verbose"):
+            part.verbose = verbose
+    return model
 
 
 def load_model(path, *, memory=None, endpoints=(), money=None, screen=None):
@@ -62,23 +70,26 @@ def load_model(path, *, memory=None, endpoints=(), money=None, screen=None):
         screen.kept = ", ".join(persistence.info(path)["memory"])
     model = persistence.load(path, memory=memory, endpoints=endpoints or ())
     if screen is not None:
-        for part in _asking(model):
-            part.verbose = screen.verbose
+        quiet_model(model, screen.verbose)
     return model if money is None else money.told(model)
 
 
 def _asking(value):
-    """Yield every estimator inside of a value that asks an LLM."""
-    from sklearn.base import BaseEstimator
-
+    """Return every estimator inside of a value that asks an LLM."""
     from sklfusion.scoring._base import BaseLLMEstimator
 
-    if isinstance(value, BaseLLMEstimator):
+    return [part for part in _inside(value) if isinstance(part, BaseLLMEstimator)]
+
+
+def _inside(value):
+    """Yield every estimator inside of a value."""
+    from sklearn.base import BaseEstimator
+
+    if isinstance(value, BaseEstimator):
         yield value
-    elif isinstance(value, BaseEstimator):
-        yield from _asking(list(vars(value).values()))
+        yield from _inside(list(vars(value).values()))
     elif isinstance(value, dict):
-        yield from _asking(list(value.values()))
+        yield from _inside(list(value.values()))
     elif isinstance(value, list | tuple):
         for part in value:
-            yield from _asking(part)
+            yield from _inside(part)

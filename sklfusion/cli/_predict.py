@@ -80,7 +80,7 @@ def predict_command(
         if excel_safe:
             raise SklFusionError("--excel-safe has no effect on Parquet, which holds no formulas.")
         screen.kept = output
-        settings = {"text": text, "workers": many.workers, "memory": memory}
+        settings = {"text": text, "label": PREDICTION, "workers": many.workers, "memory": memory}
         return _predict_shards(model, table, output, endpoints=endpoint or (), **settings)
     many.refuse_others(because="--shards is not given")
     check_table_output(output, table, model, excel_safe=excel_safe)
@@ -116,11 +116,10 @@ def _predictions(classifier, texts):
 
     from sklfusion.batch import BatchScorer
 
-    scored = BatchScorer(classifier)(
+    scored = BatchScorer(classifier, label=PREDICTION)(
         pyarrow.table({"text": pyarrow.array(texts, pyarrow.string())})
     )
-    columns = {name: scored[name].to_pylist() for name in scored.column_names[1:]}
-    return {PREDICTION: columns.pop("label"), **{n: _rounded(c) for n, c in columns.items()}}
+    return {name: _rounded(scored[name].to_pylist()) for name in scored.column_names[1:]}
 
 
 def _rounded(column):

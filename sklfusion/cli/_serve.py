@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sklfusion.cli._app import command
-from sklfusion.cli._model import Endpoints
+from sklfusion.cli._model import Endpoints, MoneyOptions, quiet_model
 from sklfusion.cli._options import ModelPath, OptionGroup, OtherMemory
 from sklfusion.cli._tables import check_source
 
@@ -62,6 +62,7 @@ def serve_command(
     ] = None,
     endpoint: Endpoints = None,
     memory: OtherMemory = None,
+    money: MoneyOptions,
 ):
     """Serve a saved model: /predict, /v1/decisions, /v1/systemone, /metrics, and a page at /."""
     from sklfusion.serve import ServiceSettings, serve_file
@@ -83,5 +84,6 @@ def serve_command(
         port=access.port,
         endpoints=endpoint or (),
         memory=memory,
+        prepare=lambda loaded: money.told(quiet_model(loaded)),
         echo=lambda line: print(line, flush=True),
     )

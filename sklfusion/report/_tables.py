@@ -123,7 +123,7 @@ def per_class_table(found):
 
 def confusion_table(matrix, classes):
     """Return the confusion matrix as a table whose cells are shaded by share of the true class."""
-    head = "".join(f'<th scope="col">{label(c)}</th>' for c in classes)
+    head = "".join(f'<th scope="col"><span>{label(c)}</span></th>' for c in classes)
     body = []
     for number, (name, counts) in enumerate(zip(classes, matrix, strict=True)):
         total = sum(counts) or 1

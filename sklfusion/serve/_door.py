@@ -74,7 +74,8 @@ class Door:
             metrics.answered += status != 0
             metrics.requests.labels(route, str(status)).inc()
             metrics.seconds.labels(route).observe(perf_counter() - start)
-            LOGGER.debug("%s %s %d", scope["method"], route, status)
+            seconds = perf_counter() - start
+            LOGGER.info("%s %s %d %.0f ms", scope["method"], route, status, 1000 * seconds)
 
     async def _inside(self, scope, receive, send, path, status):
         try:

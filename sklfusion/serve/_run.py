@@ -33,6 +33,7 @@ def serve_file(
     port: int = 8000,
     endpoints: Any = (),
     memory: Any = None,
+    prepare: Callable[[Any], Any] | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Serve a saved model until SIGTERM or Ctrl-C; every request taken by then is answered.
@@ -47,6 +48,8 @@ def serve_file(
         Where to listen. Port 0 takes any free one.
     endpoints, memory
         As for :func:`sklfusion.persistence.load`.
+    prepare : callable, optional
+        Gets the model when it is loaded and returns it, such as with a budget.
     echo : callable
         Told the address, once it is listened at.
 
@@ -58,6 +61,7 @@ def serve_file(
     listening = _listen(host, port)
     with listening:
         model = load(path, endpoints=endpoints, memory=memory)
+        model = model if prepare is None else prepare(model)
         if settings.hosts is None and host in LOOPBACK:
             settings = replace(settings, hosts=LOOPBACK)
         app = create_app(model, settings)
