@@ -51,6 +51,6 @@ def test_quiet_leaves_failures_only(asking):
 def test_money_without_prices_is_refused(asking):
     """Before the service says that it is there."""
     path, address = asking
-    with pytest.raises(AssertionError, match="--budget is money, which needs --prices"):
-        with serving(path, "--endpoint", address, "--budget", "1"):
-            pass
+    refused = pytest.raises(AssertionError, match="--budget is money, which needs --prices")
+    with refused, serving(path, "--endpoint", address, "--budget", "1"):
+        pass

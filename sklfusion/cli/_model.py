@@ -40,7 +40,7 @@ class MoneyOptions(OptionGroup):
 
 
 def quiet_model(model, verbose=0):
-    """Tell the parts of ours inside of a model how much to tell of their work; return the model."""
+    """Tell the parts of ours in a model how much to tell of their work; return the model."""
     for part in _inside(model):
         if type(part).__module__.startswith("sklfusion.") and hasattr(part, "verbose"):
             part.verbose = verbose
