@@ -67,8 +67,8 @@ class BatchScorer:
     -----
     Columns added to the table, in this order:
 
-    - ``label``, or the name that was given: the predicted label, of the type of the classes; for multi-label models the list
-      of labels. Null where the row failed.
+    - ``label``, or the name that was given: the predicted label, of the type of the classes; for
+      multi-label models the list of labels. Null where the row failed.
     - ``p_CLASS``, one float32 column per class, named as the command line names them, so that any
       engine can filter on one. Null where the row failed.
     - ``status``: ``"ok"``; ``"partial"``, a label that a fused model gave although an LLM in it
