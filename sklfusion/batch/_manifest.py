@@ -98,12 +98,12 @@ def check_same_run(folder: Path, settings: dict[str, Any]) -> None:
     except FileNotFoundError:
         return
     except ValueError:
-        found = {}
-    if found.get("format") != MANIFEST_FORMAT:
+        found = None
+    told = found.get("format") if isinstance(found, dict) else None
+    if told != MANIFEST_FORMAT or not isinstance(found.get("settings"), dict):
         raise SklFusionError(
             f"{folder / MANIFEST} is not a manifest of this version of sklfusion (format "
-            f"{found.get('format')!r}, wanted {MANIFEST_FORMAT}). Choose another folder for the "
-            "output."
+            f"{told!r}, wanted {MANIFEST_FORMAT}). Choose another folder for the output."
         )
     for name, value in settings.items():
         if found["settings"].get(name) != value:
