@@ -188,6 +188,35 @@ def test_stopping_waits_for_the_call_that_runs():
     assert play(scene, worker) == (True, [5])
 
 
+def test_only_texts_of_one_kind_go_in_one_call():
+    """A job of another kind is passed over, and keeps its turn."""
+    worker = Worker()
+
+    async def scene(batcher):
+        first, others = await fill(
+            batcher, worker, ("k", ["a"]), ("other", ["bb"]), ("k", ["ccc"]), ("other", ["d"])
+        )
+        worker.gate.set()
+        return await asyncio.gather(first, *others)
+
+    assert play(scene, worker) == [[5], [1], [2], [3], [1]]
+    assert worker.calls[1:] == [("k", ["a", "ccc"]), ("other", ["bb", "d"])]
+
+
+def test_who_gives_up_while_it_is_answered_harms_nobody():
+    """Its answer comes to nothing, and the next request is served."""
+    worker = Worker()
+
+    async def scene(batcher):
+        first, _ = await fill(batcher, worker)
+        first.cancel()
+        await asyncio.sleep(0)
+        worker.gate.set()
+        return await batcher.submit("k", ["next"], LONG), batcher.waiting
+
+    assert play(scene, worker) == ([4], 0)
+
+
 def test_where_an_error_arose():
     """Type, file and line, no message."""
     assert where_raised(ValueError("secret")) == "ValueError"
