@@ -70,7 +70,17 @@ def fit_labels(A, Y, penalty, start, tolerance=1e-13):
 
 
 def fit_grouped(
-    A, offset, Y, masks, family, penalty, start, target=None, max_iter=100, tolerance=1e-9
+    A,
+    offset,
+    Y,
+    masks,
+    family,
+    penalty,
+    start,
+    target=None,
+    max_iter=100,
+    tolerance=1e-9,
+    levels=None,
 ):
     """Minimise penalised log-loss of ``offset + A @ W`` for several row weightings at once.
 
@@ -97,15 +107,21 @@ def fit_grouped(
         Mean of the Gaussian prior, 0 by default.
     max_iter, tolerance : int and float
         Bounds on L-BFGS iterations and on the relative fall of the loss in the last of them.
+    levels : ndarray of shape (K,), optional
+        Place of each class on a line, of norm 1, for ordered classes: W is held to multiples of
+        it, one per column of ``A``. Then there is no ``target``.
 
     Returns
     -------
     ndarray of shape (d, G, K)
     """
-    objective = _Objective(A, offset, Y, masks, family, penalty, target)
+    if levels is not None:
+        start = (start @ levels)[..., None]
+    objective = _Objective(A, offset, Y, masks, family, penalty, target, levels=levels)
     x = objective.pack(np.empty((masks.shape[1], 0)), start)
     x = descend(objective, x, max_iter, tolerance, objective.steepest)
-    return objective.unpack(x)[1]
+    W = objective.unpack(x)[1]
+    return W if levels is None else W * levels
 
 
 def fit_shared(
@@ -208,10 +224,23 @@ class _Objective:
     """
 
     def __init__(
-        self, A, offset, Y, masks, family, penalty, target, shared=(), means=(), tightness=()
+        self,
+        A,
+        offset,
+        Y,
+        masks,
+        family,
+        penalty,
+        target,
+        shared=(),
+        means=(),
+        tightness=(),
+        levels=None,
     ):
         dtype, n_classes = A.dtype, Y.shape[1]
-        self.A, self.family, self.shape = A, family, (n_classes, A.shape[1])
+        self.A, self.family = A, family
+        self.levels = None if levels is None else levels.astype(dtype)
+        self.shape = (n_classes if levels is None else 1, A.shape[1])
         self.offset, self.Y, self.weights = (_rows_last(v, dtype) for v in (offset, Y, masks))
         self.precision = _rows_last(penalty, dtype)
         self.center = 0.0 if target is None else _rows_last(target, dtype)
@@ -257,6 +286,8 @@ class _Objective:
         factors, W = self._parts(x)
         (n, d), weights = self.A.shape, self.weights[groups]
         residual = (W.reshape(-1, d) @ self.A.T).reshape(len(x), -1, n)
+        if self.levels is not None:
+            residual = self.levels[:, None] * residual
         residual += self.offset
         if len(self.shared):
             residual += (factors @ self.shared).reshape(residual.shape)
@@ -266,7 +297,8 @@ class _Objective:
         value = (weights * loss).sum(axis=1, dtype=float)
         value += 0.5 * (pull * (W - self.center)).sum(axis=(1, 2), dtype=float)
         value += 0.5 * (draw * (factors - self.means)).sum(axis=1, dtype=float)
-        of_W = self.unit * ((residual.reshape(-1, n) @ self.A).reshape(W.shape) + pull)
+        along = residual if self.levels is None else self.levels @ residual
+        of_W = self.unit * ((along.reshape(-1, n) @ self.A).reshape(W.shape) + pull)
         of_factors = self.factor_unit * (residual.reshape(len(x), -1) @ self.shared.T + draw)
         return value, np.hstack([of_factors, of_W.reshape(len(x), -1)])
 

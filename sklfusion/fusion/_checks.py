@@ -24,11 +24,12 @@ from sklfusion._validation import (
     plain_labels,
 )
 from sklfusion.fusion._columns import known_scores
+from sklfusion.fusion._levels import levels_of, ordered_categories
 
 #: What the parameters of a FusionClassifier may be.
 CONSTRAINTS = {
     "fusion": [one_of("anchored", "concat")],
-    "loss": [one_of("auto", "cross_entropy", "binary_cross_entropy")],
+    "loss": [one_of("auto", "cross_entropy", "binary_cross_entropy", "ordinal")],
     "features": [one_of("auto", "embedding", "proba", "both")],
     "dropout": [number(0, 1, closed="left")],
     "residual": ["boolean"],
@@ -90,7 +91,7 @@ def _check_fit_data(est, X, y, classes, reset):
     if y is None:
         raise ValueError(f"{caller} requires y to be passed, but the target y is None.")
     names = [str(c) for c in y.columns] if hasattr(y, "columns") else None
-    multilabel = is_multilabel(y)
+    multilabel, categories = is_multilabel(y), ordered_categories(y)
     if multilabel:
         Y = check_indicator(y, caller=caller).astype(np.float64)
         multilabel = Y.shape[1] > 1
@@ -110,34 +111,53 @@ def _check_fit_data(est, X, y, classes, reset):
     may_lack = _known_scores(est, X) if reset else _may_lack_answers(est)
     X = tell_again(_dense_cells(est, checked, may_lack), X)
     if not multilabel:
-        return X, _class_columns(est, y, classes, reset)
-    if est.loss == "cross_entropy":
+        return X, _class_columns(est, y, classes, reset, categories)
+    if est.loss in ("cross_entropy", "ordinal"):
         raise ValueError(
-            f"loss='cross_entropy' needs one class per row, but y is a label indicator of "
+            f"loss={est.loss!r} needs one class per row, but y is a label indicator of "
             f"shape {y.shape}. Use loss='binary_cross_entropy' or 'auto'."
         )
     if reset:
         est.classes_ = np.arange(y.shape[1]) if names is None else np.asarray(names)
-        est.multilabel_ = True
+        est.multilabel_, est.levels_ = True, None
     return X, y
 
 
-def _class_columns(est, y, classes, reset):
-    """Return one class per row as (n, K); with ``reset`` set ``classes_``."""
+def _class_columns(est, y, classes, reset, categories):
+    """Return one class per row as (n, K); with ``reset`` set ``classes_`` and ``levels_``."""
     caller = type(est).__name__
     check_class_target(y, caller=caller)
     if not reset:
         classes = est.classes_
     elif classes is None:
         classes = est.classes
+        if classes is None and est.loss == "ordinal":
+            classes = categories
     named, codes = in_names(y, classes, caller=caller)
     labels = named
     if reset:
         found = named if classes is None else np.array(plain_labels(classes))
         est.classes_ = np.unique(found) if codes is None else codes
         est.multilabel_ = False
+        est.levels_ = _levels(est, np.unique(found), codes, categories)
         labels = named if codes is None else y
     return np.eye(len(est.classes_))[np.searchsorted(est.classes_, labels)]
+
+
+def _levels(est, named, codes, categories):
+    """The classes from lowest to highest as y has them, where they are ordered."""
+    if est.loss != "ordinal":
+        return None
+    caller = type(est).__name__
+    if est.fusion == "concat" or est.residual:
+        raise ValueError(
+            f"{caller} got loss='ordinal' with fusion={est.fusion!r}, residual={est.residual}; an "
+            "MLP knows no order of the classes. Leave fusion='anchored' and residual=False, or "
+            "loss='auto'."
+        )
+    order = levels_of(named, est.classes, categories, caller=caller)
+    own = dict(zip(named.tolist(), (named if codes is None else codes).tolist(), strict=True))
+    return np.array([own[level] for level in order])
 
 
 def _known_scores(est, X):

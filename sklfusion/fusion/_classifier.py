@@ -37,9 +37,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     ----------
     fusion : {"anchored", "concat"}, default="anchored"
         How the sources meet. Without score columns both are the plain MLP.
-    loss : {"auto", "cross_entropy", "binary_cross_entropy"}, default="auto"
+    loss : {"auto", "cross_entropy", "binary_cross_entropy", "ordinal"}, default="auto"
         Cross-entropy for one class per row, binary cross-entropy for label indicators. Binary
         cross-entropy on one class per row is one-vs-rest, with probabilities normalised.
+        ``"ordinal"`` is cross-entropy for classes in an order, such as ratings: that of
+        ``classes``, of an ordered pandas Categorical in y, or of numbers.
     score_columns : "auto", None, slice, or list of int or str, default="auto"
         The columns that are LLM scores: m blocks of one column per class, each perhaps followed
         by a 0/1 column that marks rows without an answer. ``"auto"`` asks the columns, which know
@@ -50,7 +52,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         themselves or are named, else the order of ``classes_``.
     classes : list, optional
         All classes, where y may show only some: a class without a labelled row can then still be
-        predicted, on the word of the LLM. By default the classes in y. Numbers 0..K-1 in y that
+        predicted, on the word of the LLM. By default the classes in y. From lowest to highest with
+        ``loss="ordinal"``. Numbers 0..K-1 in y that
         are none of them are codes of the sorted classes, as meta-estimators hand them.
     features : {"auto", "embedding", "proba", "both"}, default="auto"
         Which of the other columns to use. Class probabilities are the first or last K of them.
@@ -99,6 +102,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (K,)
         Class labels; for label indicators the column names of y, or 0 to K - 1.
+    levels_ : ndarray of shape (K,) or None
+        With ``loss="ordinal"`` the classes from the lowest to the highest.
     n_features_in_ : int
         Number of features seen in ``fit``.
     score_columns_ : ndarray of int
@@ -228,7 +233,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             For NaN elsewhere, infinite features, fewer than two classes, a loss that does not
-            suit y, or score columns that do not match the classes.
+            suit y, an order that nobody told, or score columns that do not match the classes.
         TrainingDivergedError
             If the loss of the MLP is not finite.
 
@@ -259,7 +264,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     def _family(self):
         if self.loss == "auto":
             return "sigmoid" if self.multilabel_ else "softmax"
-        return "softmax" if self.loss == "cross_entropy" else "sigmoid"
+        return "sigmoid" if self.loss == "binary_cross_entropy" else "softmax"
 
     def _fit_net(self, X, Y, weights, rng, cross_fit):
         from sklfusion.fusion._fit import fit_fusion

@@ -9,6 +9,7 @@ from sklfusion._logistic import row_losses
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_layers
 from sklfusion.fusion._folds import assign_folds, equal_rows
+from sklfusion.fusion._levels import places
 from sklfusion.fusion._net import forward, make_net, train
 from sklfusion.fusion._probe import fit_probe
 from sklfusion.fusion._problem import Problem
@@ -120,9 +121,11 @@ def fit_fusion(est, X, Y, weights, rng, cross_fit=True):
     inputs, settings = est.inputs_.transform(X), Settings.of(est)
     common = (est.inputs_, inputs, Y, weights, est._family, settings, rng)
     with one_thread(X):
-        if est.fusion == "concat" or not est.inputs_.blocks:
+        ordered = est.levels_ is not None
+        if est.fusion == "concat" or not (est.inputs_.blocks or ordered):
             return fit_concat(X, *common, cross_fit=cross_fit)
-        return fit_anchored(X, *common, residual=est.residual, guard=est.guard)
+        line = places(est.classes_, est.levels_) if ordered else None
+        return fit_anchored(X, *common, residual=est.residual, guard=est.guard, levels=line)
 
 
 def fit_concat(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, cross_fit):
@@ -232,7 +235,9 @@ def _mix_features(fitted_inputs, sources, inputs):
     return np.hstack([*(part.oof_evidence for part in probe), inputs["codes"]])
 
 
-def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, residual, guard):
+def fit_anchored(
+    X, fitted_inputs, inputs, Y, weights, family, settings, rng, *, residual, guard, levels=None
+):
     """Evidence per source, trust per source, and a residual MLP if it earns its place.
 
     Parameters
@@ -245,6 +250,8 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
         Whether to try the residual MLP.
     guard : bool
         Whether it stays only if it lowers the out-of-fold log-loss clearly.
+    levels : ndarray of shape (K,), optional
+        Place of each class on a line, where classes are ordered.
 
     Returns
     -------
@@ -253,7 +260,8 @@ def fit_anchored(X, fitted_inputs, inputs, Y, weights, family, settings, rng, *,
     votes_alone = not _sees_texts(fitted_inputs)
     folds = assign_folds(X, Y, family, N_FOLDS, rng, votes_alone=votes_alone)
     texts = equal_rows(X, N_FOLDS, votes_alone)
-    problem = Problem(Y, weights, folds, family, texts if texts.max() + 1 < len(Y) else None)
+    texts = texts if texts.max() + 1 < len(Y) else None
+    problem = Problem(Y, weights, folds, family, texts, levels)
     sources = _fit_sources(X, fitted_inputs, inputs, problem)
     mixing = _mix_features(fitted_inputs, sources, inputs)
     trust = reused_fit(fit_trust, sources.evidence, sources.is_encoder, problem, mixing)

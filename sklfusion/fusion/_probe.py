@@ -96,6 +96,7 @@ def _fit_path(A, problem):
             W,
             max_iter=_MAX_ITER,
             tolerance=_TOLERANCE,
+            levels=problem.levels,
         )
         evidence = problem.held_out(A, W)
         loss = float(problem.weights @ problem.losses(evidence))

@@ -24,6 +24,8 @@ class Problem:
         Link: one class per row, or independent labels.
     texts : ndarray of shape (n,) of int, optional
         Number of each row's text, where some are the same.
+    levels : ndarray of shape (K,), optional
+        Place of each class on a line, where classes are ordered.
     """
 
     Y: np.ndarray
@@ -31,6 +33,7 @@ class Problem:
     folds: np.ndarray
     family: str
     texts: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
     @cached_property
     def log_prior(self):

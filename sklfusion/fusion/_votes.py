@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit, logit, logsumexp
 
 from sklfusion._logistic import fit_grouped, fit_lines, row_losses
+from sklfusion.fusion._levels import nearness
 
 #: Bound on evidence and on soft scores (log of a probability), so that one confident error cannot
 #: weigh without limit.
@@ -129,7 +130,7 @@ def _fit_table(Z, mapping, problem):
 
     Row j of the table is drawn towards "vote j is right with the pooled accuracy, else the
     classes follow their frequencies", so that rare votes lean on the pool and frequent ones
-    speak for themselves.
+    speak for themselves. Of ordered classes, near ones are likelier errors.
     """
     Y, weights, log_prior = problem.Y, problem.weights, problem.log_prior
     known = mapping >= 0
@@ -138,6 +139,7 @@ def _fit_table(Z, mapping, problem):
     hit = ((Z @ diagonal) * Y).sum(axis=1)
     prior = np.exp(log_prior - logsumexp(log_prior))
     spread = np.tile(prior, (len(mapping), 1))  # how errors of vote j fall on the classes
+    spread = spread * nearness(problem.levels, mapping)
     spread[diagonal > 0] = 0.0
     spread /= np.maximum(spread.sum(axis=1, keepdims=True), 1e-12)
 
@@ -196,7 +198,8 @@ def _smoothed_rates(seen, base, strength, problem):
 def _fit_matrix(Z, mapping, problem):
     """Soft scores of one class per row: a matrix drawn towards ``temperature * identity``.
 
-    This is Dirichlet calibration, cross-fitted, with the penalty of least held-out loss.
+    This is Dirichlet calibration, cross-fitted, with the penalty of least held-out loss. Of
+    ordered classes the matrix is of rank one around it: the scores move a text up or down.
     """
     A = np.hstack([Z, np.ones((len(Z), 1))])
     target = np.zeros((A.shape[1], problem.Y.shape[1]))
@@ -229,7 +232,12 @@ def _fit_slopes(Z, mapping, problem):
 def _fit_around(A, offset, Y, target, precision, problem):
     """Coefficients (d, F + 1, K) drawn towards ``target``, which they start from."""
     start = np.repeat(target[:, None, :], problem.masks.shape[1], axis=1)
-    return fit_grouped(A, offset, Y, problem.masks, problem.family, precision, start, target)
+    told = (Y, problem.masks, problem.family)
+    if problem.levels is None:
+        return fit_grouped(A, offset, *told, precision, start, target)
+    # what is learnt on top of the target may only move a text up or down
+    around, zero = offset + A @ target, np.zeros_like(start)
+    return start + fit_grouped(A, around, *told, precision[:, :1], zero, levels=problem.levels)
 
 
 def _temperature(Z, problem):
