@@ -117,6 +117,27 @@ def distill_speed():
     return _table(*speed_table(read_json("distill")))
 
 
+def decision_models():
+    """Decision models on ordered classes, calibrated on 50 labels."""
+    from benchmarks.quality.decision_models import table
+
+    return _table(*table(read_json("decision_models"), sizes=(50,)))
+
+
+def decision_models_lines():
+    """What was to be held with 50 labels, and what came."""
+    from benchmarks.quality.decision_models import lines
+
+    return _table(*lines(read_json("decision_models")))
+
+
+def decision_models_others():
+    """Soft scores of other models on classes without order."""
+    from benchmarks.quality.decision_models import table
+
+    return _table(*table(read_json("decision_models"), ordered=False, sizes=(20, 50)))
+
+
 def peers():
     """The reliability battery on the peers, row by row."""
     from benchmarks.load.peers import table
@@ -193,6 +214,9 @@ def sources():
 BLOCKS = {
     "alignment": alignment,
     "batch": batch,
+    "decision_models": decision_models,
+    "decision_models_lines": decision_models_lines,
+    "decision_models_others": decision_models_others,
     "demo": demo,
     "distill": distill,
     "distill_sets": distill_sets,

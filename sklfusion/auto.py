@@ -38,6 +38,15 @@ def _delegates(name):
     return check
 
 
+def _of_fusion(name, says):
+    def get(self):
+        if hasattr(vars(self).get("fusion_"), name):
+            return getattr(self.fusion_, name)
+        raise AttributeError(f"AutoFusionClassifier has {name} after fit, if its fusion has.")
+
+    return property(get, doc=says)
+
+
 class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     """Texts in, labels out: an encoder and an LLM fused, with good defaults.
 
@@ -90,6 +99,8 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     oof_proba_ : ndarray of shape (n, K)
         Out-of-fold probabilities of the training texts, as given to ``fit``; a repeated text is
         in one fold. See :class:`FusionClassifier`; another ``fusion`` may have none.
+    certificate_ : dict or None
+        What the fusion loses at most to its parts; see :class:`FusionClassifier`.
 
     See Also
     --------
@@ -348,14 +359,10 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             report["usage"] = self.scorer_.usage_
         return report
 
-    @property
-    def oof_proba_(self) -> np.ndarray | None:
-        """Out-of-fold probabilities of the training texts, shape (n, K)."""
-        if "fusion_" not in vars(self) or not hasattr(self.fusion_, "oof_proba_"):
-            raise AttributeError(
-                "AutoFusionClassifier has oof_proba_ once it is fitted, with a fusion that has it."
-            )
-        return self.fusion_.oof_proba_
+    oof_proba_ = _of_fusion(
+        "oof_proba_", "Out-of-fold probabilities of the training texts (n, K)."
+    )
+    certificate_ = _of_fusion("certificate_", "What the fusion loses at most to its parts.")
 
     def _texts(self, X):
         check_is_fitted(self, "pipeline_")

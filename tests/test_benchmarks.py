@@ -10,7 +10,7 @@ from benchmarks.quality import _contest
 
 PROGRAMS = [
     *("baselines", "label_budget", "ablation", "architecture", "semi_supervised", "cascade"),
-    "rivals",
+    *("decision_models", "rivals"),
 ]
 LLM_PROGRAMS = ["prompts", "domain_shift", "label_forms"]
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
+from sklfusion.fusion._certificate import certificate, compare
 from sklfusion.fusion._checks import (
     CONSTRAINTS,
     check_rows,
@@ -21,8 +22,8 @@ from sklfusion.fusion._checks import (
     warn_of_idle_parameters,
 )
 from sklfusion.fusion._inputs import find_inputs
-from sklfusion.fusion._probabilities import log_odds, of_all_rows, probabilities
-from sklfusion.multilabel._cut import apply_cut, resolve_cut
+from sklfusion.fusion._probabilities import fit_cut, log_odds, of_all_rows, probabilities
+from sklfusion.multilabel._cut import apply_cut
 
 
 class FusionClassifier(ClassifierMixin, BaseEstimator):
@@ -117,6 +118,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         What :meth:`predict_proba` would say of each training row had it not been in the fit: rows
         as given to ``fit``, equal ones in one fold. NaN for rows of weight 0; None after
         ``partial_fit``.
+    certificate_ : dict or None
+        ``llm`` and ``encoder``: how much accuracy the fusion loses at most to that part alone (to
+        the best of several LLMs; 1.0 if nothing can be said, None without such a part), ``eps``
+        the larger, with probability 1 - ``delta`` over draws of the ``n`` different rows. None
+        without LLM scores, with unequal sample weights, and after ``partial_fit``.
     oof_scores_ : dict
         Out-of-fold log-loss per source and candidate, on the training rows.
     chosen_ : str
@@ -249,15 +255,20 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _fit(self, X, y, sample_weight, classes=None, *, cross_fit):
+        from sklfusion.fusion._fit import fit_fusion
+
         X, Y, weights, live = fit_rows(self, X, y, sample_weight, classes)
         if classes is None:
             check_two_classes(self, Y)
         self.score_columns_, self.found_by_, self.inputs_ = find_inputs(self, X, Y)
         rng = check_random_state(self.random_state)
-        logits = self._fit_net(X, Y, weights, rng, cross_fit)
-        self._fit_cut(logits, Y, weights)
+        fitted = fit_fusion(self, X, Y, weights, rng, cross_fit)
+        self.net_: Any = fitted.net
+        fit_cut(self, fitted.oof_logits, Y, weights)
         told = (self._family, self.multilabel_)
-        self.oof_proba_ = of_all_rows(logits, live, *told) if cross_fit else None
+        self.oof_proba_ = of_all_rows(fitted.oof_logits, live, *told) if cross_fit else None
+        alike = sample_weight is None or np.ptp(np.asarray(sample_weight)[live]) == 0
+        self._against_parts = compare(self, X, Y, fitted) if cross_fit and alike else None
         return self
 
     @property
@@ -266,25 +277,11 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
             return "sigmoid" if self.multilabel_ else "softmax"
         return "sigmoid" if self.loss == "binary_cross_entropy" else "softmax"
 
-    def _fit_net(self, X, Y, weights, rng, cross_fit):
-        from sklfusion.fusion._fit import fit_fusion
-
-        fitted = fit_fusion(self, X, Y, weights, rng, cross_fit)
-        self.net_ = fitted.net
-        self.chosen_ = fitted.chosen
-        self.source_names_ = fitted.source_names
-        self.source_weights_ = fitted.source_weights
-        total = weights.sum()
-        self.oof_scores_ = {k: float(weights @ v / total) for k, v in fitted.oof_losses.items()}
-        self.n_iter_ = len(fitted.net.history)
-        return fitted.oof_logits
-
-    def _fit_cut(self, logits, Y, weights):
-        self.threshold_, self.fill_empty_ = None, False
-        if self.multilabel_:
-            # the plain MLP is cut at one half, as in the paper
-            proba = None if self.chosen_ == "concat" else expit(logits)
-            self.threshold_, self.fill_empty_ = resolve_cut(self.threshold, proba, Y, weights)
+    @property
+    def certificate_(self) -> dict | None:
+        """What the fusion loses at most to its parts, with probability 1 - ``delta``."""
+        check_is_fitted(self, "net_")
+        return certificate(vars(self).get("_against_parts"))
 
     @whole
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -316,7 +313,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         with one_thread(X):
             self.net_ = continue_training(net, inputs, Y, weights, Settings.of(self), rng)
         self.n_iter_ = len(self.net_.history)
-        self.oof_proba_ = None  # it was of another model
+        self.oof_proba_ = self._against_parts = None  # they were of another model
         return self
 
     def _prepare(self, X):

@@ -8,7 +8,7 @@ import torch
 from sklfusion._logistic import row_losses
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_layers
-from sklfusion.fusion._folds import assign_folds, equal_rows
+from sklfusion.fusion._folds import N_FOLDS, assign_folds, equal_rows
 from sklfusion.fusion._levels import places
 from sklfusion.fusion._net import forward, make_net, train
 from sklfusion.fusion._probe import fit_probe
@@ -17,8 +17,6 @@ from sklfusion.fusion._reuse import reused_fit
 from sklfusion.fusion._trust import beats, fit_trust
 from sklfusion.fusion._votes import fit_evidence
 
-#: Folds of everything that is learnt out of fold.
-N_FOLDS = 5
 #: Folds in which an MLP is judged: fewer, since each takes a training.
 _MLP_FOLDS = 3
 #: Paired standard errors by which the residual MLP must lower the out-of-fold log-loss.
@@ -65,6 +63,7 @@ class Fitted:
     source_weights: dict | None = None
     oof_logits: np.ndarray | None = None
     oof_losses: dict = field(default_factory=dict)
+    encoder_logits: list = field(default_factory=list)  # out of fold, of each encoder alone
 
 
 def _net(settings, module_params, family, n_rows, seed, watched):
@@ -114,10 +113,25 @@ def _finish(net):
 
 
 def fit_fusion(est, X, Y, weights, rng, cross_fit=True):
-    """Fit the net of a `FusionClassifier` whose inputs are fitted, in the way that it asks for.
+    """Fit the net of a `FusionClassifier` whose inputs are fitted, and set what it learnt.
 
-    Without ``cross_fit`` a lone MLP is trained once, and its ``oof_logits`` are None.
+    Without ``cross_fit`` a lone MLP is trained once, and there are no ``oof_logits``.
+
+    Returns
+    -------
+    Fitted
     """
+    fitted = _fit_as_asked(est, X, Y, weights, rng, cross_fit)
+    est.chosen_ = fitted.chosen
+    est.source_names_ = fitted.source_names
+    est.source_weights_ = fitted.source_weights
+    total = weights.sum()
+    est.oof_scores_ = {k: float(weights @ v / total) for k, v in fitted.oof_losses.items()}
+    est.n_iter_ = len(fitted.net.history)
+    return fitted
+
+
+def _fit_as_asked(est, X, Y, weights, rng, cross_fit):
     inputs, settings = est.inputs_.transform(X), Settings.of(est)
     common = (est.inputs_, inputs, Y, weights, est._family, settings, rng)
     with one_thread(X):
@@ -283,7 +297,9 @@ def fit_anchored(
     evidence = zip(names, sources.parts, strict=True)
     losses |= {f"{name} evidence": problem.losses(part.oof_evidence) for name, part in evidence}
     weights_by_name = dict(zip(names, trust.weights.tolist(), strict=True))
-    return Fitted(_finish(net), names, chosen, weights_by_name, logits[chosen], losses)
+    parts = zip(sources.is_encoder, sources.parts, strict=True)
+    alone = [problem.log_prior + part.oof_evidence for own, part in parts if own]
+    return Fitted(_finish(net), names, chosen, weights_by_name, logits[chosen], losses, alone)
 
 
 def _residual_pays(losses, weights):

@@ -6,6 +6,8 @@ import numpy as np
 
 from sklfusion._text_input import distinct
 
+#: Folds of everything that is learnt out of fold.
+N_FOLDS = 5
 #: Votes alone of fewer distinct rows than this many a fold, and than a quarter of all, say nothing
 #: about being the same text.
 _DISTINCT_PER_FOLD, _DISTINCT_SHARE = 5, 0.25

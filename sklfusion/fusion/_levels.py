@@ -6,6 +6,8 @@ proportional odds). So a higher score moves probability upwards at every level, 
 one coefficient per feature where plain classes have K.
 """
 
+from typing import Any
+
 import numpy as np
 
 from sklfusion._validation import plain_labels
@@ -16,7 +18,7 @@ _NEARER = 0.5
 
 def ordered_categories(y):
     """Categories of an ordered categorical column, lowest first, or None."""
-    dtype = getattr(y, "dtype", None)
+    dtype: Any = getattr(y, "dtype", None)
     return list(dtype.categories) if getattr(dtype, "ordered", False) else None
 
 
