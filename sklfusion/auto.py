@@ -91,16 +91,16 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     pipeline_ : Pipeline
         The fitted pipeline.
     embedder_, scorer_, fusion_ : estimators
-        Its fitted parts (None where a part was left out).
+        Its fitted parts (None where left out).
     student_ : VoteStudent or None
         What the unlabelled texts taught.
     report_ : dict
         What was chosen and why.
     oof_proba_ : ndarray of shape (n, K)
-        Out-of-fold probabilities of the training texts, as given to ``fit``; a repeated text is
-        in one fold. See :class:`FusionClassifier`; another ``fusion`` may have none.
+        Out-of-fold probabilities of the training texts, as given to ``fit``; see
+        :class:`FusionClassifier`. Another ``fusion`` may have none.
     certificate_ : dict or None
-        What the fusion loses at most to its parts; see :class:`FusionClassifier`.
+        What the fusion loses at most to its parts.
 
     See Also
     --------
@@ -201,7 +201,7 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         if len(texts) != (y.shape[0] if hasattr(y, "shape") else len(y)):
             raise ValueError(f"Got {len(texts)} texts and {len(y)} labels; they must match.")
         y, codes = (y, None) if self.multilabel_ else self._read_target(y)
-        trained, why = self._whether_to_fine_tune(len(texts))
+        trained, why = whether_to_fine_tune(self.fine_tune, self.embedder, len(texts))
         if unlabeled is not None:
             trained, why = False, "unlabelled texts train a probe on the frozen encoder"
         sources = self._sources(names, trained)
@@ -299,9 +299,6 @@ class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         steps = [("embedder", self.embedder_), ("student", self.student_)]
         frozen = Pipeline([(name, FrozenEstimator(step)) for name, step in steps])
         return [("embedding", frozen), ("llm", FrozenEstimator(self.scorer_))]
-
-    def _whether_to_fine_tune(self, n):
-        return whether_to_fine_tune(self.fine_tune, self.embedder, n)
 
     def _sources(self, names, fine_tune):
         caller = "AutoFusionClassifier"

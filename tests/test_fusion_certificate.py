@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklfusion import AutoFusionClassifier, FusionClassifier, RecordedScorer, persistence
-from sklfusion.fusion._certificate import certificate
+from sklfusion.fusion._certificate import against_parts
 
 
 def fitted(*, n=120, **params):
@@ -30,7 +30,7 @@ def fitted(*, n=120, **params):
 def test_the_numbers_of_the_test(counts, wanted):
     """The check numbers of the exact score test, the worst of several, and none at all."""
     llm, encoder, n = counts
-    found = certificate({"llm": llm, "encoder": encoder, "n": n})
+    found = against_parts({"llm": llm, "encoder": encoder, "n": n})
     assert found["llm"] == pytest.approx(wanted[0])
     if wanted[1] is not None or not encoder:
         assert found["encoder"] == wanted[1]

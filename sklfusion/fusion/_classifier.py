@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._threads import one_thread
 from sklfusion._whole import whole
-from sklfusion.fusion._certificate import certificate, compare
+from sklfusion.fusion._certificate import against_parts, compare
 from sklfusion.fusion._checks import (
     CONSTRAINTS,
     check_rows,
@@ -281,7 +281,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     def certificate_(self) -> dict | None:
         """What the fusion loses at most to its parts, with probability 1 - ``delta``."""
         check_is_fitted(self, "net_")
-        return certificate(vars(self).get("_against_parts"))
+        return against_parts(vars(self).get("_against_parts"))
 
     @whole
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
