@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from sklfusion import FusionClassifier, VoteStudent
 from sklfusion.distillation._gap import gap_report, interval, row_scores
@@ -75,6 +76,48 @@ def test_label_columns_keep_their_names():
     lesson = read(y)
     assert lesson.classes.tolist() == ["z", "a"]
     assert lesson.gold.tolist() == y.to_numpy().tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"y": None}, "requires y to be passed"),
+        ({"y": None, "proba": [0.1, 0.9] * 2}, r"shape \(4,\); they must be \(n, K\)"),
+        ({"y": None, "proba": [[0.1, 0.9]] * 4, "classes": ["a", "a"]}, "has 'a' twice"),
+        ({"y": None, "proba": [[0.1, 0.9]] * 4, "classes": ["a"]}, r"needs \(n, 1\)"),
+        ({"y": None, "proba": [[1.0]] * 4, "classes": ["a"]}, "one class, 'a'"),
+        ({"y": None, "proba": [[0.1, 0.9]] * 3, "classes": ["a", "b"]}, "4 texts and 3 rows"),
+        ({"y": None, "proba": [[-0.1, 1.1]] * 4, "classes": ["a", "b"]}, r"lie in \[0, 1\]"),
+        ({"y": ["a", "b"] * 2, "multilabel": True}, r"needs an \(n, K\) label indicator"),
+        ({"y": np.eye(2)[[0, 1] * 2], "multilabel": False}, "needs one label per text"),
+        ({"y": np.eye(2)[[0, 1] * 2], "classes": ["a", "b", "c"]}, "3 classes for 2 label"),
+        ({"y": np.eye(2)[[0, 1] * 2] * 2}, r"y\[0, 0\] is 2"),
+        ({"y": [None] * 4, "proba": [[np.nan] * 2] * 4, "classes": ["a", "b"]}, "no row has"),
+    ],
+)
+def test_lessons_that_are_none(arguments, words):
+    """With what arrived and what was wanted."""
+    with pytest.raises(ValueError, match=words):
+        read(**arguments)
+
+
+def test_sparse_indicators_are_read():
+    """As scikit-learn's own encoders make them."""
+    y = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
+    lesson = read(sparse.csr_matrix(y))
+    assert lesson.multilabel
+    assert lesson.gold.tolist() == y.tolist()
+    assert lesson.classes.tolist() == [0, 1]
+    assert lesson.known.all()
+
+
+def test_probabilities_are_brought_to_sum_1():
+    """Rounded ones too; independent labels are left as they are."""
+    rounded = [[0.3333, 0.6664]] * 4
+    lesson = read(None, rounded, ["a", "b"], multilabel=False)
+    np.testing.assert_allclose(lesson.taught.sum(axis=1), 1)
+    lesson = read(None, rounded, ["a", "b"], multilabel=True)
+    np.testing.assert_allclose(lesson.taught, rounded)
 
 
 def test_some_rows_of_a_lesson():

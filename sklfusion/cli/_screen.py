@@ -3,6 +3,7 @@
 import contextlib
 import json as json_module
 import logging
+import math
 import sys
 import warnings
 from dataclasses import dataclass
@@ -90,14 +91,14 @@ def _tell_warning(message, *_, **__):
 
 
 def _plain(value):
-    """Return what JSON holds in the place of arrays; a number that is none becomes null."""
+    """Return what JSON holds in the place of arrays; NaN and infinity become null."""
     if isinstance(value, dict):
         return {str(name): _plain(part) for name, part in value.items()}
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _words(value):

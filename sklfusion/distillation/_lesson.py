@@ -68,6 +68,11 @@ def read_lesson(y, proba, classes, n, caller, multilabel=None):
     """
     if y is None and proba is None:
         raise ValueError(f"{caller} requires y to be passed, but the target y is None.")
+    if proba is not None and np.ndim(proba) != 2:
+        raise ValueError(
+            f"{caller} got probabilities of shape {np.shape(proba)}; they must be (n, K), one "
+            "column per class."
+        )
     if multilabel is None:
         multilabel = _is_indicator(y) if y is not None else not adds_up(proba)
     if y is not None and multilabel != _is_indicator(y):
@@ -75,7 +80,7 @@ def read_lesson(y, proba, classes, n, caller, multilabel=None):
         raise ValueError(f"{caller} got y of shape {np.shape(y)}; the teacher needs {wanted}.")
     if y is None:
         known = np.zeros(n, dtype=bool)
-        names = _class_names(classes, np.shape(proba)[1])
+        names = _class_names(classes, np.shape(proba)[1], caller)
         gold = np.zeros((n, len(names)))
     elif multilabel:
         names, gold, known = _read_label_sets(y, proba, classes, caller)
@@ -86,7 +91,7 @@ def read_lesson(y, proba, classes, n, caller, multilabel=None):
     order = np.arange(len(names)) if multilabel else np.argsort(names, kind="stable")
     taught, told = _read_proba(proba, n, len(names), multilabel, caller)
     if len(names) < 2 and not multilabel:
-        raise ValueError(f"{caller} got one class, {names[0]!r}; it needs two.")
+        raise ValueError(f"{caller} got one class, {names.tolist()[0]!r}; it needs two.")
     if not (known | told).any():
         raise ValueError(f"{caller}: no row has a label or an answer of the teacher.")
     return Lesson(names[order], gold[:, order], known, taught[:, order], told, multilabel)
@@ -103,8 +108,13 @@ def adds_up(proba):
     return not len(P) or bool(np.abs(P.sum(axis=1) - 1).max() <= _SUM_ERROR)
 
 
-def _class_names(classes, n_classes):
-    return np.arange(n_classes) if classes is None else np.array(plain_labels(classes))
+def _class_names(classes, n_classes, caller):
+    if classes is None:
+        return np.arange(n_classes)
+    names = plain_labels(classes)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{caller}: classes has {twice[0]!r} twice; each column needs its own.")
+    return np.array(names)
 
 
 def _read_label_sets(y, proba, classes, caller):
@@ -115,7 +125,7 @@ def _read_label_sets(y, proba, classes, caller):
     if known.any():
         gold[known] = check_indicator(cells[known], caller=caller)
     columns = getattr(y, "columns", None)
-    names = _class_names(columns if classes is None else classes, cells.shape[1])
+    names = _class_names(columns if classes is None else classes, cells.shape[1], caller)
     if len(names) != cells.shape[1]:
         raise ValueError(f"{caller} got {len(names)} classes for {cells.shape[1]} label columns.")
     return names, gold, known
@@ -132,7 +142,7 @@ def _read_classes(y, proba, classes, caller):
         labels = read_labels(there, caller=caller) if there else np.empty(0, dtype=object)
     if len(labels):
         check_class_target(labels, caller=caller)
-    names = np.unique(labels) if classes is None else _class_names(classes, 0)
+    names = np.unique(labels) if classes is None else _class_names(classes, 0, caller)
     if strange := sorted(set(labels.tolist()) - set(names.tolist()), key=str):
         raise ValueError(
             f"{caller}: y has the label {strange[0]!r}, and the teacher's classes are "
