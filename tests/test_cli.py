@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from sklfusion._chat import ChatRequest, Reply
+from sklfusion.cli import load_app
 from sklfusion.replies import open_store, request_key
+
+runner_module = pytest.importorskip("typer.testing", reason="the command line needs typer")
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +18,8 @@ def _own_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("SKLFUSION_MEMORY", str(tmp_path / "kept"))
 
 
-def run(*args):
+def from_shell(*args):
+    """Run a command in a process of its own, which takes seconds to start."""
     return subprocess.run(
         [sys.executable, "-m", "sklfusion.cli", *args],
         capture_output=True,
@@ -22,6 +27,13 @@ def run(*args):
         timeout=900,
         check=False,
     )
+
+
+def run(*args):
+    """Run a command in this process; an error that it does not tell fails the test."""
+    done = runner_module.CliRunner().invoke(load_app(), args)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
 
 
 @pytest.fixture
@@ -37,12 +49,12 @@ def test_version():
     """One line, the version."""
     import sklfusion
 
-    assert run("--version").stdout.strip() == sklfusion.__version__
+    assert from_shell("--version").stdout.strip() == sklfusion.__version__
 
 
 def test_a_wrong_command_is_told_in_a_line_with_status_2():
     """No traceback for a typing error."""
-    done = run("nonsense")
+    done = from_shell("nonsense")
     assert done.returncode == 2
     assert "No such command 'nonsense'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -96,7 +108,6 @@ def test_cache_info_creates_nothing(tmp_path):
     done = run("cache", "info", str(missing))
     assert done.returncode == 1
     assert done.stderr.startswith("sklfusion: ")
-    assert "Traceback" not in done.stderr
     assert not missing.exists()
 
 
@@ -150,7 +161,6 @@ def test_a_missing_place_is_told_before_any_work(table, args, says):
     done = run(*[str(table) if arg == "TABLE" else arg for arg in args])
     assert done.returncode == 1
     assert says in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_a_row_without_a_label_is_named(tmp_path):
@@ -169,10 +179,10 @@ def test_a_row_without_a_label_is_named(tmp_path):
 def test_fit_and_predict_from_the_shell(table, tmp_path):
     """A model fitted on a table predicts another table."""
     model = tmp_path / "model.sklf"
-    done = run("fit", str(table), "-o", str(model), "--memory", str(tmp_path / "memory"))
+    done = from_shell("fit", str(table), "-o", str(model), "--memory", str(tmp_path / "memory"))
     assert done.returncode == 0, done.stderr[-2000:]
     out = tmp_path / "out.csv"
-    done = run("predict", str(model), str(table), "-o", str(out))
+    done = from_shell("predict", str(model), str(table), "-o", str(out))
     assert done.returncode == 0, done.stderr[-2000:]
     import pandas as pd
 
@@ -277,7 +287,6 @@ def test_predict_sends_only_where_it_is_told(recorded_model, tmp_path):
     done = run(*args)
     assert done.returncode == 1
     assert "https://llm.example/v1" in done.stderr
-    assert "Traceback" not in done.stderr
     done = run(*args, "--endpoint", "https://llm.example/v1", "--memory", str(tmp_path / "new"))
     assert done.returncode == 0, done.stderr
     assert "one,ham" in done.stdout
