@@ -47,6 +47,22 @@ class ChatRequest:
 
 
 @dataclass(frozen=True)
+class DecisionRequest(ChatRequest):
+    """Typed questions about one text, for endpoints that answer with probabilities.
+
+    Its one message is the text. ``params["questions"]`` holds the questions: objects with
+    ``type`` ("choice" or "predicate"), ``instructions`` and, for a choice, ``choices``.
+    ``params["path"]`` and ``params["dialect"]`` say how it goes over the wire; they are there
+    where the user has set them, and in the request that is sent.
+    """
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """The questions, in order."""
+        return list(self.params["questions"])
+
+
+@dataclass(frozen=True)
 class Usage:
     """Tokens of one reply, as the endpoint counted them. None means that it did not say."""
 

@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sklfusion._chat import ChatRequest
+from sklfusion._chat import ChatRequest, DecisionRequest
+from sklfusion.llm._decision_route import next_way, put
 from sklfusion.llm._faults import WAIT_STATUSES, Fault
 
 #: What the limit of generated tokens is called; whatever is sent under one may go under another.
@@ -55,6 +56,8 @@ class Adaptations:
     def __init__(self) -> None:
         self._changes: dict[str, Any] = {}
         self._told: set[str] = set()
+        #: In which shapes typed questions were answered, the one in use last.
+        self.shapes: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     def known(self) -> dict[str, Any]:
@@ -93,6 +96,8 @@ def apply(request: ChatRequest, changes: Mapping[str, Any]) -> ChatRequest:
     """Return the request as the endpoint wants it."""
     if not changes:
         return request
+    if isinstance(request, DecisionRequest):
+        return put(request, changes)
     params = dict(request.params)
     for field, to in changes.items():
         if field in params:
@@ -144,6 +149,8 @@ def next_change(
     """
     if not _may_be_a_field(fault) or len(changes) >= _MOST:
         return None
+    if isinstance(request, DecisionRequest):
+        return next_way(request, changes, fault)
     sent = apply(request, changes)
     field = refused_field(sent, fault)
     if field is None:

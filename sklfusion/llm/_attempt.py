@@ -8,12 +8,13 @@ import random
 import threading
 import time
 from dataclasses import replace
-from typing import Any
 
 from sklfusion._chat import ChatRequest, Reply, Usage
 from sklfusion.exceptions import BudgetExceededError
 from sklfusion.llm._adapt import apply, next_change, refuses
 from sklfusion.llm._call import Call
+from sklfusion.llm._decision_route import first_way, told_of_questions
+from sklfusion.llm._decision_wire import question_words
 from sklfusion.llm._faults import CallError, Fault, without_text
 from sklfusion.llm._gate import Gate
 from sklfusion.llm._prices import estimate_tokens
@@ -26,7 +27,8 @@ MAX_UNREACHED = 4
 
 def guess_usage(request: ChatRequest, answer_tokens: int) -> Usage:
     """Return the tokens that a request with an answer of this length will probably take."""
-    prompt = sum(estimate_tokens(content) + 3 for _, content in request.messages)
+    contents = [content for _, content in request.messages] + question_words(request)
+    prompt = sum(estimate_tokens(content) + 3 for content in contents)
     return Usage(prompt, answer_tokens * int(request.params.get("n", 1)))
 
 
@@ -78,7 +80,8 @@ class Attempter:
         """
         guess = guess_usage(request, answer_tokens)
         tokens = (guess.prompt_tokens or 0) + (guess.completion_tokens or 0)
-        changes: dict[str, Any] = {}
+        changes = first_way(request)
+        heard: list[Fault] = []
         fault: Fault | None = None
         while True:
             if not self._gate.enter(tokens, self._end(attempts)):
@@ -92,9 +95,11 @@ class Attempter:
                 return reply
             assert fault is not None
             other = next_change(request, changes, fault, self._call.essential)
+            heard.append(fault)
             if other is not None:
                 changes = other
                 continue
+            fault = told_of_questions(request, heard)
             if refuses(request, changes, fault, self._call.essential):
                 raise CallError(replace(fault, kind="text", cause="refused_field"))
             self._pause_or_give_up(fault, attempts)

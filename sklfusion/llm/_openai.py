@@ -18,8 +18,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import sklfusion
-from sklfusion._chat import ChatRequest, Reply
+from sklfusion._chat import ChatRequest, DecisionRequest, Reply
 from sklfusion._fork import GATE
+from sklfusion.llm._decision_wire import decision_reply, wire_body
 from sklfusion.llm._faults import CallError, Fault, bad_reply, fault_from_said, fault_from_status
 from sklfusion.llm._reply import reply_from_bytes
 from sklfusion.llm._wire import CallClock, DeadlineBackend, read_body
@@ -98,19 +99,24 @@ class OpenAIBackend:
         AuthenticationError
             If an environment variable of a key is not usable.
         """
+        decides = isinstance(request, DecisionRequest)
+        path = request.params["path"] if decides else "chat/completions"
         sent = self._send(
             "POST",
-            "/chat/completions",
+            path,
             deadline=deadline,
             model=request.model,
-            json=request.body(),
+            json=wire_body(request),
         )
         if isinstance(sent, Fault):
             # Raised here, with plain fields only: an error raised where the HTTP library's is
             # caught would carry it as context, it holds the request, and the request the key.
             # Nor does any frame of this traceback have the key in a local variable.
             raise CallError(sent)
-        return reply_from_bytes(sent, partial(self._blame, request.model))
+        blame = partial(self._blame, request.model)
+        if decides:
+            return decision_reply(sent, request.params["dialect"], blame)
+        return reply_from_bytes(sent, blame)
 
     def _blame(self, model: str, status: int, error: Said) -> Fault:
         """Return the fault of an error that this endpoint sent inside a reply."""
@@ -134,7 +140,7 @@ class OpenAIBackend:
         """Upload a JSONL file of requests and return its id."""
         file = ("requests.jsonl", lines, "application/octet-stream")
         return str(
-            self._object("POST", "/files", data={"purpose": "batch"}, files={"file": file})["id"]
+            self._object("POST", "files", data={"purpose": "batch"}, files={"file": file})["id"]
         )
 
     def create_batch(self, file_id: str) -> str:
@@ -144,15 +150,15 @@ class OpenAIBackend:
             "endpoint": "/v1/chat/completions",
             "completion_window": "24h",
         }
-        return str(self._object("POST", "/batches", json=asked)["id"])
+        return str(self._object("POST", "batches", json=asked)["id"])
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Return the state of a batch."""
-        return self._object("GET", f"/batches/{quote(batch_id, safe='')}")
+        return self._object("GET", f"batches/{quote(batch_id, safe='')}")
 
     def download(self, file_id: str) -> bytes:
         """Return the content of a file."""
-        return self._side("GET", f"/files/{quote(file_id, safe='')}/content")
+        return self._side("GET", f"files/{quote(file_id, safe='')}/content")
 
     def _object(self, method: str, path: str, **content: Any) -> dict[str, Any]:
         body = self._side(method, path, **content)

@@ -64,7 +64,7 @@ def reply_from_bytes(body: bytes, blame: Blame | None = None) -> Reply:
     """
     try:
         # Some gateways send white space to keep a connection open, and some a byte order mark.
-        value = json.loads(body.removeprefix(b"\xef\xbb\xbf"), parse_int=_small_int)
+        value = json.loads(body.removeprefix(b"\xef\xbb\xbf"), parse_int=small_int)
     except (ValueError, RecursionError):
         value = completion_of(body)  # and some stream to whoever asks
     if value is None:
@@ -72,14 +72,14 @@ def reply_from_bytes(body: bytes, blame: Blame | None = None) -> Reply:
     return reply_from_value(value, blame)
 
 
-def _small_int(digits: str) -> int | float:
+def small_int(digits: str) -> int | float:
     # int() of a million digits takes quadratic time; no field here needs more than 19.
     return int(digits) if len(digits) < 20 else math.inf
 
 
 def reply_from_value(value: Any, blame: Blame | None = None) -> Reply:
     """Read a parsed chat completion; see :func:`reply_from_bytes`."""
-    fault = _fault_inside(value, blame or _anonymous)
+    fault = fault_inside(value, blame or _anonymous)
     if fault is not None:
         raise CallError(fault)
     choices = value.get("choices") if isinstance(value, dict) else None
@@ -118,7 +118,7 @@ def only_thought(reply: Reply) -> bool:
     return answer is None or not answer.strip()
 
 
-def _fault_inside(value: Any, blame: Blame) -> Fault | None:
+def fault_inside(value: Any, blame: Blame) -> Fault | None:
     """Return the fault of an error that came with a status of 200, None if there is none."""
     if isinstance(value, list) and len(value) == 1:  # Google's way to tell errors
         value = value[0]
@@ -185,13 +185,13 @@ def _usage(value: Any) -> Usage:
     details = value.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     return Usage(
-        _token_count(value.get("prompt_tokens")),
-        _token_count(value.get("completion_tokens")),
-        _token_count(cached),
+        token_count(value.get("prompt_tokens")),
+        token_count(value.get("completion_tokens")),
+        token_count(cached),
     )
 
 
-def _token_count(value: Any) -> int | None:
+def token_count(value: Any) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and value >= 0 else None

@@ -6,11 +6,12 @@ import math
 import threading
 
 from sklfusion.exceptions import EndpointError
+from sklfusion.llm._decision_route import TOO_LARGE
 from sklfusion.llm._faults import Fault, error_from_fault
 from sklfusion.llm._retry import RetryPolicy
 
 # What says something about one text only: so many of these never end a run.
-_OWN = frozenset({"content_filter", "refusal", "too_long"})
+_OWN = frozenset({"content_filter", "refusal", "too_long", *TOO_LARGE})
 
 
 class Verdict:

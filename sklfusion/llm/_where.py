@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import numbers
 import os
+import re
 import threading
 from typing import Any
 
 from sklfusion._fork import GATE
 from sklfusion.llm._backend import Backend, is_local
+from sklfusion.llm._deciders import DIALECTS, decider_of
 from sklfusion.llm._gate import Gate
 from sklfusion.llm._keylike import refuse_keys
 from sklfusion.llm._prices import Price, find_price
@@ -27,6 +29,11 @@ _CLIENT_FIELDS = {
 }
 _WHOLE_NUMBERS = ("max_concurrency", "texts_per_request")
 _NUMBERS_OF_ENDPOINT = ("timeout", "deadline", *_WHOLE_NUMBERS)
+#: Settings of an endpoint that only ``strategy="decision"`` uses.
+DECISION_SETTINGS = ("path", "dialect", "decision_limits")
+_PATH = re.compile(r"/?[A-Za-z0-9@._~:%-]+(/[A-Za-z0-9@._~:%-]+)*")
+# What an endpoint has to take at least: a question with two options.
+_LEAST_LIMITS = {"options": 2, "questions": 1}
 _LIMITS = ("requests_per_minute", "tokens_per_minute")
 # Parts of a request that are made here; its kind of reply is read whole.
 _OWN_FIELDS = ("messages", "model", "stream")
@@ -96,6 +103,7 @@ class Where:
             raise ValueError(f"service={settings.service!r}; use 'realtime' or 'batch'.")
         if settings.on_failure not in ("abstain", "raise"):
             raise ValueError(f"on_failure={settings.on_failure!r}; use 'abstain' or 'raise'.")
+        self._check_decisions(caller)
         self._check_body(caller)
         self._check_budget(caller)
         self.price()
@@ -108,6 +116,29 @@ class Where:
                 _check_positive(value, name, caller)
             if name in _WHOLE_NUMBERS and not isinstance(value, numbers.Integral):
                 raise ValueError(f"{caller} got {name}={value!r}; it needs a whole number.")
+
+    def _check_decisions(self, caller: str) -> None:
+        path, dialect, limits = (getattr(self.endpoint, name) for name in DECISION_SETTINGS)
+        if dialect not in (None, *DIALECTS):
+            raise ValueError(f"{caller} got dialect={dialect!r}; use {DIALECTS} or None.")
+        if path is not None and (not isinstance(path, str) or not _PATH.fullmatch(path)):
+            raise ValueError(
+                f"{caller} got path={path!r}; it takes what follows the base address "
+                "('decisions'), or, with a slash in front, the host ('/api/alpha/decisions')."
+            )
+        if limits is None:
+            return
+        if not isinstance(limits, dict) or not set(limits) <= set(_LEAST_LIMITS):
+            raise ValueError(
+                f"{caller} got decision_limits={limits!r}; it takes a dict with 'options', "
+                "'questions' or both."
+            )
+        for name, value in limits.items():
+            if not isinstance(value, numbers.Integral) or value < _LEAST_LIMITS[name]:
+                raise ValueError(
+                    f"{caller} got decision_limits={limits!r}; {name!r} is a whole number from "
+                    f"{_LEAST_LIMITS[name]} on."
+                )
 
     def _check_body(self, caller: str) -> None:
         given = self.endpoint.request_params or {}
@@ -211,6 +242,18 @@ class Where:
     def request_params(self) -> dict[str, Any]:
         """Further fields of every request."""
         return dict(self.endpoint.request_params or {})
+
+    def decision_settings(self) -> dict[str, Any]:
+        """Return how typed questions are put, and how many: as set, else as the table says."""
+        settings = self.endpoint
+        limits = settings.decision_limits or {}
+        known = decider_of(*self.resolve()[:2])
+        return {
+            "path": settings.path,
+            "dialect": settings.dialect,
+            "most_options": int(limits.get("options", known.options)),
+            "most_questions": int(limits.get("questions", known.questions)),
+        }
 
     def backend(self) -> Backend:
         """Return the back end of this process; equal settings share one."""

@@ -64,6 +64,13 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
     request_params : dict, optional
         Further fields of the body of every request; None removes a field. ``temperature`` goes
         here: without it votes are sampled at 0.7, and all else is greedy.
+    path, dialect : str, optional
+        How ``strategy="decision"`` asks: a path below the base address (``"decisions"``) or, with
+        a slash in front, at the host (``"/api/alpha/decisions"``); and ``"openai"`` or
+        ``"systemone"``. What is not set is found out by the first question.
+    decision_limits : dict, optional
+        Most ``"options"`` of a question and most ``"questions"`` of a request, where an endpoint
+        takes others than are documented.
     service : {"realtime", "batch"}, default="realtime"
         "batch" sends what is missing through the provider's Batch API: about half the price,
         within a day. The estimator waits for it; when interrupted, the same call finds the batch
@@ -131,6 +138,9 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         request_params: dict[str, Any] | None = None,
+        path: str | None = None,
+        dialect: str | None = None,
+        decision_limits: dict[str, int] | None = None,
         service: str = "realtime",
         texts_per_request: int = 1,
         max_text_tokens: int | None = 2000,
@@ -150,6 +160,9 @@ class LLMEndpoint(KeyGuard, BaseEstimator):
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self.request_params = request_params
+        self.path = path
+        self.dialect = dialect
+        self.decision_limits = decision_limits
         self.service = service
         self.texts_per_request = texts_per_request
         self.max_text_tokens = max_text_tokens

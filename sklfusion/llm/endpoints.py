@@ -60,8 +60,14 @@ class Endpoint:
     query: Query = ()
 
     def address(self, path: str = "") -> str:
-        """Return the full address of a path; without one, what tells this endpoint from others."""
-        return self.origin + path + (f"?{urlencode(self.query)}" if self.query else "")
+        """Return the full address of a path; without one, what tells this endpoint from others.
+
+        A path with a slash in front begins at the host, another below the origin.
+        """
+        where = self.origin + f"/{path}" * bool(path)
+        if path.startswith("/"):
+            where = "{0.scheme}://{0.netloc}".format(urlsplit(self.origin)) + path
+        return where + (f"?{urlencode(self.query)}" if self.query else "")
 
 
 ENDPOINTS: dict[str, Endpoint] = {

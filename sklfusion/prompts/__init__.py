@@ -2,7 +2,8 @@
 
 Nothing here talks to a model. ``_templates`` holds the words, ``_render`` puts them together,
 ``_parse``, ``_scores`` and ``_label_lists`` read answers; ``_tokens`` reads the log-probabilities
-of a written answer, ``_first_tokens`` those of a first step; ``_labels`` says for both which label
+of a written answer, ``_first_tokens`` those of a first step; ``_decisions`` words and reads typed
+questions; ``_labels`` says for both which label
 a beginning can still become. ``_questions`` words what the alignment methods ask.
 """
 

@@ -26,6 +26,9 @@ class PromptTemplate:
         Form of the answer.
     answer_pack, answer_pack_multi : str
         Form of the answer about several texts.
+    question_choice, question_predicate, question_criterion, question_examples : str
+        Questions to a decision model, what makes one true (``{description}``), and the heading
+        of examples.
     prefill, prefill_yes_no : str
         Beginning of the answer for models that run in this process.
 
@@ -62,6 +65,10 @@ class PromptTemplate:
     answer_pack_multi: str = (
         "Answer with a JSON object that gives every id the list of the labels that fit its text."
     )
+    question_choice: str = "Which label fits the text best?"
+    question_predicate: str = "Does the label {label} fit the text?"
+    question_criterion: str = "Answer true when: {description}"
+    question_examples: str = "Examples:"
     prefill: str = "Category:"
     prefill_yes_no: str = "Answer:"
 

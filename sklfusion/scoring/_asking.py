@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from sklfusion._chat import ChatRequest, Reply
+from sklfusion.exceptions import ModelNotFoundError
 from sklfusion.llm._call import Call
+from sklfusion.llm._decision_route import NO_ROUTE, TOO_LARGE
 from sklfusion.llm._job import Job
 from sklfusion.llm._run import Run
 from sklfusion.replies import request_key
+from sklfusion.scoring._decision_plan import DecisionPlan
+from sklfusion.scoring._decision_shapes import Shapes
 from sklfusion.scoring._forecast import forecast
 from sklfusion.scoring._packs import Packer, ask_packed
 from sklfusion.scoring._strategies import Plan
@@ -62,6 +66,7 @@ class Session:
         if not places:
             return
         self._settle_mode(texts.asks(places[:_PROBES]))
+        places = self._recall_shapes(texts, places)
         packer = Packer(self.plan, self._pack_size) if self._pack_size > 1 else None
         missing = self._missing(texts, places, packer)
         known = len(places) - len(missing)
@@ -72,6 +77,8 @@ class Session:
             self.call.show(0, 0)
         elif packer is not None:
             ask_packed(packer, texts, missing, self.call, self.execute)
+        elif isinstance(self.plan, DecisionPlan):
+            self._ask_decisions(texts, missing)
         else:
             self._ask_alone(texts, missing)
 
@@ -103,6 +110,49 @@ class Session:
         for ask in asks:
             texts.settle(ask, self.plan)
 
+    # --------------------------------------------------------------------- strategy="decision"
+
+    def _ask_decisions(self, texts: Texts, asks: list[Ask]) -> None:
+        """Ask about the first text alone: it finds out how questions are put, and how many."""
+        self._ask_in_shape(texts, asks[:1])
+        self._ask_in_shape(texts, asks[1:])
+
+    def _ask_in_shape(self, texts: Texts, asks: list[Ask]) -> None:
+        """Ask about texts; those whose requests are too large are asked in smaller ones."""
+        while asks:
+            plan = self.plan
+            assert isinstance(plan, DecisionPlan)
+            if plan is not self._asked_in:
+                self._remake(texts, asks)
+            self._ask_alone(texts, asks)
+            if plan is not self._widest and any(texts.rows[ask.place] is not None for ask in asks):
+                self._shapes().note(plan)
+            asks = [ask for ask in asks if texts.causes.get(ask.place) in TOO_LARGE]
+            narrower = plan.narrower(texts.causes[asks[0].place]) if asks else None
+            if narrower is None:
+                return
+            self._plans, self._tried[plan.mode] = [narrower], {}
+
+    def _remake(self, texts: Texts, asks: list[Ask]) -> None:
+        """Give texts the requests of the plan in use."""
+        for ask in asks:
+            texts.reopen(ask)
+            ask.jobs = self.plan.jobs(ask.text, ask.examples)
+
+    def _recall_shapes(self, texts: Texts, places: list[int]) -> list[int]:
+        """Ask as much at once as the endpoint is known to take; return the texts still open."""
+        if not isinstance(self.plan, DecisionPlan):
+            return places
+        self._widest = self._asked_in = self.plan
+        last = self._shapes().plans()[-1]
+        if last.shape != self.plan.shape:
+            self._plans, self._tried[last.mode] = [last], {}
+            self._asked_in = last
+        return self._shapes().recall(texts, places)
+
+    def _shapes(self) -> Shapes:
+        return Shapes(self.call, self._widest)
+
     # ------------------------------------------------------------------------- strategy="auto"
 
     def _settle_mode(self, asks: Sequence[Ask]) -> None:
@@ -126,7 +176,8 @@ class Session:
 
     def _mode_key(self) -> str:
         plan = self._plans[0]
-        modes = [p.mode for p in self._plans]
+        # Where it does not lead, it is a way that earlier versions did not know.
+        modes = [p.mode for n, p in enumerate(self._plans) if n == 0 or p.mode != "decision"]
         question = (("system", "sklfusion: which strategy serves"), ("user", " ".join(modes)))
         return request_key(ChatRequest(plan.origin, plan.model, question))
 
@@ -162,14 +213,21 @@ class Session:
         trial = self.call.trial(plan.essential)
         for ask in asks:
             job = self._request(plan, ask)
-            Run(trial).execute([job])
+            try:
+                Run(trial).execute([job])
+            except ModelNotFoundError:
+                if isinstance(plan, DecisionPlan):
+                    return False  # it may be one that chats
+                raise
             if job.ok:
                 self._probed[plan.mode].add(job.first_key)
                 flags: frozenset[str] = getattr(job.answer, "flags", frozenset())
                 return not flags & {"no_logprobs", "no_label_step"}
             assert job.fault is not None
-            if job.fault.cause == "refused_field":
+            if job.fault.cause in ("refused_field", NO_ROUTE):
                 return False
+            if job.fault.cause in TOO_LARGE:
+                return True
             if job.fault.kind == "wait" and job.fault.status != 500:
                 return True  # it asked to wait for a whole deadline, which is no word on the plan
             failed += job.fault.status == 500
@@ -185,5 +243,8 @@ class Session:
 
     def forecast(self, texts: Texts) -> dict[str, Any]:
         """Return how many requests are missing and the tokens they will take; sends nothing."""
-        recorded = self._recorded_mode() if len(self._plans) > 1 else None
-        return forecast(recorded or self.plan, texts, self.call.untold(), self._pack_size)
+        self._plans = [(self._recorded_mode() if len(self._plans) > 1 else None) or self.plan]
+        untold = self.call.untold()
+        if isinstance(self.plan, DecisionPlan):
+            self._plans = [Shapes(untold, self.plan).plans()[-1]]
+        return forecast(self.plan, texts, untold, self._pack_size)

@@ -16,6 +16,7 @@ from sklfusion._validation import plain_label
 from sklfusion.annotations import Annotations
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._call import Call
+from sklfusion.llm._deciders import decider_of
 from sklfusion.llm._job import Memo
 from sklfusion.llm._keylike import KeyGuard
 from sklfusion.llm._prices import estimate_tokens
@@ -29,6 +30,7 @@ from sklfusion.replies._spending import purse_for
 from sklfusion.scoring import _calibration
 from sklfusion.scoring._asking import Session
 from sklfusion.scoring._checks import check_params, read_classes
+from sklfusion.scoring._decision_plan import DecisionPlan
 from sklfusion.scoring._examples import ShotSelector
 from sklfusion.scoring._progress import Progress
 from sklfusion.scoring._strategies import Plan, is_reasoning
@@ -41,7 +43,7 @@ from sklfusion.scoring._to_annotations import (
     with_probs,
 )
 
-_AUTO = ("logprobs", "probabilities", "probabilities_plain", "label")
+_AUTO = ("logprobs", "decision", "probabilities", "probabilities_plain", "label")
 
 
 class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
@@ -326,6 +328,8 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
                 modes = ["label"]
             elif where.is_local:
                 modes = ["logprobs"]
+            elif decider_of(origin, name).preferred:
+                modes = ["decision", *(mode for mode in modes if mode != "decision")]
             elif is_reasoning(name):
                 modes = modes[1:]
         common = {
@@ -336,7 +340,12 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
             "template": self.template or DEFAULT_TEMPLATE,
             "extra": where.request_params,
         }
-        return [Plan(origin, name, self._task, mode, **common) for mode in modes]
+        return [
+            DecisionPlan(origin, name, self._task, mode, **common, **where.decision_settings())
+            if mode == "decision"
+            else Plan(origin, name, self._task, mode, **common)
+            for mode in modes
+        ]
 
     def _warn_other_model(self, annotations):
         from sklfusion.exceptions import ScoringWarning

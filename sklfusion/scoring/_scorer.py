@@ -47,8 +47,10 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         ``"logprobs"`` reads the log-probabilities of the label's first token; ``"probabilities"``
         asks for one number per class, held to a JSON schema; ``"label"`` for the label only;
         ``"votes"`` samples ``n_votes`` labels; ``"unary"`` (multi-label) asks yes or no for every
-        class. ``"auto"`` takes the first of logprobs, probabilities, label that the endpoint
-        serves; ``annotate(X).meta["strategy"]`` tells which.
+        class; ``"decision"`` asks an endpoint for decisions: one choice with described options,
+        or for multi-label one yes-or-no question per class in the same request. ``"auto"`` takes
+        decision for models that were made for it, else the first of logprobs, decision,
+        probabilities, label that the endpoint serves; ``annotate(X).meta["strategy"]`` tells.
     output : {"log_proba", "proba"}, default="log_proba"
         What ``transform`` returns.
     add_indicator : bool, default=False

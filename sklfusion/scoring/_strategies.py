@@ -24,7 +24,7 @@ _ANSWERS = {
     "votes": ("label", "set"),
     "unary": (None, "yes_no"),
 }
-STRATEGIES = ("auto", "logprobs", "probabilities", "label", "votes", "unary")
+STRATEGIES = ("auto", "decision", "logprobs", "probabilities", "label", "votes", "unary")
 # What a local model may list: all the mass that matters, at no price but a little JSON.
 _LOCAL_TOP = 200
 _REASONING = re.compile(r"^(gpt-5|o[1-9])")
@@ -111,6 +111,10 @@ class Plan:
     def asks_once(self) -> bool:
         """Whether one request per text is all."""
         return self.mode != "unary" and not self.swap
+
+    def told(self) -> dict[str, Any]:
+        """Return what annotations are to tell of this way to ask, in JSON values."""
+        return {}
 
     def more_votes(self, jobs: list[Job]) -> list[Job]:
         """Return further requests where an endpoint ignored that several samples were wanted."""

@@ -101,8 +101,15 @@ class Texts:
             if fault.said:
                 self.said.setdefault(fault.cause, fault.said)
         else:
-            self.answer(ask.place, plan.combine([job.answer for job in ask.jobs]))
+            try:
+                self.answer(ask.place, plan.combine([job.answer for job in ask.jobs]))
+            except ReplyError as error:
+                self.causes[ask.place] = error.cause
         self.models.update(job.model for job in ask.jobs if job.model)
+
+    def reopen(self, ask: Ask) -> None:
+        """Forget why a text has no answer: it is asked about in another way."""
+        self.said.pop(self.causes.pop(ask.place, ""), None)
 
     def answer(self, place: int, row: Row, model: str | None = None) -> None:
         """Give a text its row."""

@@ -143,6 +143,7 @@ def _meta(
         "causes": dict(Counter(texts.causes.values())),
         "said": dict(texts.said),
         "flags": dict(flags),
+        **plan.told(),
     }
 
 

@@ -34,7 +34,7 @@ from typing import Any
 HIGH = 0.9
 LOW_MULTI = 0.05
 _BRACKETS = re.compile(r"\[\s*(?:(['\"])[^'\"\[\]]+\1\s*,?\s*)+\]")
-_ASKED_LABEL = re.compile(r"[Dd]oes the label (.+?) fit the text")
+ASKED_LABEL = re.compile(r"[Dd]oes the label (.+?) fit the text")
 _PIECE = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
 
 
@@ -125,7 +125,7 @@ def read_question(body: dict[str, Any]) -> Question:
     pairs = _listed_labels(system) or _from_schema(schema) or _bracketed(messages)
     pack = _pack(user[-1] if user else "")
     form, field = ("pack", None) if pack else _form(schema, system)
-    asked = _ASKED_LABEL.search(system)
+    asked = ASKED_LABEL.search(system)
     return Question(
         text=text,
         keys=tuple(key for key, _ in pairs),

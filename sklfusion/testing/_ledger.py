@@ -75,8 +75,8 @@ class Ledger:
         self.billed_requests[entry.request] += 1
         if self.usable_requests[entry.request]:
             self.avoidable += 1
-        self.prompt_tokens += usage["prompt_tokens"]
-        self.completion_tokens += usage["completion_tokens"]
+        self.prompt_tokens += usage.get("prompt_tokens", usage.get("input_tokens", 0))
+        self.completion_tokens += usage.get("completion_tokens", usage.get("output_tokens", 0))
 
     def deliver(self, entry: Entry) -> None:
         """Write down that all bytes of a reply were handed to the system."""

@@ -159,7 +159,7 @@ class FaultServer:
         **settings
             Fields of :class:`sklfusion.testing._script.ServerSettings`: ``seed``, ``profile``,
             ``latency_ms``, ``script``, ``keep_bodies``, ``limit_rps``, ``storms``, ``key_sha256``,
-            ``batch``.
+            ``batch``, ``decisions``, ``limits``, ``chat``.
         """
         self._ask("POST", "/__reset__", {**self.settings, **settings})
 

@@ -29,6 +29,8 @@ FAULT_KINDS = {
     "stray": ("sends a second reply that says `content` behind the first", True, True),
     "trailing": ("sends `body` behind the reply", True, True),
     "packed": ("answers 200 with `bytes` of blanks packed as `encodings` say", True, False),
+    "refuse": ("answers, but refuses the questions at the places in `questions`", True, True),
+    "rounded": ("answers with probabilities of so many `decimals`", True, True),
     "close": ("answers properly and then closes the idle connection", True, True),
 }
 

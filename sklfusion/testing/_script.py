@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from sklfusion.testing import _answers
+from sklfusion.testing import _answers, _decisions
 from sklfusion.testing._ledger import Entry, Ledger
 from sklfusion.testing._profiles import PROFILES, ScriptedFault, choose, fault_from_json, status
 
@@ -42,6 +42,13 @@ class ServerSettings:
         time that is left.
     key_sha256 : str or None
         Digest of the only key that is accepted.
+    decisions : dict or bool
+        Path to dialect ("openai", "systemone") where typed questions are answered; True for
+        ``/v1/decisions`` and ``/v1/systemone``.
+    limits : dict
+        Most "questions" of a request and most "options" of a question.
+    chat : bool
+        Whether there is a chat route.
     batch : dict
         ``polls`` before a batch is done (2), its final ``status`` ("completed").
     """
@@ -55,6 +62,9 @@ class ServerSettings:
     storms: list[dict[str, float]] = field(default_factory=list)
     key_sha256: str | None = None
     batch: dict[str, Any] = field(default_factory=dict)
+    decisions: dict[str, str] | bool = False
+    limits: dict[str, int] = field(default_factory=dict)
+    chat: bool = True
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -81,6 +91,15 @@ class Script:
         self.storms = [dict(storm) for storm in settings.storms]
         self.storm_end = 0.0
 
+    def dialect_of(self, path: str) -> str | None:
+        """Return what a path speaks: "chat", a dialect of typed questions, or nothing."""
+        path = path.partition("?")[0]
+        if path.endswith("/chat/completions"):
+            return "chat" if self.settings.chat else None
+        served = self.settings.decisions
+        known = (_decisions.BOTH if served is True else served) or {}
+        return known.get(path)
+
     def replace_rules(self, rules: list[dict[str, Any]]) -> None:
         """Take other rules, and go on with the ledger."""
         self.settings.script = rules
@@ -91,15 +110,16 @@ class Script:
         self, body: dict[str, Any], headers: dict[str, str]
     ) -> tuple[Entry, ScriptedFault | None]:
         """Write the request down and choose its fault."""
-        question = _answers.read_question(body)
+        text = _answers.read_question(body).text if "messages" in body else None
+        text = _decisions.decided_text(body) if text is None else text
         canonical = json.dumps(body, sort_keys=True)
-        digest = _answers.text_digest(question.text)
+        digest = _answers.text_digest(text)
         request_digest = hashlib.sha256(canonical.encode()).hexdigest()
         entry = self.ledger.receive(digest, request_digest, headers)
         if self.settings.keep_bodies:
             self.ledger.bodies.append(body)
         fault = self.gate(headers)
-        rule = self.rule(body, question.text, entry) if fault is None else None
+        rule = self.rule(body, text, entry) if fault is None else None
         if rule is not None:
             fault = fault_from_json(rule["fault"]) if rule.get("fault") else None
         elif fault is None:

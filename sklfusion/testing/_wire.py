@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sklfusion.testing import _decisions
 from sklfusion.testing._profiles import ScriptedFault
 
 _REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 404: "Not Found"}
@@ -109,7 +110,9 @@ def behind(fault: ScriptedFault, completion: dict[str, Any]) -> bytes:
     """Return what comes behind a reply, in the same packet."""
     if fault.kind == "trailing":
         return _encode(fault.get("body", "rest"))
-    said = {"choices": {0: {"message": {"content": fault.get("content", "")}}}}
+    said: dict[str, Any] = {"choices": {0: {"message": {"content": fault.get("content", "")}}}}
+    if "answers" in completion:
+        said = {"answers": fault.get("content", "")}
     data = _dump(merged(completion, said))
     fields = {"content-type": "application/json", "content-length": str(len(data))}
     return head(200, fields) + data
@@ -159,13 +162,22 @@ def render_reply(
         headers |= {f"x-{n}": filler for n in range(int(fault.get("count", 1000)))}
     if kind == "bad_utf8":
         return b"\xff\xfe" + data, headers, 200
-    if kind == "content":
+    code = int(fault.get("status", 200)) if kind == "content" else 200
+    return _dump(_otherwise(completion, fault)), headers, code
+
+
+def _otherwise(completion: dict[str, Any], fault: ScriptedFault) -> dict[str, Any]:
+    """Return a reply that is one in form and says something else."""
+    if fault.kind == "rounded":
+        return {**completion, **_decisions.rounded_to(completion, fault.get("decimals", 2))}
+    if fault.kind == "merge":
+        return {**completion, **merged(completion, fault.get("fields", {}))}
+    if fault.kind == "content" and "answers" in completion:
+        return {**completion, "answers": fault.get("content", None)}
+    if fault.kind == "content":
         for choice in completion["choices"]:
             choice["message"]["content"] = fault.get("content", None)
-        return json.dumps(completion).encode(), headers, int(fault.get("status", 200))
-    if kind == "merge":
-        return json.dumps(merged(completion, fault.get("fields", {}))).encode(), headers, 200
-    return data, headers, 200
+    return completion
 
 
 _PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}

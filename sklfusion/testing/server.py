@@ -8,7 +8,8 @@ prints one JSON line ``{"port": ..., "pid": ...}`` and serves 127.0.0.1 until it
 ends. It is meant to run as a process of its own: a server in a thread of the client would share
 its interpreter and hide races. :class:`sklfusion.testing.FaultServer` starts one.
 
-Besides ``/v1/chat/completions``, ``/v1/models``, ``/v1/files`` and ``/v1/batches`` there are
+Besides ``/v1/chat/completions``, the routes of typed questions where the setting ``decisions``
+opens them, ``/v1/models``, ``/v1/files`` and ``/v1/batches`` there are
 
 - ``GET /__ledger__`` (``?events=1`` for every request),
 - ``POST /__reset__`` with any of the settings: a new ledger and new settings,
@@ -31,7 +32,7 @@ import struct
 from contextlib import suppress
 from typing import Any
 
-from sklfusion.testing import _answers, _batch, _wire
+from sklfusion.testing import _answers, _batch, _decisions, _wire
 from sklfusion.testing._ledger import Entry, Ledger
 from sklfusion.testing._profiles import PROFILES, ScriptedFault
 from sklfusion.testing._script import Script, ServerSettings
@@ -83,8 +84,8 @@ class LoopbackServer:
             while (request := await _wire.read_request(reader)) is not None:
                 ledger, last = self.script.ledger, None
                 ledger.paths.add(request.path)
-                if request.path.partition("?")[0].endswith("/chat/completions"):
-                    last, alive = await self.chat(request, reader, writer)
+                if (dialect := self.script.dialect_of(request.path)) and request.method == "POST":
+                    last, alive = await self.answer(request, dialect, reader, writer)
                 else:
                     alive = await self.other(request, writer)
                 if not alive:
@@ -131,12 +132,16 @@ class LoopbackServer:
             return self.batches.handle(request, path)
         return None
 
-    # ------------------------------------------------------------------------------- chat
+    # ----------------------------------------------------------------------------- answers
 
-    async def chat(
-        self, request: _wire.Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    async def answer(
+        self,
+        request: _wire.Request,
+        dialect: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> tuple[Entry | None, bool]:
-        """Answer a chat request; return its entry and whether the connection goes on."""
+        """Answer a request; return its entry and whether the connection goes on."""
         body = request.json()
         if body is None:
             return None, await _wire.send_json(writer, 400, {"error": {"message": "not JSON"}})
@@ -146,14 +151,33 @@ class LoopbackServer:
             gated = fault is not None and fault.get("gate", False)
             if not gated and self.script.settings.latency_ms:
                 await asyncio.sleep(self.script.settings.latency_ms / 1000)
-            alive = await self.respond(body, entry, fault, ledger, reader, writer)
+            completion = self.completion(body, dialect, entry, fault)
+            if isinstance(completion, _decisions.BadBody):
+                if not gated:  # a body is looked at before anything can go wrong with its answer
+                    entry.status = completion.status
+                    return entry, await _wire.send_json(writer, entry.status, completion.said)
+                completion = {}
+            alive = await self.respond(completion, entry, fault, ledger, reader, writer)
         finally:
             ledger.end(entry)
         return entry, alive
 
+    def completion(
+        self, body: dict[str, Any], dialect: str, entry: Entry, fault: ScriptedFault | None
+    ) -> dict[str, Any] | _decisions.BadBody:
+        """Return the proper answer to a request, or why it is refused."""
+        if dialect == "chat":
+            return _answers.completion(body, number=entry.number)
+        try:
+            asked = _decisions.read_questions(body, dialect, self.script.settings.limits)
+        except _decisions.BadBody as error:
+            return error
+        refused = fault.get("questions", []) if fault is not None else []
+        return _decisions.decision(body, asked, dialect, tuple(refused))
+
     async def respond(
         self,
-        body: dict[str, Any],
+        completion: dict[str, Any],
         entry: Entry,
         fault: ScriptedFault | None,
         ledger: Ledger,
@@ -161,7 +185,6 @@ class LoopbackServer:
         writer: asyncio.StreamWriter,
     ) -> bool:
         """Send the answer, or the fault; return whether the connection goes on."""
-        completion = _answers.completion(body, number=entry.number)
         entry.usable = fault is None or fault.is_usable
         if fault is None or fault.is_billed:
             ledger.bill(entry, completion["usage"])
