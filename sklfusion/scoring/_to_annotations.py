@@ -13,6 +13,7 @@ import numpy as np
 from sklfusion.annotations import Annotations
 from sklfusion.exceptions import ScoringFailedError, ScoringWarning
 from sklfusion.llm._adapt import Adaptations
+from sklfusion.llm._decision_route import NO_ROUTE, TOO_LARGE
 from sklfusion.llm._faults import UNEXPLAINED
 from sklfusion.llm._usage import Meter
 from sklfusion.prompts import PARSER_VERSION
@@ -28,6 +29,8 @@ _STATUS = {
     "http_410": "refused",
     "http_451": "refused",
     "empty_text": "missing",
+    NO_ROUTE: "transport_error",
+    **dict.fromkeys(TOO_LARGE, "missing"),
 }
 TRANSPORT = ("timeout", "connection_lost", "unreachable")
 
