@@ -459,7 +459,7 @@ def test_a_model_that_decides_nothing_does_not_end_auto(fault_server):
 
 
 def test_stores_of_earlier_versions_keep_their_strategy(fault_server, tmp_path):
-    """What was written down for the strategies of then holds: a run from the store sends nothing."""
+    """What was written down for the strategies of then holds: the store answers alone."""
     said = {"error": {"message": "logprobs are not supported", "param": "logprobs"}}
     refuse = {"fault": {"kind": "status", "status": 400, "body": said}, "field": "logprobs"}
     fault_server.reset(script=[refuse])
