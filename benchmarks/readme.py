@@ -117,6 +117,7 @@ def distill_speed():
     return _table(*speed_table(read_json("distill")))
 
 
+<<<<<<< HEAD
 def decision_models():
     """Decision models on ordered classes, calibrated on 50 labels."""
     from benchmarks.quality.decision_models import table
@@ -136,6 +137,14 @@ def decision_models_others():
     from benchmarks.quality.decision_models import table
 
     return _table(*table(read_json("decision_models"), ordered=False, sizes=(20, 50)))
+=======
+def speed_local_llm():
+    """The local LLM in batches beside text by text and skorch."""
+    from benchmarks.speed.local_llm import load_line, table
+
+    results = read_json("speed_local_llm")
+    return f"{_table(*table(results))}\n{load_line(results)}\n"
+>>>>>>> c704ca2 (Benchmark: the local LLM in batches beside text by text and skorch)
 
 
 def peers():
@@ -231,6 +240,7 @@ BLOCKS = {
     "programs": programs,
     "speed_embedding": speed_embedding,
     "serve": serve,
+    "speed_local_llm": speed_local_llm,
     "throughput": throughput,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG)},
 }
