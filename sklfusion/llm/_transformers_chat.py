@@ -50,7 +50,7 @@ class TransformersRuntime(CausalLM):
     """
 
     def __init__(self, spec: LocalSpec) -> None:
-        super().__init__(*load_weights(spec.folder(), spec.dtype), spec.name)
+        super().__init__(*load_weights(spec.folder(), spec.dtype, to_score=True), spec.name)
         self._lock = threading.Lock()
         self._cores = FreeCores(*thread_limit())
         self._prefixes: OrderedDict[str, tuple[list[int], Any]] = OrderedDict()
