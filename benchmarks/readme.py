@@ -117,7 +117,6 @@ def distill_speed():
     return _table(*speed_table(read_json("distill")))
 
 
-<<<<<<< HEAD
 def decision_models():
     """Decision models on ordered classes, calibrated on 50 labels."""
     from benchmarks.quality.decision_models import table
@@ -137,14 +136,21 @@ def decision_models_others():
     from benchmarks.quality.decision_models import table
 
     return _table(*table(read_json("decision_models"), ordered=False, sizes=(20, 50)))
-=======
+
+
+def speed_first():
+    """A new process to its first embedding and its first score."""
+    from benchmarks.speed.first import table
+
+    return _table(*table(read_json("speed_first")))
+
+
 def speed_local_llm():
     """The local LLM in batches beside text by text and skorch."""
     from benchmarks.speed.local_llm import load_line, table
 
     results = read_json("speed_local_llm")
     return f"{_table(*table(results))}\n{load_line(results)}\n"
->>>>>>> c704ca2 (Benchmark: the local LLM in batches beside text by text and skorch)
 
 
 def peers():
@@ -240,6 +246,7 @@ BLOCKS = {
     "programs": programs,
     "speed_embedding": speed_embedding,
     "serve": serve,
+    "speed_first": speed_first,
     "speed_local_llm": speed_local_llm,
     "throughput": throughput,
     **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG)},
