@@ -22,6 +22,17 @@ def test_weights_have_their_check_numbers(q, wanted):
     np.testing.assert_allclose(lure_weights(q, 4), wanted, atol=6e-5)
 
 
+def test_weights_are_even_in_an_even_draw_whatever_went_away():
+    np.testing.assert_allclose(lure_weights([1 / 9, 1 / 7], 7, left=[9, 7]), 1)
+    X, y = pool(40)
+    acquirer = LabelAcquirer(LogisticRegression(), floor=1.0, random_state=0).fit(X)
+    acquirer.add([0], [y[0]])
+    rows = acquirer.query().rows
+    with pytest.warns(DataWarning, match="leaves out"):
+        acquirer.add(rows[:9], [None, *y[rows[1:9]]])  # one skipped, eleven open
+    np.testing.assert_allclose(acquirer.weights_, [8 / 38, *[1] * 8])
+
+
 def test_weights_of_a_pool_that_is_used_up_are_even():
     assert lure_weights([0.7, 0.6, 1.0], 3).tolist() == [1, 1, 1]
 

@@ -16,7 +16,17 @@ from sklfusion.cli._formats import read_frame
 runner_module = pytest.importorskip("typer.testing", reason="the command line needs typer")
 
 TEXTS = [f"note {n} about {'sport' if n % 2 else 'food'}" for n in range(12)]
-COMMANDS = ["estimate", "score", "fit", "predict", "info", "demo", "cache info", "models list"]
+COMMANDS = [
+    "estimate",
+    "score",
+    "acquire",
+    "fit",
+    "predict",
+    "info",
+    "demo",
+    "cache info",
+    "models list",
+]
 
 
 @pytest.fixture(autouse=True)

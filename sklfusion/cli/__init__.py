@@ -5,7 +5,7 @@ from importlib import import_module
 
 #: The files of the commands, in the order of the help page.
 COMMANDS = (
-    *("_estimate", "_score", "_fit", "_evaluate", "_predict", "_serve"),
+    *("_estimate", "_score", "_acquire", "_fit", "_evaluate", "_predict", "_serve"),
     *("_info", "_cache", "_models", "_demo_command"),
 )
 

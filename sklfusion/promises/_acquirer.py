@@ -337,16 +337,17 @@ class LabelAcquirer(BaseEstimator):
 
         Of drawn rows those of Farquhar et al., whose mean over the rows is unbiased, times the
         copies that a row has in the pool. A row that was labelled before stands for itself. Rows
-        left out, and those still to be answered, count as not in the pool.
+        left out count as not in the pool, those still to be answered as not drawn.
         """
+        here = [e.status == LABELLED for e in self._entries.values()]
+        left = len(self._first) - np.flatnonzero(here)  # rows that were there at its turn
         labelled = self._of(LABELLED)
         drawn = np.array([entry.q is not None for entry in labelled], dtype=bool)
-        away = len(self._entries) - drawn.sum()
-        n_pool = len(self._first) - away
+        n_pool = len(self._first) - len(self._of(SKIPPED)) - int((~drawn).sum())
         weights = np.full(len(labelled), max(drawn.sum(), 1) / max(n_pool, 1))
-        weights[drawn] = lure_weights([e.q for e in labelled if e.q is not None], n_pool)
-        places = self._place[[entry.row for entry in labelled]] if labelled else []
-        return weights * self._copies[places]
+        q = [entry.q for entry in labelled if entry.q is not None]
+        weights[drawn] = lure_weights(q, n_pool, left[drawn])
+        return weights * self._copies[self._place[self.rows_]]
 
     def get_state(self) -> dict[str, Any]:
         """Return the labelling so far, as JSON can hold it; the pool itself is not in it.

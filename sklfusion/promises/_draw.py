@@ -65,7 +65,7 @@ def draw_in_turn(weights, size, rng):
     return np.array(places, dtype=np.int64), np.array(q)
 
 
-def lure_weights(q, n_pool):
+def lure_weights(q, n_pool, left=None):
     """Return weights whose mean over the drawn rows is unbiased for the pool.
 
     Parameters
@@ -74,6 +74,8 @@ def lure_weights(q, n_pool):
         Probability of each drawn row at its turn, in the order drawn.
     n_pool : int
         Rows that could be drawn, the M drawn ones among them.
+    left : array-like of shape (M,), optional
+        Rows that were there at each turn, where others than these M went away too.
 
     Returns
     -------
@@ -87,5 +89,6 @@ def lure_weights(q, n_pool):
     q = np.asarray(q, dtype=np.float64)
     if len(q) == n_pool:  # nothing is left out
         return np.ones(len(q))
-    still = n_pool - np.arange(len(q))  # rows that were there at each turn
-    return 1 + (n_pool - len(q)) / (still - 1) * (1 / (still * q) - 1)
+    still = n_pool - np.arange(len(q))
+    odds = 1 / ((still if left is None else np.asarray(left)) * q)  # 1 in an even draw
+    return 1 + (n_pool - len(q)) / (still - 1) * (odds - 1)
