@@ -130,6 +130,23 @@ def test_there_is_a_certificate_whatever_chose_the_share():
     assert asks_all.share_ < 1 or asks_all.certificate_["eps"] <= 0.01
 
 
+def test_a_class_that_a_fold_lacks_takes_part():
+    texts, y, _ = texts_and_labels(120)
+    y[:1] = "c"
+    said = RecordedScorer(dict(zip(texts, y.tolist(), strict=True)))
+
+    class Three(Told):
+        def predict_proba(self, X):
+            two = super().predict_proba(X)
+            rare = np.full((len(two), len(self.classes_) - 2), 0.01)
+            return np.hstack([two - rare.sum(axis=1, keepdims=True) / 2, rare])
+
+    clf = CascadeClassifier(Three(), said, budget=0.5, random_state=0).fit(texts, y)
+    assert clf.classes_.tolist() == ["a", "b", "c"]
+    assert clf.oof_proba_.shape == (120, 3)
+    np.testing.assert_allclose(clf.predict_proba(texts[:5]).sum(axis=1), 1)
+
+
 def test_repeated_texts_certify_nothing_more():
     texts, y, recorded = texts_and_labels(120)
     clf = cascade(recorded, budget=0.5).fit(texts * 4, np.tile(y, 4))

@@ -49,4 +49,6 @@ def make_fusion(fusion, n_classes, scored, names, seed):
         told |= {"score_columns": slice(n_classes, None), "features": "proba"}
         if names is not None and params["score_classes"] is None:
             told["score_classes"] = numbers_of(scored, names)
+        if names is not None and params["classes"] is None:
+            told["classes"] = list(range(n_classes))  # a fold may lack a rare one
     return fusion.set_params(**told)
