@@ -2,15 +2,13 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 from sklfusion._chat import ChatRequest, Reply
-from sklfusion.cli import load_app
 from sklfusion.replies import open_store, request_key
 
-runner_module = pytest.importorskip("typer.testing", reason="the command line needs typer")
+run = pytest.importorskip("_typed", reason="the command line needs typer").type_here
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +25,6 @@ def from_shell(*args):
         timeout=900,
         check=False,
     )
-
-
-def run(*args):
-    """Run a command in this process; an error that it does not tell fails the test."""
-    done = runner_module.CliRunner().invoke(load_app(), args)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_an_endpoint_that_is_down_ends_with_3(typed, table):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_ends_with_3_and_goes_on(table, asks, fault_server, sent):
+def test_an_interrupted_command_ends_with_3_and_goes_on(typed, table, asks, fault_server, sent):
     """Ctrl-C in the middle: what was answered is not paid for again."""
     fault_server.reset(latency_ms=300)
     fault_server.script({"fault": {"kind": "hang"}, "contains": TEXTS[9], "attempts": [1]})
@@ -197,8 +197,8 @@ def test_an_interrupted_command_ends_with_3_and_goes_on(table, asks, fault_serve
     assert "the same command again goes on" in said
     assert "Traceback" not in said
     fault_server.script()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    done = typed("score", table, *asks)
+    assert done.exit_code == 0, done.stderr
     assert "1 paid requests, 11 cached" in done.stderr
 
 

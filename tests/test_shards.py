@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from _batches import asking, save_word_model, write_shards
 from _topics import make_texts
+from _typed import type_here
 
 import sklfusion
 from sklfusion import AuthenticationError, SklFusionError, persistence
@@ -258,10 +259,15 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, fault_server):
 def test_a_shard_that_kills_its_workers_is_given_up(tmp_path, model, monkeypatch):
     """After some tries; the others are done."""
     write_shards(tmp_path / "in", [3, 3])
-    code = "import os, sys\nfrom sklfusion.batch import _worker\ntell = _worker.outcome\n"
-    code += "def outcome(scorer, job):\n"
-    code += "    return os._exit(9) if job['name'] == '0.parquet' else tell(scorer, job)\n"
-    code += "_worker.outcome = outcome\n_worker.main()\n"
+    code = (
+        "import os, sys\n"
+        "from sklfusion.batch import _worker\n"
+        "tell, make = _worker.outcome, _worker._make_scorer\n"
+        "def outcome(settings, job):\n"
+        "    return os._exit(9) if job['name'] == '0.parquet' else tell(make(settings), job)\n"
+        "_worker.outcome, _worker._make_scorer = outcome, dict\n"
+        "_worker.main()\n"
+    )
     start = subprocess.Popen
     monkeypatch.setattr(
         "sklfusion.batch._team.subprocess.Popen",
@@ -314,17 +320,6 @@ def test_drafts_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_pa
     assert [f.name for f in tmp_path.iterdir()] == [f".a.parquet.{os.getpid()}.partial"]
 
 
-def _command(*args):
-    return subprocess.run(
-        [sys.executable, "-m", "sklfusion.cli", "predict", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(sklfusion.__file__).parents[1])},
-    )
-
-
 _LIMITED_COMMAND = """
 import resource, sys
 from sklfusion.cli import main
@@ -351,7 +346,7 @@ def test_the_command_ends_with_3_when_the_disk_is_full(tmp_path, model):
     assert "the disk is full" in done.stderr
     assert f"kept in {tmp_path / 'out'}" in done.stderr
     assert "prediction" in pq.read_table(tmp_path / "out" / "0.parquet").column_names
-    again = _command(*args, "--json")
+    again = type_here("predict", *args, "--json")
     assert json.loads(again.stdout)["earlier"] == 1, again.stderr
     assert pq.read_table(tmp_path / "out" / "1.parquet")["label"].to_pylist() == texts
 
@@ -360,12 +355,12 @@ def test_the_command_scores_a_folder_and_names_what_it_could_not_read(tmp_path, 
     """Status 1 then; what can be read is done, and totals are told."""
     write_shards(tmp_path / "in", [3, 4])
     args = (model, tmp_path / "in", "-o", tmp_path / "out", "--shards")
-    done = _command(*args, "--json")
+    done = type_here("predict", *args, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["labelled"] == 7
     (tmp_path / "in" / "2.parquet").write_bytes(b"no Parquet")
-    done = _command(*args)
+    done = type_here("predict", *args)
     assert done.returncode == 1
     assert "1 of 3 shards have no result; 2 are done" in done.stderr
     assert "2.parquet" in done.stderr
-    assert "needs a folder" in _command(*args[:2], "--shards").stderr
+    assert "needs a folder" in type_here("predict", *args[:2], "--shards").stderr
