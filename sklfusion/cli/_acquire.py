@@ -24,7 +24,7 @@ from sklfusion.cli._screen import Screen
 from sklfusion.cli._tables import check_table_output, read_table, read_target
 from sklfusion.exceptions import SklFusionError
 
-ROW, LABEL = "row", "label"
+ROW, ANSWER = "row", "label"
 
 
 @command("acquire")
@@ -95,19 +95,19 @@ def _keep(acquirer, path):
 
 
 def _take_in(acquirer, path, task, *, skip_empty):
-    frame = read_table(path, [ROW, LABEL])
-    empty = [value is None or value == "" for value in frame[LABEL]]
-    rows = [_row(value, path) for value in frame[ROW]]
+    frame = read_table(path, [ROW, ANSWER])
+    empty = [value is None or value == "" for value in frame[ANSWER]]
+    rows = [_row_number(value, path) for value in frame[ROW]]
     told = [row for row, none in zip(rows, empty, strict=True) if not none]
     if told:
         given = frame[[not none for none in empty]]
-        acquirer.add(told, read_target(given, LABEL, task).tolist())
+        acquirer.add(told, read_target(given, ANSWER, task).tolist())
     open_rows = [row for row, none in zip(rows, empty, strict=True) if none]
     if open_rows and skip_empty:
         acquirer.add(open_rows, [None] * len(open_rows))
 
 
-def _row(value, path):
+def _row_number(value, path):
     try:
         return int(value)
     except (TypeError, ValueError):
@@ -119,7 +119,7 @@ def _row(value, path):
 def _questions(batch, text):
     import pandas
 
-    columns = {ROW: batch.rows.tolist(), text: list(batch.X), LABEL: [""] * len(batch.rows)}
+    columns = {ROW: batch.rows.tolist(), text: list(batch.X), ANSWER: [""] * len(batch.rows)}
     columns |= {"q": batch.q.tolist(), "utility": batch.utility.tolist()}
     return pandas.DataFrame(columns, dtype=object)
 
@@ -129,5 +129,5 @@ def _weighted(acquirer, text):
 
     rows = acquirer.rows_.tolist()
     columns = {ROW: rows, text: [acquirer.pool_[row] for row in rows]}
-    columns |= {LABEL: acquirer.y_.tolist(), "weight": acquirer.weights_.tolist()}
+    columns |= {ANSWER: acquirer.y_.tolist(), "weight": acquirer.weights_.tolist()}
     return pandas.DataFrame(columns, dtype=object)
