@@ -1,11 +1,14 @@
 """Which columns are scores: by name, by number, by value."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from _fusion_data import make_labels, make_rows
 
 from sklfusion import FusionClassifier
+from sklfusion.exceptions import DataWarning
 from sklfusion.fusion._columns import find_columns
 from sklfusion.fusion._folds import assign_folds
 from sklfusion.multilabel._cut import apply_cut, choose_cut
@@ -169,3 +172,124 @@ def test_threshold_can_be_given():
     clf = FusionClassifier(threshold=0.9, random_state=0).fit(X, Y)
     np.testing.assert_array_equal(clf.predict(X), (clf.predict_proba(X) >= 0.9).astype(int))
     assert not clf.fill_empty_
+
+
+# -- scores that no column was taken for -------------------------------------------------------
+
+
+def soft_votes(y, k=3, seed=0):
+    """Log-probabilities that are right three times in four."""
+    rng = np.random.default_rng(seed)
+    said = np.where(rng.random(len(y)) < 0.75, y, rng.integers(k, size=len(y)))
+    P = rng.dirichlet(np.ones(k), size=len(y)) * 0.4 + 0.6 * np.eye(k)[said]
+    return np.log(P / P.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("as_log", [True, False])
+def test_scores_before_other_columns_are_pointed_out_with_what_to_pass(rows, as_log):
+    """They would be lost without a word; passed as told, they are found."""
+    X, y = rows
+    scores = soft_votes(y) if as_log else np.exp(soft_votes(y))
+    mixed = np.hstack([X[:, :4], scores, X[:, 4:20]])
+    with pytest.warns(DataWarning, match=r"Columns 4 to 6 .*before other.*slice\(4, 7\)"):
+        assert find(mixed, y).found_by == "nothing"
+    found = find(mixed, y, score_columns=slice(4, 7))
+    assert (found.found_by, found.scores.tolist()) == ("numbers", [4, 5, 6])
+
+
+def test_scores_of_more_classes_than_y_shows_are_pointed_out(rows):
+    """Five log-probabilities at the end, three classes in y."""
+    X, y = rows
+    wide = np.hstack([X[:, :20], soft_votes(y, k=5)])
+    with pytest.warns(DataWarning, match=r"Columns 20 to 24 .*of 5 classes, while y has 3"):
+        assert find(wide, y).blocks == []
+    found = find(wide, y, slice(20, 25), score_classes=[0, 1, 2, 3, 4])
+    assert found.blocks[0].mapping.tolist() == [0, 1, 2, -1, -1]
+
+
+def test_label_scores_before_other_columns_are_pointed_out():
+    """Log-probabilities that go along with the labels; others in the same range do not."""
+    X, Y = make_labels(120, k=4)
+    rng = np.random.default_rng(0)
+    scores = np.log(np.clip(0.15 + 0.7 * Y + rng.uniform(-0.1, 0.1, Y.shape), 0.01, 0.99))
+    mixed = np.hstack([scores, X[:, :20]])
+    with pytest.warns(DataWarning, match="Columns 0 to 3 .*before other columns"):
+        find_columns(mixed, Y, "auto", None, list(range(4)), None, True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shuffled = np.hstack([rng.permutation(scores), X[:, :20]])
+        assert find_columns(shuffled, Y, "auto", None, list(range(4)), None, True).blocks == []
+
+
+def test_features_that_happen_to_sum_to_one_are_no_scores(rows):
+    """A one-hot feature that a guess beats, and negative columns: no word about them."""
+    X, y = rows
+    one_hot = np.eye(3)[(y + np.arange(60) % 2 + 1) % 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find(np.hstack([one_hot, X[:, :20]]), y).blocks == []
+        assert find(-np.abs(X[:, :20]) - 3, y).blocks == []
+        assert find(X[:, :2], y).blocks == []
+
+
+def test_no_scores_at_all_can_be_said(rows):
+    """``score_columns=None`` takes them as features, and warns of nothing."""
+    X, y = rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find(np.hstack([X[:, :4], soft_votes(y), X[:, 4:20]]), y, score_columns=None)
+    assert (found.found_by, len(found.encoder)) == ("nothing", 23)
+
+
+# -- chosen by hand ----------------------------------------------------------------------------
+
+
+def test_a_mask_and_names_choose_columns(rows):
+    """As numbers do."""
+    X, y = rows
+    mask = np.arange(23) >= 20
+    names = [f"c{i}" for i in range(23)]
+    for chosen in (mask, mask.tolist(), ["c20", "c21", "c22"]):
+        assert find(X, y, score_columns=chosen, names=names).scores.tolist() == [20, 21, 22]
+    with pytest.raises(ValueError, match=r"names \['d1'\], which X does not have"):
+        find(X, y, score_columns=["c20", "d1", "c22"], names=names)
+
+
+def test_a_flag_among_chosen_columns_is_told_by_its_values(rows):
+    """Four columns of three classes: the last is 0 or 1 and marks who gave no answer."""
+    X, y = rows
+    flag = (np.arange(60) % 5 == 0)[:, None].astype(float)
+    found = find(np.hstack([X, flag]), y, score_columns=slice(20, 24))
+    assert (found.blocks[0].flag, found.blocks[0].silence) == (23, "told")
+    with pytest.raises(ValueError, match="names 4 columns, but there are 3 classes"):
+        find(np.hstack([X, flag + 0.5]), y, score_columns=slice(20, 24))
+
+
+def test_classes_of_the_columns_must_be_as_many(rows):
+    """Both counts are named."""
+    X, y = rows
+    names = [f"e{i}" for i in range(20)] + ["llm_0", "llm_1", "llm_2"]
+    with pytest.raises(ValueError, match="names 4 classes, but llm has 3 columns"):
+        find(X, y, names=names, score_classes=[0, 1, 2, 3])
+
+
+def test_names_of_another_kind_keep_their_order(rows):
+    """Columns named by words, classes that are other words: as many, so one is the other."""
+    X, y = rows
+    names = [f"e{i}" for i in range(20)] + ["llm_rot", "llm_blau", "llm_weiss"]
+    found = find(X, y, names=names, classes=["red", "blue", "white"])
+    assert found.found_by == "names"
+    assert found.blocks[0].mapping.tolist() == [0, 1, 2]
+
+
+def test_two_llms_by_name_are_two_sources(rows):
+    """A prefix is a block, a column of its own marks silence."""
+    X, y = rows
+    wide = np.hstack([X, np.zeros((60, 1)), X[:, 20:]])
+    names = [f"e{i}" for i in range(20)]
+    names += ["llm1_0", "llm1_1", "llm1_2", "llm1__abstained", "llm2_2", "llm2_1", "llm2_0"]
+    found = find(wide, y, names=names)
+    assert [block.name for block in found.blocks] == ["llm1", "llm2"]
+    assert [block.flag for block in found.blocks] == [23, None]
+    assert found.blocks[1].mapping.tolist() == [2, 1, 0]
+    assert found.encoder.tolist() == list(range(20))

@@ -225,12 +225,13 @@ def test_rows_that_watch_do_not_train():
     assert losses[0] != pytest.approx(losses[1])
 
 
+@pytest.mark.parametrize("lr", [100.0, 1e6])  # the loss stays finite, or does not
 @pytest.mark.parametrize("family", ["softmax", "sigmoid"])
-def test_a_step_too_long_is_an_error_that_names_the_rate(family):
+def test_a_step_too_long_is_an_error_that_names_the_rate(family, lr):
     """The loss is far above that of a guess, or not finite; either way the rate is to blame."""
     inputs = {k: (1e4 * v).astype(np.float32) for k, v in make_inputs(40).items()}
     Y = np.eye(3)[np.random.default_rng(0).integers(3, size=40)]
-    net = untrained(family, lr=1e6, module={"hidden_layer_sizes": ()})
+    net = untrained(family, lr=lr, module={"hidden_layer_sizes": ()})
     with pytest.raises(TrainingDivergedError, match="Lower lr"):
         train(net, inputs, Y, np.ones(40), None, 0, epochs=5)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from sklfusion.fusion import _probe
@@ -59,6 +59,7 @@ def test_more_columns_than_rows_are_solved_among_the_rows():
     assert wide.shape == (30, 60)
     narrow, broad = fit_probe(features, problem), fit_probe(wide, problem)
     np.testing.assert_allclose(broad.oof_evidence, narrow.oof_evidence, atol=0.02)
+    np.testing.assert_allclose(broad.evidence(wide), narrow.evidence(features), atol=0.02)
     assert broad.coef.shape == (60, 3)
 
 
@@ -130,6 +131,24 @@ def test_a_class_that_a_fold_has_not_seen_keeps_its_prior():
     assert np.isfinite(found.oof_evidence).all()
     said = softmax(lonely.log_prior + found.oof_evidence, axis=1)
     assert said[0, 2] > 0.002
+
+
+@pytest.mark.parametrize("family", ["softmax", "sigmoid"])
+def test_fits_end_where_more_steps_would_change_nothing(family, monkeypatch):
+    """The bounds on steps and the tolerance cost no more than half a point of probability."""
+    features, problem = make_problem(n=200, d=60, k=6, signal=4.0, family=family)
+    ended = fit_probe(features, problem)
+    monkeypatch.setattr(_probe, "_MAX_ITER", 2000)
+    monkeypatch.setattr(_probe, "_TOLERANCE", 1e-13)
+    monkeypatch.setattr(_probe, "_PRECISION", dict.fromkeys(_probe._PRECISION, np.float64))
+    exact = fit_probe(features, problem)
+    link = expit if family == "sigmoid" else lambda logits: softmax(logits, axis=1)
+    for ours, wanted in (
+        (ended.oof_evidence, exact.oof_evidence),
+        (ended.evidence(features), exact.evidence(features)),
+    ):
+        gap = np.abs(link(problem.log_prior + ours) - link(problem.log_prior + wanted))
+        assert gap.max() < 0.005
 
 
 # -- the problem -----------------------------------------------------------------------------
