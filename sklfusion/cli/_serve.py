@@ -1,13 +1,15 @@
 """``sklfusion serve``: a saved model behind HTTP, with its page."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sklfusion.cli._app import command
+from sklfusion.cli._label import LabelOptions
 from sklfusion.cli._model import Endpoints, MoneyOptions, quiet_model
-from sklfusion.cli._options import ModelPath, OptionGroup, OtherMemory
+from sklfusion.cli._options import OptionGroup, OtherMemory
 from sklfusion.cli._tables import check_source
 
 
@@ -48,7 +50,12 @@ class ServeAccess(OptionGroup):
 
 @command("serve")
 def serve_command(
-    model: ModelPath,
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A file that fit wrote; with --label it may be left out.", show_default=False
+        ),
+    ] = None,
     *,
     access: ServeAccess,
     limits: ServeLimits,
@@ -63,14 +70,24 @@ def serve_command(
     endpoint: Endpoints = None,
     memory: OtherMemory = None,
     money: MoneyOptions,
+    pool: LabelOptions,
 ):
-    """Serve a saved model: /predict, /v1/decisions, /v1/systemone, /metrics, and a page at /."""
+    """Serve a saved model: /predict, /v1/decisions, /v1/systemone, /metrics, and a page at /.
+
+    With --label the page also takes labels of texts, and fits a model on them.
+    """
     from sklfusion.serve import ServiceSettings, serve_file
 
-    check_source(model, "sklfusion fit")
+    if model is None and pool.label is None:
+        raise typer.BadParameter("name a model, or texts with --label.", param_hint="MODEL")
+    if model is None:
+        money.refuse_others(because="no model is named")
+    else:
+        check_source(model, "sklfusion fit")
+    desk = pool.desk_maker(memory)
     named = access.allowed_host
     settings = ServiceSettings(
-        name=model.stem,
+        name=(model or pool.label or Path()).stem,
         mode=mode,
         zero_shot=zero_shot_llm,
         token_env=access.token_env,
@@ -84,6 +101,7 @@ def serve_command(
         port=access.port,
         endpoints=endpoint or (),
         memory=memory,
+        desk=desk,
         prepare=lambda loaded: money.told(quiet_model(loaded)),
         echo=lambda line: print(line, flush=True),
     )

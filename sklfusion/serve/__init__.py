@@ -8,7 +8,7 @@
     _served    what a fitted model says about texts, source by source
     _batcher   requests gathered into batches; a bounded queue
     _decide    questions: by the model's own classes, or by an LLM that was not fitted
-    _predict, _decisions, _systemone, _status, _page    the routes
+    _predict, _decisions, _systemone, _label, _status, _page    the routes
     _door      hosts, tokens, sizes, headers, counts: before and after every route
     _errors    one refusal, in the words of each format
 

@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from sklfusion import __version__
+from sklfusion.labelling import LabelDesk
 from sklfusion.serve._decisions import decisions_routes
 from sklfusion.serve._door import Door, refusal
 from sklfusion.serve._errors import Refusal, first_fault
+from sklfusion.serve._label import label_routes
 from sklfusion.serve._page import page_routes
 from sklfusion.serve._predict import predict_routes
 from sklfusion.serve._service import Service
@@ -22,18 +24,26 @@ from sklfusion.serve._settings import LOGGER, ServiceSettings
 from sklfusion.serve._status import status_routes
 from sklfusion.serve._systemone import systemone_routes
 
-_ROUTES = (predict_routes, decisions_routes, systemone_routes, status_routes, page_routes)
+_ROUTES = (
+    *(predict_routes, decisions_routes, systemone_routes),
+    *(label_routes, status_routes, page_routes),
+)
 
 
-def create_app(model: Any, settings: ServiceSettings | None = None) -> FastAPI:
+def create_app(
+    model: Any, settings: ServiceSettings | None = None, desk: LabelDesk | None = None
+) -> FastAPI:
     """Make the ASGI application that serves a model.
 
     Parameters
     ----------
-    model : estimator
+    model : estimator or None
         A fitted classifier of texts with ``predict_proba``; of `AutoFusionClassifier`,
         `CascadeClassifier` and pipelines that end in a `FusionClassifier` each source is told.
+        With a desk it may be None: that which is fitted at the desk is then served.
     settings : ServiceSettings, optional
+    desk : LabelDesk, optional
+        A pool of texts to label on the page, and at ``/label``.
 
     Returns
     -------
@@ -62,7 +72,7 @@ def create_app(model: Any, settings: ServiceSettings | None = None) -> FastAPI:
     >>> model = CascadeClassifier(budget=0)
     >>> app = create_app(model.fit(["good", "bad"] * 9, [1, 0] * 9))  # doctest: +SKIP
     """
-    service = Service(model, settings or ServiceSettings())
+    service = Service(model, settings or ServiceSettings(), desk)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

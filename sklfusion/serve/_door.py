@@ -15,11 +15,12 @@ from sklfusion.serve._service import Service
 from sklfusion.serve._settings import LOGGER
 
 #: What anyone may have without a token: the page (which asks for one) and the signs of life.
-OPEN_PATHS = {"/", "/page.css", "/page.js", "/health", "/ready"}
+OPEN_PATHS = {"/", "/page.css", "/page.js", "/label.js", "/health", "/ready"}
 #: Routes that are counted by name; all other paths are one.
 _COUNTED = {
     *OPEN_PATHS, "/predict", "/v1/decisions", "/v1/systemone", "/v1/models", "/metrics",
-    "/openapi.json",
+    "/openapi.json", "/label", "/label/answer", "/label/skip", "/label/undo", "/label/class",
+    "/label/refit", "/label/labels.csv", "/label/tasks.json", "/label/tasks",
 }  # fmt: skip
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

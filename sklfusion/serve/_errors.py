@@ -23,6 +23,7 @@ _TYPES = {
     502: "upstream_error",
     503: "overloaded_error",
     504: "timeout_error",
+    507: "storage_error",
 }
 
 

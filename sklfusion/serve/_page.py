@@ -1,4 +1,4 @@
-"""The page at ``/``: three files, kept in memory, served from this address only."""
+"""The page at ``/``: four files, kept in memory, served from this address only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from fastapi import APIRouter, Response
 
 page_routes = APIRouter(include_in_schema=False)
 
-_KINDS = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+_KINDS = {
+    **{"index.html": "text/html", "page.css": "text/css"},
+    **{"page.js": "text/javascript", "label.js": "text/javascript"},
+}
 _CONTENTS = {name: files("sklfusion.serve").joinpath("page", name).read_bytes() for name in _KINDS}
 #: What a browser may do with the page: nothing that comes from, or goes to, elsewhere.
 CONTENT_SECURITY_POLICY = (
@@ -38,3 +41,9 @@ async def get_css() -> Response:
 async def get_js() -> Response:
     """Return its deeds."""
     return _file("page.js")
+
+
+@page_routes.get("/label.js")
+async def get_label_js() -> Response:
+    """Return the deeds of its tab for labelling."""
+    return _file("label.js")

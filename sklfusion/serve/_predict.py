@@ -28,12 +28,13 @@ class PredictBody(BaseModel):
 async def post_predict(body: PredictBody, request: Request) -> dict[str, Any]:
     """Predict labels and probabilities of texts."""
     service: Service = request.app.state.service
-    answers = await service.predict(body.texts, ask=body.ask == "auto")
+    served = service.served  # one that is fitted meanwhile may take its place
+    answers = await service.predict(body.texts, ask=body.ask == "auto", served=served)
     return {
         "model": service.settings.name,
-        "classes": service.served.classes,
-        "multilabel": service.served.multilabel,
-        "predictions": [as_json(answer, service.served, body.sources) for answer in answers],
+        "classes": served.classes,
+        "multilabel": served.multilabel,
+        "predictions": [as_json(answer, served, body.sources) for answer in answers],
     }
 
 

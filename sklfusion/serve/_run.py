@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from sklfusion.exceptions import ScoringWarning, SklFusionError
+from sklfusion.labelling import LabelDesk
 from sklfusion.persistence import load
 from sklfusion.serve._app import create_app
 from sklfusion.serve._settings import LOOPBACK, ServiceSettings
@@ -26,7 +27,7 @@ _BACKLOG = 2048
 
 
 def serve_file(
-    path: str | Path,
+    path: str | Path | None,
     settings: ServiceSettings,
     *,
     host: str = "127.0.0.1",
@@ -34,14 +35,15 @@ def serve_file(
     endpoints: Any = (),
     memory: Any = None,
     prepare: Callable[[Any], Any] | None = None,
+    desk: Callable[[Any], LabelDesk] | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
     """Serve a saved model until SIGTERM or Ctrl-C; every request taken by then is answered.
 
     Parameters
     ----------
-    path : str or Path
-        What :func:`sklfusion.persistence.save` wrote.
+    path : str or Path or None
+        What :func:`sklfusion.persistence.save` wrote; None with a desk only.
     settings : ServiceSettings
         Where ``hosts`` is None and ``host`` is a loopback address, only those are answered.
     host, port : str, int
@@ -50,6 +52,8 @@ def serve_file(
         As for :func:`sklfusion.persistence.load`.
     prepare : callable, optional
         Gets the model when it is loaded and returns it, such as with a budget.
+    desk : callable, optional
+        Gets the model, or None, and returns the desk at which texts are labelled.
     echo : callable
         Told the address, once it is listened at.
 
@@ -60,11 +64,12 @@ def serve_file(
     """
     listening = _listen(host, port)
     with listening:
-        model = load(path, endpoints=endpoints, memory=memory)
-        model = model if prepare is None else prepare(model)
+        model = None if path is None else load(path, endpoints=endpoints, memory=memory)
+        if model is not None and prepare is not None:
+            model = prepare(model)
         if settings.hosts is None and host in LOOPBACK:
             settings = replace(settings, hosts=LOOPBACK)
-        app = create_app(model, settings)
+        app = create_app(model, settings, None if desk is None else desk(model))
         listening.listen(_BACKLOG)
         address = listening.getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]

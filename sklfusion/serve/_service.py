@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from sklfusion.labelling import LabelDesk
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.scoring import LLMScorer
 from sklfusion.serve._batcher import Batcher
@@ -22,23 +23,24 @@ from sklfusion.serve._metrics import ServiceMetrics
 from sklfusion.serve._served import ServedModel, TextAnswer
 from sklfusion.serve._settings import ServiceSettings
 
-#: Keys of the queue: ask as the model is used to, or leave a cascade's LLM alone.
-_ASK, _NEVER = ("fused", True), ("fused", False)
-
 
 class Service:
-    """A model that is being served.
+    """A model that is being served, a pool that is being labelled, or both.
 
     Parameters
     ----------
-    model : estimator
-        Fitted; see `ServedModel`.
+    model : estimator or None
+        Fitted; see `ServedModel`. Without one that of the desk is served, once it has one.
     settings : ServiceSettings
+    desk : LabelDesk, optional
     """
 
-    def __init__(self, model: Any, settings: ServiceSettings) -> None:
-        self.settings = settings
-        self.served = ServedModel(model)
+    def __init__(
+        self, model: Any, settings: ServiceSettings, desk: LabelDesk | None = None
+    ) -> None:
+        self.settings, self.desk = settings, desk
+        self._own = model is not None
+        self.known = ServedModel(model) if self._own or desk is None else None
         self.zero_shot = ZeroShot(_llm_of(model, settings)) if settings.mode == "open" else None
         self.metrics = ServiceMetrics()
         self.batcher = Batcher(
@@ -51,20 +53,37 @@ class Service:
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.ready = False
 
-    def _run(self, key: Hashable, texts: list[str]) -> Sequence[Any]:
+    @property
+    def served(self) -> ServedModel:
+        """The model; raises `Refusal` as long as there is none."""
+        if self.known is None:
+            told = "There is no model yet: label texts of two classes, and fit it."
+            raise Refusal(503, told, "no_model")
+        return self.known
+
+    def adopt(self, model: Any) -> None:
+        """Serve a model that was fitted here, unless the service was started with one."""
+        if not self._own:
+            self.known = ServedModel(model)
+
+    def _run(self, key: Any, texts: list[str]) -> Sequence[Any]:
         """Answer in the worker thread."""
         if isinstance(key, DecisionQuestion):
             assert self.zero_shot is not None
             return self.zero_shot.answer(key, texts)
-        return self.served.answer(texts, ask=key != _NEVER)
+        served, ask, _ = key
+        return served.answer(texts, ask=ask)
 
-    async def predict(self, texts: Sequence[str], ask: bool = True) -> Sequence[TextAnswer]:
+    async def predict(
+        self, texts: Sequence[str], ask: bool = True, served: ServedModel | None = None
+    ) -> Sequence[TextAnswer]:
         """Return what the model says about texts; raises `Refusal`."""
+        served = served or self.served
         for number, text in enumerate(texts):
             if not text.strip():
                 raise Refusal(422, f"Text {number} is empty.", "empty_text", ("texts", number))
-        alone = ask and not self.served.may_share_calls
-        key: Hashable = object() if alone else (_ASK if ask else _NEVER)
+        alone = ask and not served.may_share_calls
+        key: Hashable = (served, ask, object() if alone else None)
         return await self.batcher.submit(key, texts, self.settings.timeout)
 
     async def decide(self, text: str, questions: Sequence[DecisionQuestion]) -> list[Decided]:
@@ -82,7 +101,7 @@ class Service:
         )
         jobs = [self.batcher.submit(question, [text], self.settings.timeout) for question in asked]
         if any(numbers is not None for numbers in found):
-            jobs.append(self.predict([text]))
+            jobs.append(self.predict([text], served=served))
         told = await _all(jobs)
         open_answers = dict(zip(asked, told, strict=False))
         decided = []

@@ -18,13 +18,15 @@ status_routes = APIRouter()
 async def get_models(request: Request) -> dict[str, Any]:
     """Tell which model is served, in the shapes of both formats."""
     service: Service = request.app.state.service
-    served = service.served
+    served = service.known  # None as long as texts are labelled for the first one
     about = {
-        "classes": served.classes,
-        "multilabel": served.multilabel,
-        "cascade": served.is_cascade,
+        "classes": [] if served is None else served.classes,
+        "multilabel": served is not None and served.multilabel,
+        "cascade": served is not None and served.is_cascade,
         "mode": service.settings.mode,
-        "thresholds": served.thresholds,
+        "thresholds": {} if served is None else served.thresholds,
+        "model": served is not None,
+        "labelling": service.desk is not None,
     }
     name = service.settings.name
     entry = {
@@ -34,7 +36,7 @@ async def get_models(request: Request) -> dict[str, Any]:
         "owned_by": "sklfusion",
         "x_about": about,
     }
-    other = {"name": name, "description": f"{len(served.names)} classes", "release_date": None}
+    other = {"name": name, "description": f"{len(about['classes'])} classes", "release_date": None}
     return {"object": "list", "data": [entry], "models": [other]}
 
 

@@ -6,7 +6,7 @@ const ROWS_SHOWN = 200;     // rows of a table on the screen; the download has a
 const TEXTS_AT_ONCE = 32;   // rows in one request
 const CHARACTERS_AT_ONCE = 400_000;
 
-let about = { classes: [], cascade: false, multilabel: false, thresholds: {} };
+export let about = { classes: [], cascade: false, multilabel: false, thresholds: {} };
 let token = "";
 let last = null;            // the last answer to one text
 let table = null;           // { names, rows, delimiter, file, answers, column }
@@ -14,9 +14,9 @@ let stopped = false;
 
 // ------------------------------------------------------------------------------- the service
 
-class Told extends Error {}
+export class Told extends Error {}
 
-async function ask(path, body) {
+export async function ask(path, body) {
   const headers = { ...(body && { "Content-Type": "application/json" }) };
   if (token) headers.Authorization = `Bearer ${token}`;
   let reply;
@@ -29,6 +29,7 @@ async function ask(path, body) {
     at("token-form").hidden = false;
     throw new Told("This service wants a token.");
   }
+  if (reply.ok && !reply.headers.get("Content-Type").startsWith("application/json")) return reply.text();
   const told = await reply.json().catch(() => ({}));
   if (reply.ok) return told;
   const error = new Told(told.error?.message ?? `The service answered ${reply.status}.`);
@@ -51,13 +52,13 @@ async function predict(texts, sources) {
   }
 }
 
-function show(error) {
+export function show(error) {
   const box = at("error");
   box.hidden = !error;
   box.textContent = error ? (error instanceof Told ? error.message : `The page failed: ${error.message}`) : "";
 }
 
-async function trying(button, work) {
+export async function trying(button, work) {
   show(null);
   button.disabled = true;
   try {
@@ -71,7 +72,7 @@ async function trying(button, work) {
 
 // ----------------------------------------------------------------------------------- drawing
 
-function make(tag, { text, ...properties } = {}, ...children) {
+export function make(tag, { text, ...properties } = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   if (text !== undefined) made.textContent = text;
   made.append(...children);
@@ -89,7 +90,7 @@ function sureness(answer) {
 }
 const isUnsure = (answer) => sureness(answer) < Number(at("threshold").value);
 
-function bar(p) {
+export function bar(p) {
   if (p === undefined) return make("span", { className: "hint", text: "no answer" });
   const fill = make("i");
   fill.style.setProperty("--share", `${100 * p}%`);
@@ -312,17 +313,18 @@ export function tableWithAnswers() {
 
 function download() {
   const said = writeTable(tableWithAnswers(), table.delimiter, at("safe").checked);
-  const link = make("a", {
-    href: URL.createObjectURL(new Blob(["\ufeff", said], { type: "text/csv" })),
-    download: table.file.replace(/(\.[^.]*)?$/, "_labelled.csv"),
-  });
+  save(["\ufeff", said], "text/csv", table.file.replace(/(\.[^.]*)?$/, "_labelled.csv"));
+}
+
+export function save(parts, type, name) {
+  const link = make("a", { href: URL.createObjectURL(new Blob(parts, { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 // ------------------------------------------------------------------------------------- start
 
-function chooseTab(tab) {
+export function chooseTab(tab) {
   for (const other of document.querySelectorAll('[role="tab"]')) {
     const chosen = other === tab;
     other.ariaSelected = String(chosen);
@@ -334,13 +336,13 @@ function chooseTab(tab) {
 function moveTab(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
-  const tabs = [...document.querySelectorAll('[role="tab"]')];
+  const tabs = [...document.querySelectorAll('[role="tab"]:not([hidden])')];
   const next = tabs[(tabs.indexOf(event.target) + step + tabs.length) % tabs.length];
   chooseTab(next);
   next.focus();
 }
 
-async function meet() {
+export async function meet() {
   const [model] = (await ask("v1/models")).data;
   about = model.x_about;
   document.title = `${model.id} · sklfusion`;
@@ -348,10 +350,12 @@ async function meet() {
   const kind = about.multilabel ? "labels, several per text" : "classes";
   const some = about.classes.slice(0, 8).join(", ") + (about.classes.length > 8 ? ", …" : "");
   const cut = about.thresholds.label === undefined ? "" : `; a label counts from ${percent(about.thresholds.label)}`;
-  at("about").textContent = `${about.classes.length} ${kind}: ${some}${cut}`;
+  at("about").textContent = about.model ? `${about.classes.length} ${kind}: ${some}${cut}` : "No model yet: label some texts.";
+  at("settings").hidden = at("tab-text").hidden = at("tab-table").hidden = !about.model;
   at("ask-row").hidden = !about.cascade;
   const above = about.thresholds.ask_llm;
   at("ask-above").textContent = above === undefined ? "" : ` (above ${above.toFixed(2)})`;
+  document.dispatchEvent(new Event("met"));
 }
 
 function listen() {

@@ -1,0 +1,1 @@
+from sklfusion.labelling._desk import LabelDesk as LabelDesk
