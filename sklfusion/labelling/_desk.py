@@ -289,7 +289,9 @@ class LabelDesk:
         try:
             texts = [self._record.texts[entry["row"]] for entry in labelled]
             model = self._fitted if y is None else clone(self._estimator).fit(texts, y)
-            self._opinion = PoolOpinion(model, list(self._record.row_of), len(texts))
+            texts_read = list(self._record.row_of)
+            names = getattr(y, "columns", None)  # of a label indicator
+            self._opinion = PoolOpinion(model, texts_read, len(texts), names)
             if then is not None:
                 then(model)
             if y is not None:

@@ -42,7 +42,8 @@ class LabelJournal:
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path = path
         try:
-            self._file = open(path, "a+b")  # noqa: SIM115, open as long as the process
+            # Without a buffer, which would write later what could not be written now.
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise SklFusionError(f"{path} cannot be written ({error.strerror}).") from None
         self._take()
@@ -91,9 +92,10 @@ class LabelJournal:
             If they cannot be written; the file then holds what it held before.
         """
         lines = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+        left = lines
         try:
-            self._file.write(lines)
-            self._file.flush()
+            while left:  # a disk that is getting full takes a part
+                left = left[os.write(self._file.fileno(), left) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):

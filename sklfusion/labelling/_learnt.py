@@ -25,12 +25,21 @@ class PoolOpinion(BaseEstimator):
         Those of the pool, each once.
     n_labels : int
         Labels that it was fitted on.
+    names : sequence of str, optional
+        Its classes, in the order of its columns, where it knows them by numbers only.
     """
 
-    def __init__(self, model: Any, texts: Sequence[str], n_labels: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        texts: Sequence[str],
+        n_labels: int = 0,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self.model = model
         self.n_labels = n_labels
         self.classes_ = [] if model is None else np.asarray(model.classes_).tolist()
+        self.names = self.classes_ if names is None else names
         proba = [] if model is None else label_scores(model, list(texts))
         self._rows = dict(zip(texts, proba, strict=False))
 
@@ -51,4 +60,4 @@ class PoolOpinion(BaseEstimator):
         proba = self._rows.get(text)
         if proba is None or not np.isfinite(proba).all():
             return None
-        return dict(zip(map(str, self.classes_), map(float, proba), strict=True))
+        return dict(zip(map(str, self.names), map(float, proba), strict=True))

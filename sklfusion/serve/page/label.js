@@ -21,7 +21,7 @@ function classButton({ name, rows }, k) {
   const button = make("button", { type: "button" }, ...inside.filter(Boolean));
   button.ariaLabel = `${name}, ${many(rows, "text")}${key ? `, key ${key}` : ""}`;
   const said = at("label-hints").checked && view.current?.said?.[name];
-  if (typeof said === "number") button.append(make("small", { text: `${Math.round(100 * said)} %` }));
+  if (typeof said === "number") button.append(make("small", { text: `model: ${Math.round(100 * said)} %` }));
   if (view.multilabel) button.ariaPressed = String(chosen.has(name));
   button.addEventListener("click", () => choose(name));
   return button;

@@ -90,7 +90,7 @@ function sureness(answer) {
 }
 const isUnsure = (answer) => sureness(answer) < Number(at("threshold").value);
 
-export function bar(p) {
+function bar(p) {
   if (p === undefined) return make("span", { className: "hint", text: "no answer" });
   const fill = make("i");
   fill.style.setProperty("--share", `${100 * p}%`);
@@ -331,6 +331,7 @@ export function chooseTab(tab) {
     other.tabIndex = chosen ? 0 : -1;
     at(other.getAttribute("aria-controls")).hidden = !chosen;
   }
+  at("settings").hidden = tab.id === "tab-label";
 }
 
 function moveTab(event) {
@@ -351,7 +352,7 @@ export async function meet() {
   const some = about.classes.slice(0, 8).join(", ") + (about.classes.length > 8 ? ", …" : "");
   const cut = about.thresholds.label === undefined ? "" : `; a label counts from ${percent(about.thresholds.label)}`;
   at("about").textContent = about.model ? `${about.classes.length} ${kind}: ${some}${cut}` : "No model yet: label some texts.";
-  at("settings").hidden = at("tab-text").hidden = at("tab-table").hidden = !about.model;
+  at("tab-text").hidden = at("tab-table").hidden = !about.model;
   at("ask-row").hidden = !about.cascade;
   const above = about.thresholds.ask_llm;
   at("ask-above").textContent = above === undefined ? "" : ` (above ${above.toFixed(2)})`;
