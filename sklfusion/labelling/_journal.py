@@ -55,7 +55,7 @@ class LabelJournal:
         about = {"version": JOURNAL_VERSION, **about}
         if not self.events:
             self.append(about)
-            _sync_folder(path.parent)
+            _sync_name(path.parent)
         elif self.events.pop(0) != about:
             self.close()
             raise SklFusionError(
@@ -108,7 +108,7 @@ class LabelJournal:
         self._file.close()
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_name(folder: Path) -> None:
     """Put the name of a new file on the disk, where folders can be opened."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -36,17 +36,17 @@ def read_task(task: Any, number: int) -> StudioTask:
     if not isinstance(text, str):
         raise ValueError(f'Task {number} has no text: wanted {{"data": {{"text": "..."}}, ...}}.')
     found = StudioTask(text)
-    for annotation in _listed(task, "annotations", number):
+    for annotation in _objects_at(task, "annotations", number):
         found.skipped = bool(annotation.get("was_cancelled"))
         found.labels = None if found.skipped else _choices(annotation, number)
-    for prediction in _listed(task, "predictions", number):
+    for prediction in _objects_at(task, "predictions", number):
         score = prediction.get("score")
         score = float(score) if isinstance(score, int | float) else 1.0
         found.predicted = dict.fromkeys(_choices(prediction, number), score)
     return found
 
 
-def _listed(task, key, number):
+def _objects_at(task, key, number):
     values = task.get(key) or []
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise ValueError(f"Task {number} has {key} that are no list of objects.")
