@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from urllib.parse import urlsplit
 
@@ -17,13 +18,17 @@ PATIENCE = 240
 class Served:
     """A running `sklfusion serve`."""
 
-    def __init__(self, process):
-        self.process = process
+    def __init__(self, process, log):
+        self.process, self._log = process, log
         first = process.stdout.readline()
-        assert " is served at " in first, first + process.stderr.read()
+        assert " is served at " in first, first + self.logged()
         self.url = first.split(" is served at ")[1].split()[0]
         self.port = urlsplit(self.url).port
-        self.stderr = None
+
+    def logged(self):
+        """Return all that was logged, which is whole once the process has ended."""
+        self._log.seek(0)
+        return self._log.read()
 
     def send(self, method, path, body=None, **headers):
         """Return status, headers and body of one request on a connection of its own."""
@@ -53,33 +58,28 @@ class Served:
 
     def stop(self):
         """Send SIGTERM; return the exit status and what was logged."""
-        if self.stderr is None:
+        if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.stderr = self.process.communicate(timeout=PATIENCE)[1]
-        return self.process.returncode, self.stderr
+        return self.process.wait(PATIENCE), self.logged()
 
 
 @contextlib.contextmanager
 def serving(path, *options, **variables):
     """Serve a saved model on a free port while the block runs."""
     command = [sys.executable, "-m", "sklfusion.cli", "serve", str(path), "--port", "0", *options]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **variables},
-    )
-    try:
-        served = Served(process).until_ready()
-        yield served
-        served.stop()
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+    with tempfile.TemporaryFile("a+", encoding="utf-8") as log:  # a pipe that nobody reads fills
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **variables}
+        )
+        try:
+            served = Served(process, log).until_ready()
+            yield served
+            served.stop()
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            process.stdout.close()
 
 
 def counted(running, **headers):
