@@ -91,9 +91,10 @@ def fine_tune():
 
 def speed_embedding():
     """`RobertaEmbedder` beside sentence-transformers."""
-    from benchmarks.speed.embedding import table
+    from benchmarks.speed.embedding import accuracy_line, table
 
-    return _table(*table(read_json("speed_embedding")))
+    results = read_json("speed_embedding")
+    return f"{_table(*table(results))}\n{accuracy_line(results)}\n"
 
 
 def distill():

@@ -1,12 +1,13 @@
 """Time `RobertaEmbedder`, all back ends, beside ``SentenceTransformer.encode``.
 
-python -m benchmarks.speed.embedding [--quick]
+python -m benchmarks.speed.embedding [--quick] [--only times | accuracy]
 
 Same checkpoint, same length, in turns in one process on one thread: CPU seconds, the least of
 three rounds. sentence-transformers runs in float32 with its batch size of 32. Short texts are
 news briefs, long ones Reuters stories of more than 150 words, mixed ones half of each. Needs the
 packages sentence-transformers, onnxruntime and openvino; bfloat16 is left out where the processor
-has no unit for it.
+has no unit for it. How many texts a logistic regression gets right on vectors of either kind of
+number is asked on the same draws of rows.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import warnings
 
 import numpy as np
 
-from benchmarks._common import print_table, read, write_json
+from benchmarks._common import earlier, print_table, read, write_json
 
 BATCH_SIZE = 32  # of the peer: its default
 MAX_LENGTH = 256
@@ -31,6 +32,10 @@ WAYS = [
     ("openvino", "bfloat16"),
 ]
 PEER = "sentence-transformers"
+NAME = "speed_embedding"
+#: For accuracy: draws of so many labelled rows, out of so many of AG News.
+DRAWS, LABELLED, AGNEWS_ROWS = 50, 100, 400
+KINDS = ("float32", "bfloat16")
 
 
 def texts_of(name, n, words=0):
@@ -123,6 +128,61 @@ def run(quick):
     return {"peer": f"{PEER} {__version__}", "sets": results}
 
 
+def labelled_sets():
+    """Name -> texts, labels, and the rows that every draw tests on (None: all not drawn)."""
+    from sklfusion.datasets import load_newsdesk
+
+    train, test = read("train/agnews_train").iloc[:AGNEWS_ROWS], read("replay/agnews_test")
+    texts = [*train.text, *(test.title + " " + test.description)]
+    desk = load_newsdesk()
+    return {
+        "AG News": (texts, [*train.gold_name, *test.gold_name], range(len(train), len(texts))),
+        "the demo's briefs": (desk.data, desk.target, None),
+    }
+
+
+def accuracy():
+    """Share of test rows that a logistic regression gets right, by texts, kind and draw."""
+    from sklfusion import RobertaEmbedder
+
+    found = {}
+    for name, (texts, labels, test) in labelled_sets().items():
+        found[name] = {
+            kind: draws_right(
+                RobertaEmbedder(device="cpu", dtype=kind).fit_transform(list(texts)),
+                np.asarray(labels),
+                test,
+            )
+            for kind in KINDS
+        }
+    return {"draws": DRAWS, "labelled": LABELLED, "accuracy": found}
+
+
+def draws_right(vectors, labels, test):
+    """Share right in each draw of labelled rows."""
+    from sklearn.linear_model import LogisticRegression
+
+    right = []
+    for seed in range(DRAWS):
+        order = np.random.RandomState(seed).permutation(len(labels) if test is None else test[0])
+        fit, rest = order[:LABELLED], order[LABELLED:] if test is None else np.asarray(test)
+        model = LogisticRegression(C=10.0, max_iter=2000).fit(vectors[fit], labels[fit])
+        right.append(float(model.score(vectors[rest], labels[rest])))
+    return right
+
+
+def accuracy_line(results):
+    """Say what bfloat16 does to accuracy."""
+    parts = []
+    for name, kinds in results["accuracy"].items():
+        one, other = (np.mean(kinds[kind]) for kind in KINDS)
+        parts.append(f"{name}: {one:.4f} in float32 and {other:.4f} in bfloat16")
+    return (
+        f"Share of texts that a logistic regression on {results['labelled']} labelled ones gets "
+        f"right, mean of {results['draws']} draws. {'; '.join(parts)}."
+    )
+
+
 def table(results):
     """Header and rows: texts per CPU second, times the peer's, and cosine by way."""
     sets = results["sets"]
@@ -141,12 +201,18 @@ def table(results):
 def main(argv=None):
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few texts, one round")
-    quick = parser.parse_args(argv).quick
-    results = run(quick)
+    parser.add_argument("--quick", action="store_true", help="few texts, one round, no file")
+    parser.add_argument("--only", choices=["times", "accuracy"], help="keep the other figures")
+    args = parser.parse_args(argv)
+    results = earlier(NAME)
+    if args.only != "accuracy":
+        results |= run(args.quick)
+    if args.only != "times" and not args.quick:
+        results |= accuracy()
     print_table(*table(results))
-    if not quick:
-        write_json("speed_embedding", results)
+    if not args.quick:
+        print(accuracy_line(results))
+        write_json(NAME, results)
 
 
 if __name__ == "__main__":
