@@ -8,11 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+from sklfusion._chat import ChatRequest
 from sklfusion.exceptions import ModelLoadError
 
 torch = pytest.importorskip("torch")
 
 from sklfusion.llm._causal_lm import load_weights  # noqa: E402
+from sklfusion.llm._local import load_runtime  # noqa: E402
 from sklfusion.llm._local_spec import find_local  # noqa: E402
 from sklfusion.llm._plain_llama import (  # noqa: E402
     PlainLlama,
@@ -190,3 +192,30 @@ def test_damaged_weights_are_an_error(tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ModelLoadError, match=f"cannot load.*{tmp_path.name}.*SafetensorError"):
         load_weights(tmp_path, to_score=True)
+
+
+def test_a_long_shared_beginning_does_not_make_batches_small(tmp_path, monkeypatch):
+    """Twelve short texts behind the same 300 tokens are read in one pass, and scored as alone."""
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    save(tmp_path, template=template, max_position_embeddings=1024)
+    runtime = load_runtime(find_local(f"{tmp_path}:fp32"))
+    shapes = []
+    forward = PlainLlama.forward
+
+    def counted(self, input_ids, **how):
+        shapes.append(tuple(input_ids.shape))
+        return forward(self, input_ids, **how)
+
+    monkeypatch.setattr(PlainLlama, "forward", counted)
+    wanted = {"max_tokens": 1, "logprobs": True, "top_logprobs": 5}
+    requests = [
+        ChatRequest("local", "m", (("system", "ab" * 150), ("user", f"c{x}de{x}")), wanted)
+        for x in "fghijklmnopq"
+    ]
+    together = runtime.complete(requests)
+    assert [rows for rows, _ in shapes] == [1, 12]
+    for request, reply in zip(requests, together, strict=True):
+        (alone,) = runtime.complete([request])
+        for one, other in zip(reply.logprobs[0].top, alone.logprobs[0].top, strict=True):
+            assert one[0] == other[0]
+            assert one[1] == pytest.approx(other[1], abs=1e-3)

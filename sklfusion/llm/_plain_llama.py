@@ -130,6 +130,9 @@ class PlainLlama(torch.nn.Module):
         Where.
     """
 
+    #: Rows without padding are computed as those with it are.
+    always_masks = True
+
     def __init__(self, folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> None:
         from safetensors.torch import load_file
 

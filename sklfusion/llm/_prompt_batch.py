@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-#: Tokens of one forward pass, padding included: enough to fill the products of a small model,
+#: New tokens of one forward pass, padding included: enough to fill the products of a small model,
 #: few enough that what is padded and what an interrupt loses stay small.
 STEP_TOKENS = 512
 
@@ -35,8 +35,8 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 class PromptBatch:
     """The state of a causal model after several prompts, one row each.
 
-    Rows are padded at their end and the padding is hidden, so a prompt's scores are its own. The
-    longest row is padded as well: without any padding transformers leaves the mask out, and
+    Rows are padded at their end and the padding is hidden, so a prompt's scores are its own. For
+    transformers the longest row is padded as well: without any it leaves the mask out, and
     another kernel computes the same attention in another order, which moves log-probabilities by
     1e-5 in float32 and by up to .3 in bfloat16.
 
@@ -65,6 +65,7 @@ class PromptBatch:
         if state is not None and len(rests) > 1:
             self._cache.batch_repeat_interleave(len(rests))
         self._seen = torch.ones(len(rests), shared, dtype=torch.long)
+        self._padding = 0 if getattr(model, "always_masks", False) else 1
         self._selects = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.logits = self._read(rests)
 
@@ -85,7 +86,7 @@ class PromptBatch:
 
     def _read(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Read further tokens of every row; return the logits after the last of each."""
-        width = max(map(len, rows)) + 1  # never without padding, see above
+        width = max(map(len, rows)) + self._padding
         tokens = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
         new = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
         places = self._seen.sum(dim=1, keepdim=True) + torch.arange(width)

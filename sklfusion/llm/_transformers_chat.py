@@ -70,12 +70,17 @@ class TransformersRuntime(CausalLM):
                 else:
                     replies[place] = self._answer(request, ids)
             for alike in together.values():
-                for batch in batches([len(ids) for _, ids in alike]):
+                for batch in batches(self._lengths(requests[alike[0][0]].messages, alike)):
                     chosen = [alike[n] for n in batch]
                     found = self._score([(requests[place], ids) for place, ids in chosen])
                     for (place, _), reply in zip(chosen, found, strict=True):
                         replies[place] = reply
         return replies
+
+    def _lengths(self, messages: Messages, alike: Sequence[tuple[int, list[int]]]) -> list[int]:
+        """Return how many tokens of each prompt are still to be read behind the shared ones."""
+        shared = len(self._prefix(messages)[0])
+        return [max(len(ids) - shared, 1) for _, ids in alike]
 
     def _fitting(self, request: ChatRequest) -> list[int]:
         """Return the ids of a prompt that the model can answer."""
