@@ -54,5 +54,6 @@ from sklfusion.scoring import LabelDistributionCollector as LabelDistributionCol
 from sklfusion.scoring import LLMClassifier as LLMClassifier
 from sklfusion.scoring import LLMScorer as LLMScorer
 from sklfusion.scoring import RecordedScorer as RecordedScorer
+from sklfusion.targets import MultiTargetFusionClassifier as MultiTargetFusionClassifier
 
 __version__: str

@@ -107,6 +107,17 @@ def _alike_where_texts_are(columns, texts):
     return safe_indexing(columns, first[places])
 
 
+def columns_of(texts, embedding, scores, scorer, multilabel):
+    """Embedding and LLM scores side by side, as columns that know which are the scores.
+
+    ``scores`` may be None; those of a ``scorer`` that does not tell are taken for its classes.
+    """
+    if scores is None:
+        return _alike_where_texts_are(embedding, texts)
+    told = as_told(scores, scorer.classes_, multilabel)
+    return _alike_where_texts_are(np.hstack([embedding, told]), texts)
+
+
 def fit_pipeline(sources, fusion, texts, y, sample_weight, fit_params, alike=False):
     """Return the fitted pipeline.
 
