@@ -21,6 +21,7 @@ from sklfusion._whole import whole
 from sklfusion.fusion import FusionClassifier
 from sklfusion.llm.endpoint import clone_at_endpoint, names_a_model
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM
+from sklfusion.scoring._together import ask_together
 
 
 class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
@@ -230,6 +231,7 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
     def _columns(self, texts, embedding):
         """Embedding and scores of each target, columns that know what they are."""
         found = {}
+        ask_together(self.scorers_.values())
         for name, own in self._targets.items():
             scorer = self.scorers_.get(name)
             with _named(name):
@@ -253,7 +255,7 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
         """
         said = self._answers(X, "predict")
         columns = {name: self._targets[name].write(values) for name, values in said.items()}
-        return pandas().DataFrame(columns, index=getattr(X, "index", None))
+        return pandas().DataFrame(columns, index=X.index if hasattr(X, "iloc") else None)
 
     def predict_proba(self, X: Any) -> dict[str, np.ndarray]:
         """Return probabilities (n, K) by target, columns as its ``classes_``."""

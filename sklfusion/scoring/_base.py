@@ -30,7 +30,6 @@ from sklfusion.replies._spending import purse_for
 from sklfusion.scoring import _calibration
 from sklfusion.scoring._asking import Session
 from sklfusion.scoring._checks import check_params, read_classes
-from sklfusion.scoring._decision_plan import DecisionPlan
 from sklfusion.scoring._examples import ShotSelector
 from sklfusion.scoring._progress import Progress
 from sklfusion.scoring._strategies import Plan, is_reasoning
@@ -42,12 +41,15 @@ from sklfusion.scoring._to_annotations import (
     report_shortened,
     with_probs,
 )
+from sklfusion.scoring._together import SharedPlan
 
 _AUTO = ("logprobs", "decision", "probabilities", "probabilities_plain", "label")
 
 
 class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
     """Asks an LLM about texts. Not for direct use."""
+
+    _beside: tuple = ((), 0)  # tasks whose typed questions go into the same request
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -340,8 +342,10 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
             "template": self.template or DEFAULT_TEMPLATE,
             "extra": where.request_params,
         }
+        beside = dict(zip(("beside", "place"), self._beside, strict=True))
+        asked_typed: dict[str, Any] = where.decision_settings() | beside
         return [
-            DecisionPlan(origin, name, self._task, mode, **common, **where.decision_settings())
+            SharedPlan(origin, name, self._task, mode, **common | asked_typed)
             if mode == "decision"
             else Plan(origin, name, self._task, mode, **common)
             for mode in modes

@@ -14,7 +14,12 @@ from sklfusion._chat import DecisionRequest, Reply
 from sklfusion.llm._decision_route import TOO_MANY_OPTIONS
 from sklfusion.llm._job import Job
 from sklfusion.prompts import ReplyError, Task
-from sklfusion.prompts._decisions import choice_question, predicate_question, read_decisions
+from sklfusion.prompts._decisions import (
+    ReadAnswers,
+    choice_question,
+    predicate_question,
+    read_decisions,
+)
 from sklfusion.prompts._render import quote
 from sklfusion.scoring._read import Row
 from sklfusion.scoring._strategies import Plan
@@ -194,7 +199,16 @@ class DecisionReader:
     fewest: int | None = None
 
     def __call__(self, reply: Reply) -> Row:
-        said = read_decisions(reply.contents[0] or "", self.questions)
+        return self.row(read_decisions(reply.contents[0] or "", self.questions))
+
+    def row(self, said: ReadAnswers) -> Row:
+        """Return what the answers to the questions say.
+
+        Raises
+        ------
+        ReplyError
+            "refusal", if too few were answered.
+        """
         answered = sum(value is not None for value in said.values)
         if answered < (len(self.questions) if self.fewest is None else self.fewest):
             raise ReplyError("refusal")
