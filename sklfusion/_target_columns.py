@@ -14,7 +14,7 @@ _SETS = (list, tuple, set, frozenset, np.ndarray)
 
 
 @dataclass
-class Target:
+class TargetColumn:
     """One target: its name, its labels, and of which kind it is.
 
     ``classes`` are the labels in the user's order (of ordered ones from the lowest), or None where
@@ -107,7 +107,7 @@ def _target(column, classes, caller):
     categories = list(dtype.categories) if hasattr(dtype, "categories") else None
     if sets.all() and len(sets):
         seen = sort_labels({label for cell in column for label in plain_labels(cell)})
-        return Target(str(column.name), classes or seen, multilabel=True)
+        return TargetColumn(str(column.name), classes or seen, multilabel=True)
     ordered = bool(getattr(dtype, "ordered", False))
     known = classes or categories
-    return Target(str(column.name), known, False, ordered, categories is not None)
+    return TargetColumn(str(column.name), known, False, ordered, categories is not None)

@@ -43,7 +43,8 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
     class_descriptions : dict of str to dict, optional
         By target: label to description, for the prompt.
     instructions : str or dict of str to str, optional
-        What the texts are and what to decide, for all targets or by target.
+        What the texts are and what to decide, for all targets or by target. Targets that have
+        none of their own are asked about by their names.
     fusion : estimator, optional
         Of each target; by default ``FusionClassifier(random_state=random_state)``. Of ordered
         targets ``loss="ordinal"`` is set.
@@ -159,7 +160,7 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
         self.fusions_, self.classes_ = {}, {}
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         for name, columns in self._columns(texts, embedding).items():
-            with _named(name):
+            with _about_target(name):
                 self.fusions_[name] = self._fusion(name).fit(columns, labels[name], **weights)
             own = self._targets[name]
             known = own.classes if own.multilabel else self.fusions_[name].classes_
@@ -187,7 +188,7 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
             return {}
         scorers = {name: self._scorer(name) for name in self.targets_}
         for name, scorer in scorers.items():
-            with _named(name):
+            with _about_target(name):
                 scorer.fit(texts, labels[name])
         return scorers
 
@@ -197,20 +198,29 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
             if name not in llm:
                 raise ValueError(f"llm has the scorers of {list(llm)}, and none of {name!r}.")
             llm = llm[name]
-        own, told = self._targets[name], self.instructions
+        own = self._targets[name]
         scorer = as_scorer(
             llm,
             caller=type(self).__name__,
             role="llm",
             classes=own.classes,
             class_descriptions=(self.class_descriptions or {}).get(name),
-            instructions=told.get(name) if isinstance(told, dict) else told,
+            instructions=self._instructions(name, llm),
             multilabel=own.multilabel,
             memory=self.memory,
             random_state=self.random_state,
             verbose=self.verbose,
         )
         return scorer if names_a_model(llm) else clone_at_endpoint(scorer)
+
+    def _instructions(self, name, llm):
+        """What the LLM is told of a target: by itself a list of labels may leave open of what."""
+        told = self.instructions
+        if isinstance(told, dict) and name in told:
+            return told[name]
+        if not (names_a_model(llm) or getattr(llm, "instructions", "") is None):
+            return told if isinstance(told, str) else None  # recorded, or it has its own
+        return "\n\n".join([*([told] if isinstance(told, str) else []), f"Decide: {name}."])
 
     def _fusion(self, name):
         own, fusion = self._targets[name], self.fusion
@@ -234,7 +244,7 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
         ask_together(self.scorers_.values())
         for name, own in self._targets.items():
             scorer = self.scorers_.get(name)
-            with _named(name):
+            with _about_target(name):
                 scores = None if scorer is None else scorer.transform(texts)
             found[name] = columns_of(texts, embedding, scores, scorer, own.multilabel)
         return found
@@ -284,7 +294,7 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
 
 
 @contextlib.contextmanager
-def _named(target):
+def _about_target(target):
     """Say in an error which target it is about."""
     try:
         yield

@@ -143,10 +143,11 @@ def _too_many(request: DecisionRequest, fault: Fault) -> Fault:
     counted = fault.status in (*_COMPLAINTS, 413) and _COUNT.search(fault.words)
     # A context that is too small for all options may have room for one question each.
     large = fault.cause == "too_long" or fault.status == 413
-    if options:
-        many = bool(counted and _OF_OPTIONS.search(fault.words))
+    many = bool(counted and _OF_OPTIONS.search(fault.words))
+    if options and len(request.questions) == 1:
         return _renamed(fault, TOO_MANY_OPTIONS, many or (large and options > FEWEST_OPTIONS))
-    many = bool(counted and "question" in fault.words)
+    # Of several tasks in one request each asks less alone, whatever there was too much of.
+    many = bool(counted and "question" in fault.words) or bool(options and many)
     return _renamed(fault, TOO_MANY_QUESTIONS, (many or large) and len(request.questions) > 1)
 
 

@@ -71,7 +71,7 @@ PARTS = {
     "score_block": "sklfusion._scores:ScoreBlock",
     "shot_selector": "sklfusion.scoring._examples:ShotSelector",
     "soft_probe": "sklfusion.fusion._soft_probe:SoftProbe",
-    "target": "sklfusion._target_columns:Target",
+    "target": "sklfusion._target_columns:TargetColumn",
     "task": "sklfusion.prompts._render:Task",
     "temperature_scaling": "sklfusion.multilabel._calibration:TemperatureScaling",
     "usage_report": "sklfusion.llm._usage:UsageReport",
