@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from typer.testing import CliRunner
 
 from sklfusion import (
     AutoFusionClassifier,
+    CascadeClassifier,
+    EvaluationReport,
     FusionClassifier,
     LLMScorer,
     RecordedScorer,
@@ -309,3 +311,54 @@ def test_skore_evaluates_a_fusion_of_texts(skore, desk, box):
     assert report.metrics.accuracy() > 0.9
     with pytest.raises(TypeError, match="single array-like"):
         skore.evaluate(auto, desk[0], desk[1], splitter=0.3)
+
+
+# ----------------------------------------------------------------------------------- a cascade
+
+
+def _cascade_report(said, **params):
+    """A report of a cascade whose LLM knows the texts."""
+    words = ("bread", "goal", "thing", "thing") * 20  # half of them say nothing
+    texts = [f"{word} note {n}" for n, word in enumerate(words)]
+    y = ["food", "sport"] * 40
+    first = make_pipeline(CountVectorizer(), LogisticRegression())
+    llm = RecordedScorer(dict(zip(texts, said or y, strict=True)), classes=["food", "sport"])
+    cascade = CascadeClassifier(first, llm, random_state=0, **params)
+    return EvaluationReport.from_estimator(cascade, texts, y, cv=3), texts, np.array(y)
+
+
+def test_a_cascade_stands_beside_its_first_stage():
+    """With the trust of its fusion, and its cost curve as the mean over folds."""
+    report, _, y = _cascade_report(None)
+    assert report.methods_[:2] == ["cascade", "first stage alone"]
+    found = report.to_dict()
+    assert found["subject"] == "cascade"
+    assert found["comparison"]["best_part"] == "first stage alone"
+    scores = {name: said["accuracy"] for name, said in found["methods"].items()}
+    assert scores["cascade"] > scores["first stage alone"]
+    assert scores["cascade"] == pytest.approx((report.labels_["cascade"] == report.y_true_).mean())
+    curve = found["cost_curve"]
+    assert curve["share"][0] == 0
+    assert curve["share"][-1] == 1
+    assert curve["accuracy"][-1] > curve["accuracy"][0]
+    assert set(found["trust"]) == {"first stage", "llm"}
+    assert all(len(values) == 3 for values in found["trust"].values())
+    page = report.to_html()
+    assert "What the cascade expects" in page
+    assert "Cascade minus first stage alone" in page
+    assert "it is not judged" in page
+    assert sorted(y) == sorted(report.y_true_)
+
+
+def test_a_cascade_that_may_not_ask_has_no_curve():
+    """Nor one that is tuned to another score than the page shows."""
+    report, _, _ = _cascade_report(None, budget=0)
+    found = report.to_dict()
+    assert found["cost_curve"] is None
+    assert found["trust"] == {}
+    assert found["methods"]["cascade"]["accuracy"] == pytest.approx(
+        found["methods"]["first stage alone"]["accuracy"]
+    )
+    scored = _cascade_report(None, scoring="neg_log_loss")[0].to_dict()
+    assert scored["cost_curve"] is None
+    assert scored["trust"]

@@ -54,6 +54,7 @@ class LabelOptions(OptionGroup):
         if self.label is None:
             self.refuse_others(because="--label is not given")
             return None
+        from sklfusion._text_input import replace_surrogates
         from sklfusion.labelling import LabelDesk
         from sklfusion.labelling._exchange import ADDED_COLUMNS
 
@@ -63,6 +64,7 @@ class LabelOptions(OptionGroup):
         if frame.empty:
             raise SklFusionError(f"{self.label} has no text in column {self.text!r}.")
         columns = {name: frame[name].tolist() for name in frame.columns}
+        columns[self.text] = replace_surrogates(columns[self.text], caller="serve --label")
         path = self.label.with_name(f"{self.label.name}.labels.jsonl")
 
         def make(model):

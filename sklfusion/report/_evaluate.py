@@ -15,13 +15,16 @@ from sklfusion._class_labels import declared_classes, sort_labels
 from sklfusion._threads import one_thread
 from sklfusion._validation import plain_labels
 from sklfusion.auto import AutoFusionClassifier
+from sklfusion.cascade import CascadeClassifier
 from sklfusion.llm._usage import UsageReport
 from sklfusion.report._rivals import majority, on_numbers, on_words
 from sklfusion.report._sources import (
     Opinion,
+    curve_of_cascade,
     fusion_in,
     may_hold_a_fusion,
     opinions_of_parts,
+    opinions_of_stages,
 )
 
 _log = logging.getLogger("sklfusion")
@@ -52,6 +55,8 @@ class Evaluation:
         Judged rows without an answer, by cause.
     notes : list of str
         What was left out, and why.
+    curve : ndarray or None
+        Accuracy that a cascade expects at each share of texts asked about, mean over folds.
     """
 
     table: Any
@@ -64,6 +69,7 @@ class Evaluation:
     failures: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
     seconds: float = 0.0
+    curve: Any = None
 
 
 @dataclass
@@ -74,6 +80,7 @@ class _Fold:
     usages: list
     failures: Counter
     notes: list
+    curve: Any = None
 
 
 def evaluate(estimator, table, splits, test=None, *, memory=None, seed=None):
@@ -159,7 +166,7 @@ def _judged_fold(template, train, test, seed):
         fitted = clone(template).fit(train.X, train.target)
     classes = _classes_of(fitted, train)
     Y = train.y if train.multilabel else _as_indicator(train.y, classes)
-    notes, found, trust = [], {}, {}
+    notes, found, trust, curve = [], {}, {}, None
     failed: Counter = Counter()
     if may_hold_a_fusion(template):
         head, columns = fusion_in(fitted, train.X)
@@ -168,9 +175,15 @@ def _judged_fold(template, train, test, seed):
         failed = _failures(fitted) - before
         with one_thread(columns):
             found = opinions_of_parts(head, columns, test_columns, Y, seed)
-        trust = {k: float(np.mean(v)) for k, v in (head.source_weights_ or {}).items()}
+        trust = _mean_trust(head)
         if train.texts is not None and sum(head.inputs_.is_encoder):
             notes.append(_drop_seen(found))
+    elif isinstance(fitted, CascadeClassifier):
+        found, curve = opinions_of_stages(fitted, test.X), curve_of_cascade(fitted)
+        failed = _failures(fitted)
+        trust = _mean_trust(fitted.fusion_)
+        trust = {"first stage" if n == "encoder" else n: v for n, v in trust.items()}
+        notes.append("The LLM of a cascade is asked about some texts only, so it is not judged.")
     else:
         found[type(fitted).__name__] = _of_estimator(fitted, test, classes)
         failed = _failures(fitted)
@@ -180,7 +193,12 @@ def _judged_fold(template, train, test, seed):
         )
     with one_thread():  # small models only
         found |= _rivals(train, test, Y, notes, whole=found)
-    return _Fold(classes, found, trust, _usages(fitted), failed, notes)
+    return _Fold(classes, found, trust, _usages(fitted), failed, notes, curve)
+
+
+def _mean_trust(head):
+    weights = getattr(head, "source_weights_", None) or {}
+    return {name: float(np.mean(values)) for name, values in weights.items()}
 
 
 def _drop_seen(found):
@@ -272,6 +290,7 @@ def _put_together(folds, judged, fold, notes):
         for name in common
     }
     usages = [usage for f in folds for usage in f.usages]
+    curves = [f.curve for f in folds]
     return Evaluation(
         judged,
         classes,
@@ -285,6 +304,7 @@ def _put_together(folds, judged, fold, notes):
         _sum(usages),
         dict(sum((f.failures for f in folds), Counter())),
         [*notes, *dict.fromkeys(note for f in folds for note in f.notes)],
+        curve=None if any(c is None for c in curves) else np.mean(curves, axis=0),
     )
 
 

@@ -149,9 +149,11 @@ def confusion(done):
 def accuracy_by_share(done):
     """Return the accuracy when only the texts that the encoder doubts most go to the LLM.
 
-    Out-of-fold answers of the encoder alone and of the fusion, at each share of texts asked.
-    None where there is no encoder or no LLM.
+    Out-of-fold answers of the encoder alone and of the fusion, at each share of texts asked; of a
+    cascade its own cost curve. None where there is no encoder or no LLM.
     """
+    if done.curve is not None:
+        return {"share": SHARES.tolist(), "accuracy": done.curve.tolist()}
     parts = done.opinions
     if "encoder alone" not in parts or not any(n.startswith("LLM alone") for n in parts):
         return None

@@ -80,7 +80,8 @@ def _summary(found):
     if ahead:
         low, high = ahead["interval"]
         over = f"points over {escape(ahead['best_part'])}, {points(low)} to {points(high)}"
-        tiles.append(("Fusion minus its best part", points(ahead["difference"]), over))
+        subject = found["subject"].capitalize()
+        tiles.append((f"{subject} minus its best part", points(ahead["difference"]), over))
     tiles.append(("Macro-F1", f"{scores['macro_f1']:.3f}", "mean over classes"))
     if scores["calibration_error"] is not None:
         tiles.append(("Calibration error", f"{scores['calibration_error']:.3f}", "0 is perfect"))
@@ -138,18 +139,18 @@ def _methods(found):
 
 
 def _comparison(found):
-    ahead, said = found["comparison"], []
+    ahead, subject, said = found["comparison"], escape(found["subject"]), []
     if ahead:
         low, high = ahead["interval"]
         verdict = (
-            "The interval is above zero: fusion is better."
+            f"The interval is above zero: {subject} is better."
             if low > 0
-            else "The interval is below zero: fusion is worse."
+            else f"The interval is below zero: {subject} is worse."
             if high < 0
             else "The interval holds zero: these rows cannot tell them apart."
         )
         said.append(
-            f"<p>Fusion minus {escape(ahead['best_part'])}, row by row: "
+            f"<p>{subject.capitalize()} minus {escape(ahead['best_part'])}, row by row: "
             f"<b>{points(ahead['difference'])}</b> points, 95 % interval {points(low)} to "
             f"{points(high)} (paired, Agresti and Min). {verdict} The best part is the one that "
             "turned out best on these very rows.</p>"
@@ -219,7 +220,8 @@ def _trust(found):
     if not trust:
         return ""
     rows = [
-        (name, v, "encoder" if name.startswith("encoder") else "llm") for name, v in trust.items()
+        (name, v, "encoder" if name.startswith(("encoder", "first stage")) else "llm")
+        for name, v in trust.items()
     ]
     said = ", ".join(f"{name} {sum(v) / len(v):.2f}" for name, v in trust.items())
     return (
@@ -239,11 +241,18 @@ def _cost(found):
         [percent(s, 0), percent(a)] for s, a in zip(curve["share"], curve["accuracy"], strict=True)
     ]
     figures = table(["texts asked about", "accuracy"], rows, "The same as numbers.")
+    words = (
+        "What the cascade expects, from rows of its training that its parts had not seen: the "
+        "first stage answers by itself, and the LLM is asked about the texts of which that is "
+        "least sure."
+        if found["subject"] == "cascade"
+        else "If the encoder answers by itself and the LLM is asked only about the texts of "
+        "which the encoder is least sure. <code>CascadeClassifier</code> works that way, and "
+        "chooses the share for you."
+    )
     return (
         f'<div class="two">{_svg.rise(curve["share"], curve["accuracy"], f"Accuracy: {ends}")}'
-        "<div><p>If the encoder answers by itself and the LLM is asked only about the texts of "
-        "which the encoder is least sure. <code>CascadeClassifier</code> works that way, and "
-        f"chooses the share for you.</p><details><summary>Figures</summary>{figures}</details>"
+        f"<div><p>{words}</p><details><summary>Figures</summary>{figures}</details>"
         "</div></div>"
     )
 

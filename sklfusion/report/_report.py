@@ -114,8 +114,8 @@ class EvaluationReport:
         ----------
         estimator : classifier
             Is cloned and fitted. :class:`AutoFusionClassifier`, :class:`FusionClassifier` and
-            pipelines that end in one are judged beside their parts; any other classifier by
-            itself.
+            pipelines that end in one are judged beside their parts, :class:`CascadeClassifier`
+            beside its first stage; any other classifier by itself.
         X : sequence of n str, or array-like of shape (n, p)
             Texts or features.
         y : array-like of shape (n,), or indicator of shape (n, K)
@@ -206,7 +206,9 @@ class EvaluationReport:
             low, high = found["comparison"]["interval"]
             ahead = found["comparison"]["difference"]
             best = found["comparison"]["best_part"]
-            lines.append(f"  fusion minus {best}: {ahead:+.3f} [{low:+.3f}, {high:+.3f}]")
+            lines.append(
+                f"  {found['subject']} minus {best}: {ahead:+.3f} [{low:+.3f}, {high:+.3f}]"
+            )
         return "\n".join(lines)
 
 

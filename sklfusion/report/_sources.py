@@ -9,6 +9,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from sklfusion.auto import AutoFusionClassifier
+from sklfusion.cascade import CascadeClassifier
+from sklfusion.cascade._cost_curve import SHARES
+from sklfusion.cascade._stages import stages
 from sklfusion.fusion import FusionClassifier
 from sklfusion.fusion._checks import check_rows
 from sklfusion.fusion._folds import assign_folds
@@ -145,6 +148,25 @@ def opinions_of_parts(head, train, test, Y, seed):
         model = LogisticProbe(Z, Y, several, seed)
         found["logistic regression on embedding and scores"] = model.opinion(Z_test, "rival")
     return found
+
+
+def opinions_of_stages(cascade: CascadeClassifier, X: Any) -> dict[str, Opinion]:
+    """Return what a fitted cascade and its first stage say; the LLM is asked as it asks it."""
+    found = stages(cascade, X)
+    several = cascade.multilabel_
+    cut = (cascade.cut_, cascade.fill_empty_) if several else None
+    return {
+        "cascade": decided("fusion", found.proba, cut),
+        "first stage alone": decided("part", found.first, (0.5, False) if several else None),
+    }
+
+
+def curve_of_cascade(cascade: CascadeClassifier) -> np.ndarray | None:
+    """Return the accuracy that a cascade expects at each of ``SHARES``, None if it has none."""
+    curve = cascade.cost_curve_
+    if curve is None or cascade.scoring not in (None, "accuracy"):
+        return None
+    return np.interp(SHARES, curve["share"], curve["score"])
 
 
 def _probed(inputs, train, test, Y, several, seed):

@@ -108,7 +108,9 @@ async def post_refit(body: NothingBody, request: Request) -> dict[str, Any]:
 @label_routes.get("/labels.csv")
 async def get_csv(request: Request) -> Response:
     """Return the labelled rows as CSV."""
-    return Response(await _at_desk(_desk_of(request).to_csv), media_type="text/csv")
+    said = await _at_desk(_desk_of(request).to_csv)
+    # Half a UTF-16 pair, which a column beside the texts may hold, has no place in UTF-8.
+    return Response(said.encode("utf-8", "replace"), media_type="text/csv")
 
 
 @label_routes.get("/tasks.json")
