@@ -48,6 +48,7 @@ from sklfusion.promises import PrevalenceDisplay as PrevalenceDisplay
 from sklfusion.promises import PrevalenceEstimator as PrevalenceEstimator
 from sklfusion.promises import RiskCoverageDisplay as RiskCoverageDisplay
 from sklfusion.promises import SelectiveClassifier as SelectiveClassifier
+from sklfusion.promises import plan_budget as plan_budget
 from sklfusion.report import EvaluationReport as EvaluationReport
 from sklfusion.routing import ClassRoutingClassifier as ClassRoutingClassifier
 from sklfusion.scoring import LabelDistributionCollector as LabelDistributionCollector

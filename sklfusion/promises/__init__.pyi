@@ -1,4 +1,5 @@
 from sklfusion.promises._acquirer import LabelAcquirer as LabelAcquirer
+from sklfusion.promises._budget_plan import plan_budget as plan_budget
 from sklfusion.promises._display import PrevalenceDisplay as PrevalenceDisplay
 from sklfusion.promises._prevalence import PrevalenceEstimator as PrevalenceEstimator
 from sklfusion.promises._risk_coverage import RiskCoverageDisplay as RiskCoverageDisplay

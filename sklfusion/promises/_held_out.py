@@ -73,7 +73,7 @@ def fit_and_hold_out(estimator, X, y, *, cv, rng):
     classes = np.arange(y.shape[1]) if y.ndim == 2 else np.asarray(model.classes_)
     own = _own_out_of_fold(model)
     if own is None or own.shape != (len(y), len(classes)) or np.isnan(own).any():
-        own = _in_folds(estimator, X, y, classes, cv, rng)
+        own = hold_out_in_folds(estimator, X, y, classes, cv, rng)
     return HeldOut(model, classes, own)
 
 
@@ -103,7 +103,8 @@ def _own_out_of_fold(model):
     return getattr(model, "oof_proba_", None)
 
 
-def _in_folds(estimator, X, y, classes, cv, rng):
+def hold_out_in_folds(estimator, X, y, classes, cv, rng):
+    """Return (n, K) probabilities of rows by fits on the other folds; equal rows are in one."""
     place = place_of(row_keys(X))
     different = place.max() + 1
     n_folds = different if different < _FEW_ROWS else min(cv, different)
