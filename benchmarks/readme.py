@@ -118,6 +118,13 @@ def distill_speed():
     return _table(*speed_table(read_json("distill")))
 
 
+def acquire_sets():
+    """Strategies of labelling on each data set, and what shares from their rows cover."""
+    from benchmarks.quality.acquire import table_of_sets
+
+    return _table(*table_of_sets(read_json("acquire")))
+
+
 def decision_models():
     """Decision models on ordered classes, calibrated on 50 labels."""
     from benchmarks.quality.decision_models import table
@@ -191,6 +198,7 @@ def serve():
 
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
 LONG = ("few_shot", "fusion_all", "fusion_parts", "long_texts", "rivals", "shares")
+LABELLING = ("acquire", "budget_plan")
 
 
 def alignment():
@@ -228,6 +236,7 @@ def sources():
 
 
 BLOCKS = {
+    "acquire_sets": acquire_sets,
     "alignment": alignment,
     "batch": batch,
     "decision_models": decision_models,
@@ -250,7 +259,7 @@ BLOCKS = {
     "speed_first": speed_first,
     "speed_local_llm": speed_local_llm,
     "throughput": throughput,
-    **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG)},
+    **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG, *LABELLING)},
 }
 
 

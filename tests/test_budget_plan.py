@@ -12,11 +12,11 @@ from sklfusion import plan_budget
 from sklfusion.exceptions import DataWarning
 from sklfusion.promises._budget_plan import look_at_labels
 from sklfusion.promises._learning_curve import (
-    PRIOR,
+    CURVE_PRIOR,
     CurvePrior,
     Seen,
     error_at,
-    forecast,
+    forecast_accuracy,
     posterior_curves,
 )
 
@@ -41,26 +41,28 @@ def seen(n=50, accuracy=0.8, worth=50.0, rise=0.02, error=0.03):
 
 
 def test_where_the_labels_are_sure_the_prior_does_not_matter():
-    expected, low, high = forecast(seen(worth=20_000.0), [50], 0.9)
+    expected, low, high = forecast_accuracy(seen(worth=20_000.0), [50], 0.9)
     assert expected[0] == pytest.approx(0.8, abs=0.01)
     assert low[0] < expected[0] < high[0]
     assert high[0] - low[0] < 0.02
-    other = CurvePrior(PRIOR.mean + np.array([0.5, 0, 0]), PRIOR.covariance)
-    assert forecast(seen(worth=20_000.0), [50], 0.9, other)[0][0] == pytest.approx(0.8, abs=0.01)
+    other = CurvePrior(CURVE_PRIOR.mean + np.array([0.5, 0, 0]), CURVE_PRIOR.covariance)
+    assert forecast_accuracy(seen(worth=20_000.0), [50], 0.9, other)[0][0] == pytest.approx(
+        0.8, abs=0.01
+    )
 
 
 def test_few_labels_are_drawn_to_the_prior():
     far = CurvePrior(np.array([logit(0.5), 0.0, -0.7]), np.diag([0.1, 0.5, 0.1]))
-    few, many = (forecast(seen(worth=w), [50], 0.9, far)[0][0] for w in (10.0, 1000.0))
+    few, many = (forecast_accuracy(seen(worth=w), [50], 0.9, far)[0][0] for w in (10.0, 1000.0))
     assert 0.5 < few < many < 0.81
 
 
 def test_accuracy_rises_with_labels_and_bands_with_confidence():
     sizes = [50, 100, 200, 500, 1000]
-    expected, low, high = forecast(seen(), sizes, 0.9)
+    expected, low, high = forecast_accuracy(seen(), sizes, 0.9)
     assert (np.diff(expected) > 0).all()
     assert ((low > 0) & (low < expected) & (expected < high) & (high < 1)).all()
-    wider = forecast(seen(), sizes, 0.99)
+    wider = forecast_accuracy(seen(), sizes, 0.99)
     assert (wider[1] < low).all()
     assert (wider[2] > high).all()
 
@@ -68,14 +70,16 @@ def test_accuracy_rises_with_labels_and_bands_with_confidence():
 def test_labels_that_are_worth_more_make_the_band_narrower():
     widths = []
     for worth in (30.0, 100.0, 1000.0):
-        _, low, high = forecast(seen(worth=worth), [200], 0.9)
+        _, low, high = forecast_accuracy(seen(worth=worth), [200], 0.9)
         widths.append(high[0] - low[0])
     assert widths == sorted(widths, reverse=True)
 
 
 def test_a_rise_that_was_seen_is_believed_as_far_as_it_is_sure():
     def gain(rise, error):
-        now, later = forecast(seen(worth=400.0, rise=rise, error=error), [50, 500], 0.9)[0]
+        now, later = forecast_accuracy(seen(worth=400.0, rise=rise, error=error), [50, 500], 0.9)[
+            0
+        ]
         return later - now
 
     assert gain(0.08, 0.01) > gain(0.02, 0.01) + 0.01
@@ -84,7 +88,7 @@ def test_a_rise_that_was_seen_is_believed_as_far_as_it_is_sure():
 
 def test_a_rise_that_no_curve_has_leaves_a_band():
     """Half of the labels may lack a class, or all copies of a row."""
-    _, low, high = forecast(seen(rise=1.0, error=0.01), [50, 200], 0.9)
+    _, low, high = forecast_accuracy(seen(rise=1.0, error=0.01), [50, 200], 0.9)
     assert (high - low > 0.03).all()
 
 

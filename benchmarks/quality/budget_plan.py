@@ -24,7 +24,7 @@ from scipy.optimize import least_squares
 
 from benchmarks.quality._contest import fusion, head, hits, load_sets, program, vectors
 from sklfusion.promises._budget_plan import look_at_labels
-from sklfusion.promises._learning_curve import CurvePrior, error_at, forecast
+from sklfusion.promises._learning_curve import CurvePrior, error_at, forecast_accuracy
 
 PAIRS = (
     ("AG News", "gpt-5-nano"),
@@ -122,7 +122,7 @@ def _as_today(seen, n_later):
 def judged(data, seen, measured, prior):
     """Return a record per later size: mean and band of both ways, and the measured accuracy."""
     later = [n for n in LATER if n > seen.n and str(n) in measured]
-    told = forecast(seen, later, CONFIDENCE, prior), _as_today(seen, len(later))
+    told = forecast_accuracy(seen, later, CONFIDENCE, prior), _as_today(seen, len(later))
     return [
         {
             "data": data.name,

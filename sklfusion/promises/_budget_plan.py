@@ -18,24 +18,24 @@ from sklfusion.promises._held_out import (
     proba_of,
     row_keys,
 )
-from sklfusion.promises._learning_curve import Seen, error_at, forecast, posterior_curves
+from sklfusion.promises._learning_curve import Seen, error_at, forecast_accuracy, posterior_curves
 from sklfusion.promises._sample import check_lengths, length
 from sklfusion.promises._share_interval import share_interval
 
 #: Fewer labels tell nothing that the prior does not.
-_LEAST_LABELS = 10
+_LEAST_TO_PLAN = 10
 #: Below this many the band was not measured.
-_FEW_LABELS = 30
+_MEASURED_FROM = 30
 #: Times that the labels are halved; each half is fitted on, and judged by the other.
 _HALVINGS = 2
 #: Twice as many labels are said to buy little where they buy less accuracy than this.
 _A_POINT = 0.01
 #: Labels up to which that is looked for.
-_MOST_LABELS = 10_000
+_LOOKED_UP_TO = 10_000
 #: Of the standard error of a rise, where all rows agree by chance.
-_LEAST_ERROR = 0.01
+_LEAST_RISE_ERROR = 0.01
 
-_COLUMNS = ("n_labels", "accuracy", "low", "high", "cost")
+_PLAN_COLUMNS = ("n_labels", "accuracy", "low", "high", "cost")
 
 
 class BudgetPlan(Bunch):
@@ -44,7 +44,7 @@ class BudgetPlan(Bunch):
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of one row per number of labels."""
         pd = import_optional("pandas", extra="cli", purpose="to_frame()")
-        return pd.DataFrame({name: self[name] for name in _COLUMNS})
+        return pd.DataFrame({name: self[name] for name in _PLAN_COLUMNS})
 
 
 def plan_budget(
@@ -138,7 +138,7 @@ def plan_budget(
     seen, n_pool = look_at_labels(model, X, y, X_pool, cv=cv, random_state=random_state)
     later = sorted(int(n) for n in sizes if int(n) > seen.n)
     n_labels = np.array([seen.n, *later])
-    accuracy, low, high = forecast(seen, n_labels, confidence)
+    accuracy, low, high = forecast_accuracy(seen, n_labels, confidence)
     cost = (n_labels - seen.n) * (np.nan if price_per_label is None else float(price_per_label))
     cost = cost + price_per_text * np.maximum(n_labels - seen.n - n_pool, 0)
     told = {"n_labels": n_labels, "accuracy": accuracy, "low": low, "high": high, "cost": cost}
@@ -157,7 +157,7 @@ def look_at_labels(model, X, y, X_pool, *, cv=5, random_state=None):
     _check_enough(len(y))
     rng = check_random_state(random_state)
     fitted, classes, proba = fit_and_hold_out(model, X, y, cv=cv, rng=rng)
-    right, n_pool, sure = _right(proba, classes, y), 0, proba.max(axis=1)
+    right, n_pool, sure = _answered_right(proba, classes, y), 0, proba.max(axis=1)
     sure_of_pool = sure.mean()
     if X_pool is not None and length(X_pool):
         pool = proba_of(fitted, X_pool, classes, multilabel=False).max(axis=1)
@@ -165,28 +165,28 @@ def look_at_labels(model, X, y, X_pool, *, cv=5, random_state=None):
     total = len(y) + n_pool
     level = share_interval(right, sure, sure_of_pool, total, finite=False)
     halves = [
-        _right(hold_out_in_folds(model, X, y, classes, 2, rng), classes, y)
+        _answered_right(hold_out_in_folds(model, X, y, classes, 2, rng), classes, y)
         for _ in range(_HALVINGS)
     ]
     rise = right - np.mean(halves, axis=0)
-    error = max(rise.std(ddof=1) / np.sqrt(len(y)), _LEAST_ERROR)
+    error = max(rise.std(ddof=1) / np.sqrt(len(y)), _LEAST_RISE_ERROR)
     told = (float(level.share), float(level.n_effective), float(rise.mean()), float(error))
     return Seen(len(y), *told), n_pool
 
 
-def _right(proba, classes, y):
+def _answered_right(proba, classes, y):
     return (classes[proba.argmax(axis=1)] == y).astype(float)
 
 
 def _check_enough(n):
-    if n < _LEAST_LABELS:
+    if n < _LEAST_TO_PLAN:
         raise ValueError(
-            f"plan_budget got {n} labels; from fewer than {_LEAST_LABELS} nothing can be told. "
-            f"Label {_FEW_LABELS} texts drawn at random."
+            f"plan_budget got {n} labels; from fewer than {_LEAST_TO_PLAN} nothing can be told. "
+            f"Label {_MEASURED_FROM} texts drawn at random."
         )
-    if n < _FEW_LABELS:
+    if n < _MEASURED_FROM:
         warnings.warn(
-            f"plan_budget got {n} labels; its bands were measured with {_FEW_LABELS} to 100. "
+            f"plan_budget got {n} labels; its bands were measured with {_MEASURED_FROM} to 100. "
             "Label more texts for a plan that can be relied on.",
             DataWarning,
             stacklevel=4,
@@ -195,12 +195,12 @@ def _check_enough(n):
 
 def _where_it_ends(seen):
     """Return from which number of labels on twice as many buy less than a point, in words too."""
-    grid = np.unique(np.geomspace(seen.n, max(_MOST_LABELS, seen.n), 60).astype(int))
+    grid = np.unique(np.geomspace(seen.n, max(_LOOKED_UP_TO, seen.n), 60).astype(int))
     curves, weights = posterior_curves(seen)
     gain = weights @ (error_at(grid, curves) - error_at(2 * grid, curves))
     little = np.flatnonzero(gain < _A_POINT)
     if not len(little):
-        return {"enough": None, "told": f"Up to {_MOST_LABELS:,} labels, more still buy a point."}
+        return {"enough": None, "told": f"Up to {_LOOKED_UP_TO:,} labels, more still buy a point."}
     enough = int(grid[little[0]])
     told = f"From {enough:,} labels on, twice as many buy less than a point of accuracy."
     return {"enough": enough, "told": told}

@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
 #: Of the curves of FusionClassifier on recorded LLM answers, as `benchmarks.quality.budget_plan`
 #: prints it.
-PRIOR = CurvePrior(
+CURVE_PRIOR = CurvePrior(
     np.array([-1.215, 2.181, -0.938]),
     np.array([[1.854, -0.567, -0.216], [-0.567, 2.163, 1.128], [-0.216, 1.128, 1.042]]),
 )
@@ -65,7 +65,7 @@ def error_at(n, curves):
     return np.minimum(at_reference * (stays + (1 - stays) * shrunk), 1.0)
 
 
-def posterior_curves(seen, prior=PRIOR, seed=0):
+def posterior_curves(seen, prior=CURVE_PRIOR, seed=0):
     """Return curves (c, 3) and their weights (c,) in the light of what was seen."""
     rng = np.random.default_rng(seed)
     curves = rng.multivariate_normal(prior.mean, prior.covariance, size=_N_CURVES)
@@ -79,7 +79,7 @@ def posterior_curves(seen, prior=PRIOR, seed=0):
     return curves, weights / weights.sum()
 
 
-def forecast(seen, sizes, confidence, prior=PRIOR):
+def forecast_accuracy(seen, sizes, confidence, prior=CURVE_PRIOR):
     """Return (m,) expected accuracies at each size, and the ends of their bands."""
     curves, weights = posterior_curves(seen, prior)
     accuracy = 1 - error_at(sizes, curves)
