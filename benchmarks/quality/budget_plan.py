@@ -7,9 +7,9 @@ LLM answers at 30 to 1,000 labels, judged on the rows that are left. An inverse 
 to each curve, with a normal prior whose mean and covariance come from all of them (empirical
 Bayes); these are the numbers in `sklfusion/promises/_learning_curve.py`. Then `plan_budget` looks
 at 30, 50 or 100 labels of a data set, with the prior of the *other* data sets, and its 90 % band
-at each later size is held against the measured mean. Beside it stands the accuracy of today with
-the binomial band, as people read a cross-validation. Data sets with several labels per text are
-left out.
+at each later size is held against the measured mean. Beside it stands the level of today, as the
+same look tells it, with the binomial band of so many labels and no rise. Data sets with several
+labels per text are left out.
 """
 
 import os
