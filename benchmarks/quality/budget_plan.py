@@ -2,6 +2,7 @@
 
     python -m benchmarks.quality.budget_plan [--quick]
 
+Curves that the results file has are kept; delete it to measure all anew.
 First the mean error of the default `FusionClassifier` is measured on every data set with recorded
 LLM answers at 30 to 1,000 labels, judged on the rows that are left. An inverse power law is fitted
 to each curve, with a normal prior whose mean and covariance come from all of them (empirical
@@ -22,6 +23,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import least_squares
 
+from benchmarks._common import earlier
 from benchmarks.quality._contest import fusion, head, hits, load_sets, program, vectors
 from sklfusion.promises._budget_plan import look_at_labels
 from sklfusion.promises._learning_curve import CurvePrior, error_at, forecast_accuracy
@@ -46,7 +48,7 @@ SIZES = (30, 50, 100, 200, 500, 1000)
 NOW = (30, 50, 100)
 LATER = (100, 200, 500, 1000)
 ROWS = 2000
-CURVE_DRAWS, DRAWS = 5, 6
+CURVE_DRAWS, DRAWS = 2, 5
 CONFIDENCE = 0.9
 WAYS = ("plan_budget", "as today")
 #: Where the search for the prior begins, and how wide: any curve is possible.
@@ -147,7 +149,13 @@ def run(quick=False):
     tables = [(s, np.hstack([E[s.name], s.votes[0]])) for s in sets]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes that a small draw does not show
-        curves = [measured_curve(s, X, range(n_curve)) for s, X in tables]
+        kept = {} if quick else {_pair(c): c for c in earlier("budget_plan").get("curves", ())}
+        curves = [
+            kept[s.name, s.llm]["errors"]
+            if (s.name, s.llm) in kept
+            else measured_curve(s, X, range(n_curve))
+            for s, X in tables
+        ]
         records = []
         for (data, X), own in zip(tables, curves, strict=True):
             others = [c for s, c in zip(sets, curves, strict=True) if s.name != data.name]
@@ -162,6 +170,10 @@ def run(quick=False):
     told = {"mean": prior.mean.round(3).tolist(), "covariance": prior.covariance.round(3).tolist()}
     print("prior:", told)
     return {"curves": named, "prior": told, "draws": n_draws, "plans": records}
+
+
+def _pair(record):
+    return record["data"], record["llm"]
 
 
 def _cells(results, way, now, later):
@@ -181,7 +193,7 @@ def table(results):
             there = any((r["now"], r["later"]) == (now, later) for r in results["plans"])
             for way in WAYS if there else ():
                 found, told, truth, inside = _cells(results, way, now, later)
-                pairs = [(r["data"], r["llm"]) for r in found]
+                pairs = [_pair(r) for r in found]
                 names = sorted(set(pairs))
                 by_set = [
                     np.mean([i for i, p in zip(inside, pairs, strict=True) if p == name])

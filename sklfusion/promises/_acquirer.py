@@ -76,6 +76,7 @@ class LabelAcquirer(BaseEstimator):
     See Also
     --------
     PrevalenceEstimator : Shares of the pool from such rows.
+    plan_budget : How many labels it takes.
 
     Notes
     -----
