@@ -3,6 +3,7 @@
 import errno
 import json
 import pickle
+import shutil
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,22 @@ def fresh(monkeypatch):
     monkeypatch.setattr(_exports, "_substitutes", {})
 
 
+@pytest.fixture(scope="module")
+def exported(tiny_roberta, kept):
+    """The one export of an encoder that takes its seconds."""
+    installed("onnx")
+    before = set((kept / "encoders").glob("*.onnx"))
+    RobertaEmbedder(tiny_roberta, backend="onnx", memory=kept).fit(TEXTS).transform(["first"])
+    (file,) = set((kept / "encoders").glob("*.onnx")) - before
+    return file
+
+
+@pytest.fixture
+def copied(exported, monkeypatch):
+    """Exports are copies, where it is their place and number that count."""
+    monkeypatch.setattr(_engines, "export", lambda *args: shutil.copyfile(exported, args[-1]))
+
+
 def by_torch(folder, texts=TEXTS, **parameters):
     """Vectors of torch in float32."""
     return RobertaEmbedder(folder, backend="torch", **parameters).fit_transform(texts)
@@ -70,7 +87,7 @@ def test_same_vectors_as_torch(tiny_roberta, kept, backend, pooling, normalize):
     assert embedder.backend_ == f"{backend} float32"
 
 
-def test_an_export_is_made_once(tiny_roberta, tmp_path, fresh, monkeypatch):
+def test_an_export_is_made_once(tiny_roberta, tmp_path, fresh, copied, monkeypatch):
     """Another process takes the file that is there; a damaged one is made anew."""
     backend = installed("onnx")
     wanted = by_torch(tiny_roberta)
@@ -172,7 +189,9 @@ def test_a_back_end_that_is_not_installed(tiny_roberta, tmp_path, fresh, monkeyp
     assert RobertaEmbedder(tiny_roberta).fit(TEXTS).backend_ == "torch float32"
 
 
-def test_auto_measures_once_and_keeps_it(tiny_roberta, tmp_path, fresh, monkeypatch, caplog):
+def test_auto_measures_once_and_keeps_it(
+    tiny_roberta, tmp_path, fresh, copied, monkeypatch, caplog
+):
     """Few texts stay in torch and export nothing; many choose, and later calls follow."""
     installed("onnx")
     monkeypatch.setattr(_engines, "WORTH_AN_EXPORT", 20)
@@ -217,7 +236,7 @@ def test_a_choice_that_cannot_be_read_is_made_anew(tiny_roberta, tmp_path, fresh
     assert embedder.backend_ == "torch float32"
 
 
-def test_a_folder_that_cannot_be_written(tiny_roberta, tmp_path, fresh):
+def test_a_folder_that_cannot_be_written(tiny_roberta, tmp_path, fresh, copied):
     """The export lies in a temporary folder for this process, with a warning, made once."""
     backend = installed("onnx")
     (tmp_path / "encoders").write_text("a file where the folder should be")
@@ -245,7 +264,7 @@ def test_no_space_anywhere(tmp_path, fresh):
     assert list((tmp_path / "encoders").iterdir()) == []
 
 
-def test_threads_share_a_session(tiny_roberta, kept):
+def test_threads_share_a_session(tiny_roberta, kept, exported):
     """Several threads get the vectors of one."""
     for backend in [name for name, package in PACKAGES.items() if _engines._is_installed(package)]:
         embedder = RobertaEmbedder(tiny_roberta, backend=backend, memory=kept).fit(TEXTS)
