@@ -5,6 +5,7 @@ from scorecard.rows import (  # noqa: F401 - importing a module registers its ro
     bundles,
     cache,
     damage,
+    decisions,
     estimators,
     labels,
     network,

@@ -33,6 +33,7 @@ FAMILIES = {
     "A": 13,  # answers that are right and look odd
     "M": 14,  # what labels mean, what the user set, rows without an answer
     "F": 16,  # what endpoints refuse, and in which words
+    "Q": 12,  # questions to decision models
     "W": 10,  # where is asked, with what, and what the wire may do
 }
 #: Rows for the night or for a release, not for every run.
