@@ -16,7 +16,7 @@ from sklfusion import (
 )
 from sklfusion.exceptions import BudgetExceededError, EndpointError, ModelNotFoundError
 from sklfusion.exceptions import ScoringWarning as Warned
-from sklfusion.llm._deciders import DECIDERS, Decider, decider_of, register_decider
+from sklfusion.llm.deciders import DECIDERS, Decider, decider_of, register_decider
 from sklfusion.llm._decision_wire import decision_body, decision_reply
 from sklfusion.persistence import load, save
 from sklfusion.prompts import ReplyError

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from sklfusion._chat import ChatRequest, DecisionRequest
-from sklfusion.llm._deciders import Way, ways_to
+from sklfusion.llm.deciders import Way, ways_to
 from sklfusion.llm._faults import Fault
 
 NO_ROUTE = "no_route"

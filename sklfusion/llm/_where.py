@@ -11,7 +11,7 @@ from typing import Any
 
 from sklfusion._fork import GATE
 from sklfusion.llm._backend import Backend, is_local
-from sklfusion.llm._deciders import DIALECTS, decider_of
+from sklfusion.llm.deciders import DIALECTS, decider_of
 from sklfusion.llm._gate import Gate
 from sklfusion.llm._keylike import refuse_keys
 from sklfusion.llm._prices import Price, find_price

@@ -16,7 +16,7 @@ from sklfusion._validation import plain_label
 from sklfusion.annotations import Annotations
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._call import Call
-from sklfusion.llm._deciders import decider_of
+from sklfusion.llm.deciders import decider_of
 from sklfusion.llm._job import Memo
 from sklfusion.llm._keylike import KeyGuard
 from sklfusion.llm._prices import estimate_tokens

@@ -70,7 +70,7 @@ def register_decider(decider: Decider) -> None:
 
     Examples
     --------
-    >>> from sklfusion.llm._deciders import Decider, decider_of, register_decider
+    >>> from sklfusion.llm.deciders import Decider, decider_of, register_decider
     >>> register_decider(Decider(model=r"our-judge.*", questions=8))
     >>> decider_of("http://127.0.0.1:1/v1", "acme/our-judge-2").questions
     8
