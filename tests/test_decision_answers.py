@@ -16,8 +16,8 @@ from sklfusion import (
 )
 from sklfusion.exceptions import BudgetExceededError, EndpointError, ModelNotFoundError
 from sklfusion.exceptions import ScoringWarning as Warned
-from sklfusion.llm.deciders import DECIDERS, Decider, decider_of, register_decider
 from sklfusion.llm._decision_wire import decision_body, decision_reply
+from sklfusion.llm.deciders import DECIDERS, Decider, decider_of, register_decider
 from sklfusion.persistence import load, save
 from sklfusion.prompts import ReplyError
 from sklfusion.prompts._decisions import read_decisions

@@ -8,9 +8,9 @@ import pytest
 from sklfusion import LLMScorer
 from sklfusion._chat import DecisionRequest
 from sklfusion.exceptions import ScoringWarning
-from sklfusion.llm.deciders import ways_to
 from sklfusion.llm._decision_route import told_of_questions
 from sklfusion.llm._faults import Fault
+from sklfusion.llm.deciders import ways_to
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.prompts._decisions import (
     choice_question,

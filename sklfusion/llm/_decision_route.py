@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from sklfusion._chat import ChatRequest, DecisionRequest
-from sklfusion.llm.deciders import Way, ways_to
 from sklfusion.llm._faults import Fault
+from sklfusion.llm.deciders import Way, ways_to
 
 NO_ROUTE = "no_route"
 TOO_MANY_OPTIONS = "too_many_options"

@@ -11,12 +11,12 @@ from typing import Any
 
 from sklfusion._fork import GATE
 from sklfusion.llm._backend import Backend, is_local
-from sklfusion.llm.deciders import DIALECTS, decider_of
 from sklfusion.llm._gate import Gate
 from sklfusion.llm._keylike import refuse_keys
 from sklfusion.llm._prices import Price, find_price
 from sklfusion.llm._retry import RetryPolicy
 from sklfusion.llm._usage import Meter, meter_of
+from sklfusion.llm.deciders import DIALECTS, decider_of
 from sklfusion.llm.endpoint import LLMEndpoint, endpoint_of
 from sklfusion.llm.endpoints import Endpoint, resolve_endpoint
 

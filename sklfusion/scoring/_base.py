@@ -16,13 +16,13 @@ from sklfusion._validation import plain_label
 from sklfusion.annotations import Annotations
 from sklfusion.llm._adapt import Adaptations
 from sklfusion.llm._call import Call
-from sklfusion.llm.deciders import decider_of
 from sklfusion.llm._job import Memo
 from sklfusion.llm._keylike import KeyGuard
 from sklfusion.llm._prices import estimate_tokens
 from sklfusion.llm._usage import UsageReport
 from sklfusion.llm._where import where_of
 from sklfusion.llm._words import clean
+from sklfusion.llm.deciders import decider_of
 from sklfusion.llm.endpoint import SETTINGS, endpoint_of
 from sklfusion.prompts import DEFAULT_TEMPLATE, Task
 from sklfusion.replies import open_store
