@@ -183,11 +183,11 @@ def desk():
     return [data.data[row] for row in rows], named[rows]
 
 
-def check_desk(url, desk, **params):
+def check_desk(url, desk, model="smol", **params):
     """Words for letters carry signal once the labels' own frequencies are taken off."""
     X, y = desk
     clf = LLMClassifier(
-        "smol",
+        model,
         classes=DESK,
         strategy="decision",
         base_url=url,
@@ -206,6 +206,7 @@ def check_desk(url, desk, **params):
 
 @pytest.mark.nightly
 @pytest.mark.models
+@pytest.mark.filterwarnings("ignore:The endpoint was asked for")
 def test_transformers_with_a_decision_config(tmp_path, smol_gguf, desk):
     """A decision server with words for letters: better than chance, which letters are not."""
     pytest.importorskip("fastapi", reason="transformers serves with fastapi")
@@ -224,17 +225,18 @@ def test_transformers_with_a_decision_config(tmp_path, smol_gguf, desk):
     command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     command += ["--decision-config", str(config)]
     with served(command, port, tmp_path / "serve.log", HF_HUB_OFFLINE="1") as url:
-        right = check_desk(url, desk, path="systemone")
+        right = check_desk(url, desk, model=str(folder), path="systemone")
         assert right > 0.4, right
         # It takes 26 options and 64 questions; what is beyond is asked otherwise, not cut.
         names = [f"class {n}" for n in range(28)]
-        _, wide = decide(url, desk[0][:1], model="smol", classes=names)
+        _, wide = decide(url, desk[0][:1], model=str(folder), classes=names)
         assert wide.ok.all(), wide.meta
         assert wide.meta["asked_as"] == "predicates"
 
 
 @pytest.mark.nightly
 @pytest.mark.models
+@pytest.mark.filterwarnings("ignore:The endpoint was asked for")
 def test_llama_cpp_with_two_strings_more(tmp_path, smol_gguf, desk):
     """A GGUF file that calls itself a decision model; without them it says it is none."""
     pytest.importorskip("xllamacpp")

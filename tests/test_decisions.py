@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sklfusion import LLMScorer
+from sklfusion import LabelDistributionCollector, LLMScorer
 from sklfusion._chat import DecisionRequest
 from sklfusion.exceptions import ScoringWarning
 from sklfusion.llm._decision_route import told_of_questions
@@ -385,3 +385,72 @@ def test_what_there_is_too_much_of(words, options, questions, cause):
     request = DecisionRequest("http://127.0.0.1:1/v1", "m", (("user", '"x"'),), asked)
     fault = Fault("text", "http_400", status=400, words=words)
     assert told_of_questions(request, [fault]).cause == cause
+
+
+# ------------------------------------------------------------------------- label distributions
+
+
+def collector(server, **params):
+    """A collector over a scorer that asks for decisions."""
+    s = LLMScorer(
+        "judge",
+        classes=["joy", "anger", "fear"],
+        strategy="decision",
+        base_url=server.base_url,
+        **params.pop("scorer", {}),
+    )
+    return LabelDistributionCollector(s, **params)
+
+
+@pytest.mark.parametrize("dialect", ["openai", "systemone"])
+def test_every_query_about_a_text_is_in_one_request(fault_server, dialect):
+    """Labels and pairs, where a chat model takes a request for each."""
+    fault_server.reset(decisions=DIALECTS[dialect], keep_bodies=True)
+    asks = collector(fault_server, queries=["unary", "pairs"], topic="emotion")
+    assert asks.calls_per_text() == 1
+    annotations = asks.annotate(["so much joy", "fear and anger", "so much joy"])
+    ledger = fault_server.ledger(events=True)
+    assert ledger.billed == 2
+    yes = np.exp(annotations.unary_logits[:, :, 0])
+    np.testing.assert_allclose(yes[:2], [[0.9, 0.05, 0.05], [0.05, 0.9, 0.9]])
+    np.testing.assert_allclose(np.exp(annotations.unary_logits).sum(axis=2), 1)
+    pairs = {tuple(ends): p for *ends, p in annotations.pair_probs[1].tolist()}
+    assert pairs[0, 1] == pytest.approx(0.1)  # anger rather than joy
+    assert pairs[1, 2] == pytest.approx(0.1)  # fear stands first
+    np.testing.assert_array_equal(annotations.pair_probs[0], annotations.pair_probs[2])
+    assert annotations.meta["calls_per_text"] == 1
+    questions = ledger.bodies[-1]["questions"]
+    assert len(questions) == 3 + 6
+    told = questions[0] if dialect == "openai" else questions["0"]
+    assert told["instructions"].endswith("Does it express joy?")
+
+
+def test_the_collector_keeps_its_limits_and_pays_once(fault_server, tmp_path):
+    """Chunks, refusals for size, and the store."""
+    fault_server.reset(decisions=True, limits={"questions": 5})
+    params = {"queries": ["unary", "pairs"], "scorer": {"memory": str(tmp_path)}}
+    once = collector(fault_server, **params).annotate(["joy", "anger"])
+    paid = fault_server.ledger().billed
+    assert paid == 2 * 3  # nine questions, four at a time
+    again = collector(fault_server, **params).annotate(["joy", "anger"])
+    assert fault_server.ledger().billed == paid
+    np.testing.assert_array_equal(once.unary_logits, again.unary_logits)
+
+
+def test_a_text_of_the_collector_without_an_answer_has_a_status(fault_server):
+    """Refused as a whole, or not readable."""
+    rules = [
+        {"fault": {"kind": "refuse", "questions": [0, 1, 2]}, "contains": "bad"},
+        {"fault": {"kind": "content", "content": []}, "contains": "odd"},
+    ]
+    fault_server.reset(decisions=True, script=rules)
+    annotations = collector(fault_server, queries=["unary"]).annotate(["joy", "bad", "odd"])
+    assert annotations.status.tolist() == ["ok", "refused", "parse_error"]
+    assert np.isnan(annotations.unary_logits[1:]).all()
+
+
+def test_a_decision_model_writes_no_list(fault_server):
+    """It is said before anything is sent."""
+    with pytest.raises(ValueError, match="queries=\\['unary'\\]"):
+        collector(fault_server).annotate(["joy"])
+    assert fault_server.ledger().received == 0

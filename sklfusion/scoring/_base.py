@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -281,11 +282,13 @@ class BaseLLMEstimator(TextInputMixin, KeyGuard, BaseEstimator):
             shots = [[(shorten(t, limit)[0], label) for t, label in shown] for shown in shots]
         return Texts(different, rows_of, flags, shots)
 
-    def _session(self, progress=None):
+    def _session(self, progress=None, asked=()):
         where = where_of(self)
         if not hasattr(self, "_memo"):
             self._memo = Memo()
         plans, store = self._plans(), open_store(self.memory)
+        if asked:
+            plans = [replace(plan, asked=asked) for plan in plans]
         call = Call(
             where.backend(),
             store,

@@ -17,6 +17,7 @@ from sklfusion.annotations import Annotations
 from sklfusion.llm._where import where_of
 from sklfusion.llm.endpoint import clone_at_endpoint, endpoint_of, names_a_model
 from sklfusion.prompts._questions import Questions
+from sklfusion.scoring._decision_collector import DecisionCollector
 from sklfusion.scoring._distributions import EndpointCollector, LocalCollector
 from sklfusion.scoring._scorer import LLMScorer
 
@@ -54,6 +55,9 @@ class LabelDistributionCollector(BaseEstimator):
 
     Notes
     -----
+    With ``strategy="decision"`` of the scorer a decision model is asked: all queries about a text
+    in one request ("unary" and "pairs"; it writes no "list").
+
     Queries per text: 1 for the list, K for unary, K (K + 1) / 2 for pairs. A local model reads
     the instructions once for all texts and each text once for all its queries.
 
@@ -114,6 +118,8 @@ class LabelDistributionCollector(BaseEstimator):
 
     def calls_per_text(self) -> int:
         """Return how many queries one text costs."""
+        if self._told_scorer().strategy == "decision":
+            return self._decision_collector(self._told_scorer()).calls_per_text()
         return self._endpoint_collector(None).calls_per_text()
 
     def annotate(self, texts: Any) -> Annotations:
@@ -139,6 +145,8 @@ class LabelDistributionCollector(BaseEstimator):
         scorer = clone_at_endpoint(self._told_scorer())
         scorer.set_params(multilabel=True, calibrate=False, n_shots=0)
         scorer._fit_task(texts, None)
+        if scorer.strategy == "decision":
+            return self._decision_collector(scorer).annotate(texts)
         if scorer._is_local():
             return self._local_collector(scorer).annotate(texts)
         return self._endpoint_collector(scorer).annotate(texts)
@@ -155,6 +163,11 @@ class LabelDistributionCollector(BaseEstimator):
             max_new_tokens=self.max_new_tokens,
             store=None if store is None else _TextStore(store),
             cache_only=endpoint_of(scorer).cache_only,
+        )
+
+    def _decision_collector(self, scorer):
+        return DecisionCollector(
+            scorer, self.questions(), queries=self.queries, both_orders=self.both_orders
         )
 
     def _endpoint_collector(self, scorer):
@@ -226,6 +239,6 @@ def _read_reply(reply):
 
 
 def _failure(fault):
-    from sklfusion.scoring._to_annotations import _status
+    from sklfusion.scoring._to_annotations import status_of
 
-    return SimpleNamespace(status=_status(fault.cause))
+    return SimpleNamespace(status=status_of(fault.cause))

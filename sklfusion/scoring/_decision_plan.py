@@ -40,6 +40,9 @@ class DecisionPlan(Plan):
         Of a question, and of a request.
     as_predicates : bool
         Whether a task of one label per text is asked label by label.
+    asked : tuple of dict
+        Questions of another wording about several labels, of whose answers the first probability
+        is kept; by default one predicate per label.
     """
 
     path: str | None = None
@@ -47,12 +50,18 @@ class DecisionPlan(Plan):
     most_options: int = 255
     most_questions: int = 64
     as_predicates: bool = False
+    asked: tuple[dict[str, Any], ...] = ()
 
     @property
     def predicates(self) -> bool:
         """Whether every label is a question of its own."""
         many = len(self.task.labels) > self.most_options
         return self.task.multilabel or self.as_predicates or many
+
+    @property
+    def count(self) -> int:
+        """Questions about a text, where every label is one."""
+        return len(self.asked) or len(self.task.labels)
 
     @property
     def essential(self) -> frozenset[str]:
@@ -70,8 +79,8 @@ class DecisionPlan(Plan):
     def _parts(self) -> list[Sequence[int] | Task]:
         """The labels of each request about a text, or the task of each choice."""
         if self.predicates:
-            labels, most = range(len(self.task.labels)), self.most_questions
-            return [labels[start : start + most] for start in range(0, len(labels), most)]
+            places, most = range(self.count), self.most_questions
+            return [places[start : start + most] for start in range(0, self.count, most)]
         turned = replace(self.task, order=tuple(reversed(self.task.shown)))
         return [self.task, turned] if self.swap else [self.task]
 
@@ -112,6 +121,8 @@ class DecisionPlan(Plan):
     ) -> list[dict[str, Any]]:
         if isinstance(part, Task):
             return [choice_question(part, examples, self.template)]
+        if self.asked:
+            return [self.asked[place] for place in part]
         return [predicate_question(self.task, k, examples, self.template) for k in part]
 
     @property
@@ -156,7 +167,7 @@ class DecisionPlan(Plan):
         """Return the plan that asks less at once after a refusal for size, None if none does."""
         if cause == TOO_MANY_OPTIONS:
             return None if self.predicates else replace(self, as_predicates=True)
-        most = min(self.most_questions, len(self.task.labels)) // 2
+        most = min(self.most_questions, self.count) // 2
         return self.asking(most) if self.predicates and most else None
 
     def asking(self, most_questions: int) -> DecisionPlan:
@@ -175,7 +186,7 @@ class DecisionPlan(Plan):
 
     def told(self) -> dict[str, Any]:
         """Return how it asks, in JSON values."""
-        most = min(self.most_questions, len(self.task.labels)) if self.predicates else 1
+        most = min(self.most_questions, self.count) if self.predicates else 1
         form = "predicates" if self.predicates else "choice"
         return {"asked_as": form, "questions_per_request": most}
 

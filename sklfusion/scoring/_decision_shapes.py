@@ -56,7 +56,7 @@ class Shapes:
 
     def _key(self) -> str:
         plan = self._plan
-        about = f"{len(plan.task.labels)} {plan.task.multilabel}"
+        about = f"{plan.count} {plan.task.multilabel}"
         question = (("system", "sklfusion: how much is asked at once"), ("user", about))
         return request_key(ChatRequest(plan.origin, plan.model, question))
 

@@ -27,7 +27,7 @@ from sklfusion.prompts._label_lists import label_starts, parse_label_list
 QUERIES = ("list", "unary", "pairs")
 
 
-class _Collector:
+class QueryCollector:
     """What both collectors share: which queries, distinct texts, and the assembly."""
 
     model_name: str
@@ -103,7 +103,7 @@ class _Collector:
         }
 
 
-class LocalCollector(_Collector):
+class LocalCollector(QueryCollector):
     """Collect from a causal language model in this process.
 
     The instructions are read once for all texts and each text once for all questions; answers
@@ -262,7 +262,7 @@ class LocalCollector(_Collector):
         return np.stack(states)
 
 
-class EndpointCollector(_Collector):
+class EndpointCollector(QueryCollector):
     """Collect from a chat endpoint that returns log-probabilities.
 
     Parameters

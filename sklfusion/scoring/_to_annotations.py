@@ -59,7 +59,7 @@ def annotate(plan: Plan, texts: Texts, classes: Sequence[Any], meter: Meter) -> 
     _count(texts, rows, np.bincount(row_of, times, len(rows)), times, meter)
     status = np.full(len(numbers), "ok", dtype="<U15")
     for place, cause in texts.causes.items():
-        status[place] = _status(cause)
+        status[place] = status_of(cause)
     arrays = _arrays(rows, row_of[texts.rows_of], len(plan.task.labels))
     return Annotations(
         tuple(classes),
@@ -150,7 +150,7 @@ def _meta(
     }
 
 
-def _status(cause: str | None) -> str:
+def status_of(cause: str | None) -> str:
     if cause is None:
         return "ok"
     if cause in _STATUS:

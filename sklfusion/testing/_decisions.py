@@ -1,8 +1,8 @@
 """Typed questions at the loopback endpoint, in both dialects, by the rule of ``_answers``.
 
-A predicate asks about the label between ``the label`` and ``fit the text`` in its instructions,
-and, if there are no such words, whether the words of its instructions' quotation marks stand in
-the text. A choice is answered by the rule for one label per text, a score as a choice of levels.
+A predicate asks about the label between ``the label`` and ``fit the text`` in its instructions, or
+behind ``Does it express``; if there are no such words, about what stands in quotation marks. A
+choice is answered by the rule for one label per text, a score as a choice of levels.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sklfusion.testing._answers import ASKED_LABEL, Question, count_tokens, scor
 
 #: Path -> dialect of an endpoint that serves all there is.
 BOTH = {"/v1/decisions": "openai", "/v1/systemone": "systemone"}
+_EXPRESSED = re.compile(r"[Dd]oes it express (.+?)\?")
 _QUOTED = re.compile(r"['\"]([^'\"]+)['\"]")
 # What else an endpoint has to be sent under the name of the text.
 _TEXT_FIELDS = {"openai": "input", "systemone": "state"}
@@ -147,7 +148,8 @@ def decision(
 def _answer_to(question: TypedQuestion, text: str, dialect: str) -> dict[str, Any]:
     openai = dialect == "openai"
     if question.kind == "predicate":
-        found = ASKED_LABEL.search(question.instructions) or _QUOTED.search(question.instructions)
+        ways = (ASKED_LABEL, _EXPRESSED, _QUOTED)
+        found = next(filter(None, (way.search(question.instructions) for way in ways)), None)
         name = found[1] if found else question.instructions
         value = scores(Question(text, (name,), (name,), "yes_no", True))[0]
         return {"type": "predicate", "probability": value} if openai else _noul(value)
