@@ -566,3 +566,109 @@ def test_bodies_of_both_dialects():
     assert decision_body(openai)["questions"] == [
         {"type": "choice", "instructions": "?", "choices": described, "name": "0"}
     ]
+
+
+def test_a_key_that_is_good_for_chat_alone_does_not_end_auto(fault_server):
+    """Where decisions are only tried because log-probabilities are missing."""
+    closed = {"fault": {"kind": "status", "status": 401}, "field": "questions"}
+    no = {"error": {"message": "logprobs are not supported", "param": "logprobs"}}
+    refuse = {"fault": {"kind": "status", "status": 400, "body": no}, "field": "logprobs"}
+    fault_server.reset(decisions=True, script=[closed, refuse])
+    annotations = judge(fault_server, strategy="auto", model="any").annotate(["sport", "food"])
+    assert annotations.meta["strategy"] == "probabilities"
+
+
+def test_names_that_would_break_a_prompt_are_options_as_they_are(fault_server):
+    """No ids: an option is data, not a line of a prompt."""
+    fault_server.reset(decisions=True, keep_bodies=True)
+    classes = ["a: b\nc", 'say "sport"', "x" * 300]
+    annotations = judge(fault_server, classes=classes).annotate(["nothing"])
+    (body,) = fault_server.ledger(events=True).bodies
+    assert [choice["value"] for choice in body["questions"][0]["choices"]] == classes
+    assert annotations.meta["label_form"] == "words"
+
+
+def test_parameters_without_effect_warn(fault_server):
+    """Predicates have no order, and options are names."""
+    with pytest.warns(UserWarning, match="order_swap"):
+        judge(fault_server, multilabel=True, order_swap=True)
+    with pytest.warns(UserWarning, match="label_form"):
+        judge(fault_server, label_form="ids")
+
+
+# ------------------------------------------------------------------------ the loopback endpoint
+
+
+def post(server, path, body):
+    """Status and value of a request."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("POST", path, json.dumps(body))
+    response = connection.getresponse()
+    value = json.loads(response.read())
+    connection.close()
+    return response.status, value
+
+
+SCORE = {"type": "score", "instructions": "How good?"}
+
+
+def test_the_loopback_endpoint_answers_every_kind_of_question(fault_server):
+    """Scores too, in both dialects, as their documents say."""
+    fault_server.reset(decisions=True)
+    levels = [{"label": "bad"}, {"label": "fair"}, {"label": "good"}]
+    asked = {"model": "m", "input": "good", "questions": [{**SCORE, "levels": levels}]}
+    status, openai = post(fault_server, "/v1/decisions", asked)
+    (answer,) = openai["answers"]
+    assert status == 200
+    assert answer["name"] is None
+    assert answer["score"] == pytest.approx(0.05 + 2 * 0.9)
+    assert [level["label"] for level in answer["probabilities"]] == ["bad", "fair", "good"]
+    assert openai["usage"]["total_tokens"] == sum(
+        openai["usage"][name] for name in ("input_tokens", "output_tokens")
+    )
+    asked = {"state": "good", "questions": {"id": {**SCORE, "criteria": ["bad", "fair", "good"]}}}
+    status, system_one = post(fault_server, "/v1/systemone", asked)
+    said = system_one["answers"]["id"]
+    assert said["legend"] == {"0": "bad", "1": "fair", "2": "good"}
+    assert said["probabilities"]["2"] == 0.9
+    assert (status, said["score"]) == (200, answer["score"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/decisions", {"state": "x", "questions": {"a": PREDICATE}}, 400),
+        ("/v1/decisions", {"input": "x", "questions": {"a": PREDICATE}}, 400),
+        ("/v1/decisions", {"input": "x", "questions": []}, 400),
+        ("/v1/decisions", {"input": "x", "questions": [{"type": "predicate"}]}, 400),
+        ("/v1/decisions", {"input": "x", "questions": [PREDICATE] * 4}, 400),
+        ("/v1/systemone", {"input": "x", "questions": [PREDICATE]}, 422),
+        ("/v1/systemone", {"state": "x", "questions": [PREDICATE]}, 422),
+        ("/v1/systemone", {"state": "x", "questions": {}}, 422),
+        ("/v1/elsewhere", {"state": "x", "questions": {"a": PREDICATE}}, 404),
+    ],
+)
+def test_the_loopback_endpoint_refuses_the_other_dialect(fault_server, path, body, status):
+    """In the words of each; nothing is charged."""
+    fault_server.reset(decisions=True, limits={"questions": 3})
+    got, said = post(fault_server, path, body)
+    assert got == status
+    assert ("detail" in said) == (status == 422)
+    assert fault_server.ledger().billed == 0
+
+
+def test_the_openai_client_reads_refusals_of_the_loopback_endpoint(fault_server):
+    """As its own types."""
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=fault_server.base_url, api_key="none", max_retries=0)
+    if not hasattr(client, "decisions"):
+        pytest.skip("this openai client has no call for decisions")
+    fault_server.reset(decisions=True, script=[{"fault": {"kind": "refuse", "questions": [1]}}])
+    asked = [{**PREDICATE, "name": name} for name in ("one", "two")]
+    said = client.decisions.create(model="m", input="x", questions=asked)
+    assert [(answer.type, answer.name) for answer in said.answers] == [
+        ("predicate", "one"),
+        ("refusal", "two"),
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sklfusion._chat import ChatRequest, Reply
-from sklfusion.exceptions import ModelNotFoundError
+from sklfusion.exceptions import EndpointError, ModelNotFoundError
 from sklfusion.llm._call import Call
 from sklfusion.llm._decision_route import NO_ROUTE, TOO_LARGE
 from sklfusion.llm._job import Job
@@ -215,9 +215,11 @@ class Session:
             job = self._request(plan, ask)
             try:
                 Run(trial).execute([job])
-            except ModelNotFoundError:
-                if isinstance(plan, DecisionPlan):
-                    return False  # it may be one that chats
+            except EndpointError as error:
+                # It may be one that chats, with a key that is good for chat alone.
+                unknown = plan is not self._plans[0] or isinstance(error, ModelNotFoundError)
+                if isinstance(plan, DecisionPlan) and unknown:
+                    return False
                 raise
             if job.ok:
                 self._probed[plan.mode].add(job.first_key)

@@ -64,6 +64,10 @@ def _warn_of_idle_parameters(estimator):
         warn_if_set(estimator, ("shot_selection",), "n_shots=0 chooses no examples")
     if estimator.strategy == "unary":
         warn_if_set(estimator, ("order_swap",), "strategy='unary' shows no list of classes")
+    if estimator.strategy == "decision":
+        warn_if_set(estimator, ("label_form",), "strategy='decision' asks by the class names")
+        if estimator.multilabel:
+            warn_if_set(estimator, ("order_swap",), "each class is a question of its own")
     if not hasattr(estimator, "predict"):
         return
     if estimator.multilabel:

@@ -12,7 +12,7 @@ from sklfusion.scoring._distributions import QueryCollector
 from sklfusion.scoring._to_annotations import status_of
 
 #: A probability is kept this far from 0 and 1 before its logarithm is taken.
-_LEAST_PROBABILITY = 1e-6
+_SHY_OF_CERTAIN = 1e-6
 
 
 class DecisionCollector(QueryCollector):
@@ -51,7 +51,7 @@ class DecisionCollector(QueryCollector):
         found: list[dict[str, Any]] = []
         if "unary" in self.queries:
             found += [
-                {"type": "predicate", "instructions": f"{told}\n{_plain(words.judge(word))}"}
+                {"type": "predicate", "instructions": f"{told}\n{_unbegun(words.judge(word))}"}
                 for word in words.words
             ]
         for i, j in words.pairs(self.both_orders) if "pairs" in self.queries else ():
@@ -59,7 +59,7 @@ class DecisionCollector(QueryCollector):
             found.append(
                 {
                     "type": "choice",
-                    "instructions": f"{told}\n{_plain(words.compare(*two))}",
+                    "instructions": f"{told}\n{_unbegun(words.compare(*two))}",
                     "choices": [{"value": word} for word in two],
                 }
             )
@@ -85,13 +85,13 @@ class DecisionCollector(QueryCollector):
             return record
         k = len(self.questions.words) * ("unary" in self.queries)
         if k:
-            yes = np.clip(row.probs[:k], _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+            yes = np.clip(row.probs[:k], _SHY_OF_CERTAIN, 1 - _SHY_OF_CERTAIN)
             record["unary"] = np.log(np.column_stack([yes, 1 - yes])).tolist()
         if "pairs" in self.queries:
             record["pairs"] = row.probs[k:].tolist()
         return record
 
 
-def _plain(asked: str) -> str:
+def _unbegun(asked: str) -> str:
     """Return a question without the beginning of its answer."""
     return asked.strip().removesuffix("Answer:").rstrip()

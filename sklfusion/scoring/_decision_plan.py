@@ -188,7 +188,8 @@ class DecisionPlan(Plan):
         """Return how it asks, in JSON values."""
         most = min(self.most_questions, self.count) if self.predicates else 1
         form = "predicates" if self.predicates else "choice"
-        return {"asked_as": form, "questions_per_request": most}
+        # Options are the class names, whatever a chat model would be asked to answer with.
+        return {"asked_as": form, "questions_per_request": most, "label_form": "words"}
 
 
 @dataclass(frozen=True)
