@@ -41,6 +41,16 @@ def fault_server(_fault_server_process):
     return _fault_server_process
 
 
+@pytest.fixture
+def deciding_client(fault_server):
+    """The openai client at that endpoint, where it has a call for decisions."""
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(base_url=fault_server.base_url, api_key="none", max_retries=0) as client:
+        if not hasattr(client, "decisions"):
+            pytest.skip("this openai client has no call for decisions")
+        yield client
+
+
 @pytest.fixture(scope="session")
 def tiny_roberta(tmp_path_factory):
     """Folder of a randomly initialised RoBERTa: 2 layers, 16 dimensions, 40 tokens at most."""

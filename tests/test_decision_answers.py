@@ -659,15 +659,11 @@ def test_the_loopback_endpoint_refuses_the_other_dialect(fault_server, path, bod
     assert fault_server.ledger().billed == 0
 
 
-def test_the_openai_client_reads_refusals_of_the_loopback_endpoint(fault_server):
+def test_the_openai_client_reads_refusals_of_the_loopback_endpoint(fault_server, deciding_client):
     """As its own types."""
-    openai = pytest.importorskip("openai")
-    client = openai.OpenAI(base_url=fault_server.base_url, api_key="none", max_retries=0)
-    if not hasattr(client, "decisions"):
-        pytest.skip("this openai client has no call for decisions")
     fault_server.reset(decisions=True, script=[{"fault": {"kind": "refuse", "questions": [1]}}])
     asked = [{**PREDICATE, "name": name} for name in ("one", "two")]
-    said = client.decisions.create(model="m", input="x", questions=asked)
+    said = deciding_client.decisions.create(model="m", input="x", questions=asked)
     assert [(answer.type, answer.name) for answer in said.answers] == [
         ("predicate", "one"),
         ("refusal", "two"),

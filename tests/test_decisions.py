@@ -107,16 +107,12 @@ def test_ways_of_known_places():
     ]
 
 
-def test_our_body_is_what_the_openai_client_sends(fault_server):
+def test_our_body_is_what_the_openai_client_sends(fault_server, deciding_client):
     """The call of the SDK and our own request differ in nothing but the name of the question."""
-    openai = pytest.importorskip("openai")
-    client = openai.OpenAI(base_url=fault_server.base_url, api_key="none", max_retries=0)
-    if not hasattr(client, "decisions"):
-        pytest.skip("this openai client has no call for decisions")
     fault_server.reset(decisions=True, keep_bodies=True)
     scorer(fault_server, class_descriptions={"food": "what is eaten"}).annotate(["good food"])
     (ours,) = fault_server.ledger(events=True).bodies
-    answered = client.decisions.create(**ours)
+    answered = deciding_client.decisions.create(**ours)
     assert fault_server.ledger(events=True).bodies[1] == ours
     assert answered.answers[0].choice == "food"
     assert answered.answers[0].name == "0"
