@@ -241,7 +241,8 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
     def _columns(self, texts, embedding):
         """Embedding and scores of each target, columns that know what they are."""
         found = {}
-        ask_together(self.scorers_.values())
+        levels = [name for name, own in self._targets.items() if own.ordered]
+        ask_together(self.scorers_, ordered=levels)
         for name, own in self._targets.items():
             scorer = self.scorers_.get(name)
             with _about_target(name):

@@ -1,5 +1,7 @@
 """Several targets of the same texts: one embedding, one request, a fusion each."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,8 @@ from sklfusion import (
     RecordedScorer,
     persistence,
 )
+from sklfusion.prompts import DEFAULT_TEMPLATE, ReplyError, Task
+from sklfusion.prompts._decisions import choice_question, read_decisions
 
 TOPICS, TONES, TAGS = ("sport", "food", "money"), ("calm", "urgent"), ("red", "green", "blue")
 LEVELS = ["low", "mid", "high"]
@@ -309,6 +313,77 @@ def test_the_scores_are_those_of_each_target_alone(fault_server, dialect):
         np.testing.assert_allclose(shared.probs, own.probs, atol=1e-9)
         assert shared.meta["tasks_per_request"] == 3, name
         assert "tasks_per_request" not in own.meta
+
+
+@pytest.mark.parametrize("dialect", ["openai", "systemone"])
+def test_levels_are_asked_for_as_a_score(fault_server, dialect):
+    """From the lowest, with what they mean; the answer's distribution is the LLM's evidence."""
+    fault_server.reset(decisions={"/v1/decisions": dialect}, keep_bodies=True)
+    texts, y = letters(10)
+    meaning = {"level": {"low": "can wait", "high": "today"}}
+    clf = made(typed(fault_server), class_descriptions=meaning).fit(texts, y)
+    bodies = fault_server.ledger(events=True).bodies
+    asked = bodies[-1]["questions"]
+    asked = asked[1] if dialect == "openai" else asked["1"]
+    assert asked["type"] == "score"
+    if dialect == "openai":
+        assert [level["label"] for level in asked["levels"]] == LEVELS
+        assert [level.get("description") for level in asked["levels"]] == [
+            "can wait",
+            None,
+            "today",
+        ]
+        said = clf.scorers_["level"].annotate(texts).labels()
+        assert said.tolist() == [str(level) for level in y["level"]]
+    else:
+        assert asked["criteria"] == ["low: can wait", "mid", "high: today"]
+    probs = clf.scorers_["level"].annotate(texts).probs
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
+
+
+def test_many_levels_are_a_choice():
+    """More than every endpoint takes in a score."""
+    for count, kind in ((10, "score"), (11, "choice")):
+        task = Task(tuple(f"level {n}" for n in range(count)), ordered=True)
+        assert choice_question(task, (), DEFAULT_TEMPLATE)["type"] == kind
+    turned = Task(("low", "high"), order=(1, 0), ordered=True)
+    assert choice_question(turned, (), DEFAULT_TEMPLATE)["type"] == "choice"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "score", "probabilities": {"0": 0.2, "1": 0.7, "2": 0.1}},
+        {"probabilities": {"2": 0.1, "0": 0.2, "1": 0.7}, "score": 0.9},
+        {
+            "probabilities": [
+                {"value": v, "probability": p} for v, p in ((2, 0.1), (0, 0.2), (1, 0.7))
+            ]
+        },
+    ],
+)
+def test_a_score_is_read_by_the_number_of_the_level(answer):
+    """In any order, as a list or a map."""
+    question = choice_question(Task(tuple(LEVELS), ordered=True), (), DEFAULT_TEMPLATE)
+    said = json.dumps({"dialect": "systemone", "answers": {"0": answer}})
+    assert read_decisions(said, [question]).values == (pytest.approx((0.2, 0.7, 0.1)),)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "choice", "probabilities": {"0": 0.2, "1": 0.7, "2": 0.1}},
+        {"probabilities": {"0": 0.3, "1": 0.7}},
+        {"probabilities": {"1": 0.2, "2": 0.7, "3": 0.1}},
+        {"score": 0.9},
+    ],
+)
+def test_a_score_without_its_levels_is_no_answer(answer):
+    """One level too few, others, or none: never a guess."""
+    question = choice_question(Task(tuple(LEVELS), ordered=True), (), DEFAULT_TEMPLATE)
+    said = json.dumps({"dialect": "systemone", "answers": {"0": answer}})
+    with pytest.raises(ReplyError, match="malformed_answer"):
+        read_decisions(said, [question])
 
 
 def test_a_second_call_pays_for_nothing(fault_server, tmp_path):

@@ -46,6 +46,9 @@ def _systemone_question(question: Mapping[str, Any]) -> dict[str, Any]:
     told = {"instructions": question["instructions"]}
     if question["type"] == "predicate":
         return {"type": "noul", **told}
+    if question["type"] == "score":
+        parts = ([level["label"], level.get("description")] for level in question["levels"])
+        return {"type": "score", **told, "criteria": [": ".join(filter(None, p)) for p in parts]}
     criteria = {choice["value"]: choice.get("description") for choice in question["choices"]}
     return {"type": "choice", **told, "criteria": criteria}
 
@@ -102,4 +105,6 @@ def question_words(request: ChatRequest) -> list[str]:
         words.append(question["instructions"])
         for choice in question.get("choices", ()):
             words += [choice["value"], choice.get("description") or ""]
+        for level in question.get("levels", ()):
+            words += [level["label"], level.get("description") or ""]
     return words

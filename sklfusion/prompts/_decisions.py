@@ -19,6 +19,8 @@ from sklfusion.prompts._templates import PromptTemplate
 
 #: An answer that is not one to the questions asked.
 MALFORMED = "malformed_answer"
+#: Levels of a score that all endpoints take; more are asked for as a choice.
+MOST_LEVELS = 10
 # Steps to which endpoints round, and how near a number has to be to a multiple of one.
 _ROUNDING_STEPS = (0.01, 0.001, 0.0001)
 _NEAR = 1e-9
@@ -52,7 +54,10 @@ class ReadAnswers:
 def choice_question(
     task: Task, examples: Sequence[tuple[str, Any]], template: PromptTemplate
 ) -> dict[str, Any]:
-    """Return the one question of a task with one label per text; options are its class names."""
+    """Return the one question of a task with one label per text; options are its class names.
+
+    Levels are asked for as a score, whose answer is a distribution as well.
+    """
     choices: list[dict[str, str]] = []
     for index in task.shown:
         described = task.descriptions[index] if task.descriptions else None
@@ -60,6 +65,9 @@ def choice_question(
         choices.append({**choice, "description": described} if described else choice)
     shown = [(text, task.labels[_one_label(target)]) for text, target in examples]
     told = _instructions(task, shown, template.question_choice, template)
+    if task.ordered and task.order is None and len(choices) <= MOST_LEVELS:
+        levels = [{"label": choice.pop("value"), **choice} for choice in choices]
+        return {"type": "score", "instructions": told, "levels": levels}
     return {"type": "choice", "instructions": told, "choices": choices}
 
 
@@ -156,10 +164,11 @@ def _probabilities(question: dict[str, Any], answer: dict[str, Any]) -> list[flo
         if kind not in (None, "predicate", "noul"):
             raise ReplyError(MALFORMED)
         return [_probability(answer.get("probability", answer.get("noul")))]
-    if kind not in (None, "choice"):
+    if kind not in (None, question["type"]):
         raise ReplyError(MALFORMED)
     given = _options_given(answer.get("probabilities"))
-    asked = [choice["value"] for choice in question["choices"]]
+    asked = [choice["value"] for choice in question.get("choices", ())]
+    asked += map(str, range(len(question.get("levels", ()))))
     return [given[place][1] for place in _places(asked, [name for name, _ in given])]
 
 
@@ -173,9 +182,14 @@ def _options_given(said: Any) -> list[tuple[str, float]]:
 
 
 def _option(value: Any) -> str:
-    """Return the name of an option; a gateway may have made a boolean of "true"."""
+    """Return the name of an option, the number of a level.
+
+    A gateway may have made a boolean of "true".
+    """
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
     if not isinstance(value, str):
         raise ReplyError(MALFORMED)
     return value

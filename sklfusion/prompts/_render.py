@@ -40,6 +40,8 @@ class Task:
         unless one of them is long or holds line breaks, quotes or brackets.
     order : tuple of int or None
         Order in which the labels are shown.
+    ordered : bool
+        Whether the labels are levels, from the lowest to the highest.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Task:
     multilabel: bool = False
     label_form: str = "auto"
     order: tuple[int, ...] | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         _ = self.keys  # refuses too many ids before anything is asked

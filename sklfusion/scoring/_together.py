@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -107,15 +107,19 @@ class SharedPlan(DecisionPlan):
         return super().told() | ({"tasks_per_request": len(self.beside)} if self._each else {})
 
 
-def ask_together(scorers: Iterable[Any]) -> None:
+def ask_together(scorers: Mapping[str, Any], ordered: Iterable[str]) -> None:
     """Let fitted scorers put their typed questions into one request, where they can.
 
     Those of one endpoint, model and wording, that show no examples. Scorers of other kinds, and
-    other strategies, ask as before.
+    other strategies, ask as before. The labels of those in ``ordered`` are levels.
     """
     groups: dict[str, list[Any]] = {}
-    for scorer in scorers:
-        if hasattr(scorer, "_beside") and not scorer._shots.any:
+    levels = set(ordered)
+    for name, scorer in scorers.items():
+        if not hasattr(scorer, "_beside"):
+            continue
+        scorer._task = replace(scorer._task, ordered=name in levels)
+        if not scorer._shots.any:
             where = where_of(scorer)
             alike = (where.resolve()[:2], where.request_params, where.decision_settings())
             key = repr((*alike, scorer.template, scorer.order_swap, scorer.memory))
