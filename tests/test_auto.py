@@ -15,6 +15,7 @@ from sklfusion import (
     RecordedScorer,
     make_fusion_pipeline,
 )
+from sklfusion._parts import whether_to_fine_tune
 from sklfusion.datasets import load_newsdesk
 
 
@@ -159,14 +160,16 @@ def test_lengths_must_match(embedder, scorer, desk):
 
 def test_the_encoder_is_trained_only_with_many_labels(desk):
     """The decision and its reason are in the report."""
-    auto = AutoFusionClassifier(None)
-    assert auto._whether_to_fine_tune(300)[0] is False
-    assert auto._whether_to_fine_tune(5000)[0] is True
-    assert "fewer than" in auto._whether_to_fine_tune(300)[1]
+    told = AutoFusionClassifier(None).get_params(deep=False)
+    few, why = whether_to_fine_tune("auto", told["embedder"], 300)
+    assert few is False
+    assert "fewer than" in why
+    assert whether_to_fine_tune("auto", told["embedder"], 5000)[0] is True
     with pytest.raises(ValueError, match="fine_tune='yes'"):
         AutoFusionClassifier(fine_tune="yes").fit(desk.data, desk.target)
 
 
+@pytest.mark.filterwarnings("ignore:.*longer than the 40 tokens")  # of a tiny encoder
 def test_a_trained_encoder_can_be_asked_for(tiny_roberta, scorer, desk):
     """fine_tune=True puts out-of-fold class scores of the encoder into the fusion."""
     auto = AutoFusionClassifier(scorer, str(tiny_roberta), fine_tune=True, random_state=0)
@@ -177,11 +180,13 @@ def test_a_trained_encoder_can_be_asked_for(tiny_roberta, scorer, desk):
     assert auto.score(desk.data[60:], desk.target[60:]) > 0.7
 
 
+@pytest.mark.filterwarnings("ignore:.*longer than the 40 tokens")  # of a tiny encoder
 def test_how_it_is_trained_reaches_the_encoder(tiny_roberta, desk):
     """An EncoderTraining goes to the embedder, and the report names its method."""
     training = EncoderTraining("contrastive", contrastive_steps=2, batch_size=8)
     auto = AutoFusionClassifier(None, str(tiny_roberta), fine_tune=training, random_state=0)
-    auto.set_params(fine_tune__lr=1e-3).fit(desk.data[:40], desk.target[:40])
+    auto.set_params(fine_tune__lr=1e-3)
+    auto.fit(desk.data[:40], desk.target[:40])
     assert auto.report_["fine_tuned"] == "contrastive"
     told = auto.embedder_.trainer_.settings
     assert (told["lr"], told["contrastive_steps"], told["batch_size"]) == (1e-3, 2, 8)
