@@ -16,6 +16,7 @@ OTHERWISE = {
     "pictures": ["docs/images/fusion_model.png", "docs/images/house.png"],
     "readme": [],
     "speed.embedding": ["benchmarks/results/speed_embedding.json"],
+    "speed.head": ["benchmarks/results/speed_head.json", "docs/images/speed_head.png"],
     "speed.first": ["benchmarks/results/speed_first.json"],
     "speed.local_llm": ["benchmarks/results/speed_local_llm.json"],
 }

@@ -97,6 +97,20 @@ def speed_embedding():
     return f"{_table(*table(results))}\n{accuracy_line(results)}\n"
 
 
+def speed_head():
+    """A fit of the head beside logistic regression and stacking."""
+    from benchmarks.speed.head import table
+
+    return _table(*table(read_json("speed_head")))
+
+
+def speed_head_lines():
+    """The lines that a fit of the head must hold."""
+    from benchmarks.speed.head import lines_table
+
+    return _table(*lines_table(read_json("speed_head")))
+
+
 def distill():
     """Students beside their teachers: mean over families of data sets."""
     from benchmarks.quality.distill import table
@@ -255,6 +269,8 @@ BLOCKS = {
     "peers_summary": peers_summary,
     "programs": programs,
     "speed_embedding": speed_embedding,
+    "speed_head": speed_head,
+    "speed_head_lines": speed_head_lines,
     "serve": serve,
     "speed_first": speed_first,
     "speed_local_llm": speed_local_llm,
