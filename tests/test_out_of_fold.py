@@ -178,7 +178,7 @@ def test_another_fusion_may_have_none():
     auto = AutoFusionClassifier(llm, Jitter(), fusion=LogisticRegression())
     assert not hasattr(auto, "oof_proba_")
     auto.fit(X, y)
-    with pytest.raises(AttributeError, match="with a fusion that has it"):
+    with pytest.raises(AttributeError, match="after fit, if its fusion has"):
         _ = auto.oof_proba_
 
 
