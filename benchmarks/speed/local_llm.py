@@ -73,7 +73,8 @@ def peer():
         model=AutoModelForCausalLM.from_pretrained(folder),
         tokenizer=AutoTokenizer.from_pretrained(folder),
     )
-    return model.fit(None, CLASSES).predict_proba
+    # fit empties what skorch remembers of earlier texts
+    return lambda texts: model.fit(None, CLASSES).predict_proba(texts)
 
 
 def measure(ways, texts, rounds=ROUNDS):
