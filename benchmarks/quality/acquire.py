@@ -37,8 +37,6 @@ PAIRS = (
     ("MR", "chatgpt"),
     ("Global warming", "gpt"),
     ("CSS emotion", "chatgpt"),
-    ("CSS discourse", "chatgpt"),
-    ("CSS wiki_politeness", "text-davinci-003"),
 )
 RANDOM, OURS = "random", "LabelAcquirer"
 MARGIN, DISAGREEMENT = "margin", "disagreement"
