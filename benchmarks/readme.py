@@ -233,6 +233,26 @@ def alignment():
     return buffer.getvalue().strip() + "\n"
 
 
+def promised_answers():
+    """Promised accuracy: kept, and how much is answered."""
+    return _promised("accuracy")
+
+
+def promised_savings():
+    """Promised losses of a cascade: kept, and how much is saved."""
+    return _promised("loss")
+
+
+def _promised(kind):
+    from benchmarks.quality.promises import table
+
+    header, rows = table(read_json("promises"))
+    rows = [row for row in rows if row[0].startswith(kind)]
+    shown = len(header) if kind == "accuracy" else len(header) - 1
+    header[7] = "answered" if kind == "accuracy" else "saved"
+    return _table(header[:shown], [row[:shown] for row in rows])
+
+
 def programs():
     """Every program in benchmarks/, what it writes and where that is shown."""
     return _table(*_programs.table(pages()[1:], sources()))
@@ -268,6 +288,8 @@ BLOCKS = {
     "peers": peers,
     "peers_summary": peers_summary,
     "programs": programs,
+    "promised_answers": promised_answers,
+    "promised_savings": promised_savings,
     "speed_embedding": speed_embedding,
     "speed_head": speed_head,
     "speed_head_lines": speed_head_lines,
