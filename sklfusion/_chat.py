@@ -53,8 +53,14 @@ class DecisionRequest(ChatRequest):
     Its one message is the text. ``params["questions"]`` holds the questions: objects with
     ``type`` ("choice" or "predicate"), ``instructions`` and, for a choice, ``choices``.
     ``params["path"]`` and ``params["dialect"]`` say how it goes over the wire; they are there
-    where the user has set them, and in the request that is sent.
+    where the user has set them, and in the request that is sent. For a model in this process a
+    message before the text says what it is, and each question holds its own wording.
     """
+
+    @property
+    def over_a_wire(self) -> bool:
+        """Whether it goes to an endpoint, in one of its ways."""
+        return self.origin != "local"
 
     @property
     def questions(self) -> list[dict[str, Any]]:

@@ -544,12 +544,6 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_sent(settings, m
         ).fit(["any"])
 
 
-def test_a_model_in_this_process_serves_no_route():
-    """It is told which strategy it takes."""
-    with pytest.raises(ValueError, match=r"strategy='decision'.*logprobs"):
-        LLMScorer("local/smollm2-135m", classes=CLASSES, strategy="decision").fit(["any"])
-
-
 def test_bodies_of_both_dialects():
     """Descriptions are null in one and absent in the other."""
     from sklfusion._chat import DecisionRequest

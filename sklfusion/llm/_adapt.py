@@ -149,7 +149,7 @@ def next_change(
     """
     if not _may_be_a_field(fault) or len(changes) >= _MOST:
         return None
-    if isinstance(request, DecisionRequest):
+    if isinstance(request, DecisionRequest) and request.over_a_wire:
         return next_way(request, changes, fault)
     sent = apply(request, changes)
     field = refused_field(sent, fault)

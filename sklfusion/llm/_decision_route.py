@@ -38,7 +38,7 @@ _OF_OPTIONS = re.compile(r"option|choice|criteri|label|categor|letter|class")
 
 def first_way(request: ChatRequest) -> dict[str, Any]:
     """Return the way in which a request is put first; nothing for one that is no question."""
-    if not isinstance(request, DecisionRequest):
+    if not isinstance(request, DecisionRequest) or not request.over_a_wire:
         return {}
     return _as_changes(_ways(request)[0])
 
@@ -102,7 +102,7 @@ def told_of_questions(request: ChatRequest, faults: Sequence[Fault]) -> Fault:
         Why each way to put it was refused, in order.
     """
     last = faults[-1]
-    if not isinstance(request, DecisionRequest):
+    if not isinstance(request, DecisionRequest) or not request.over_a_wire:
         return last
     if not _not_served(last):
         return _too_many(request, last)

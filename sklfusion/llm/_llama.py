@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sklfusion._chat import ChatRequest, Reply
+from sklfusion._chat import ChatRequest, DecisionRequest, Reply, Usage
 from sklfusion._optional import import_optional
 from sklfusion.exceptions import ModelLoadError
 from sklfusion.llm._cores import FreeCores, thread_limit
+from sklfusion.llm._decision_reply import told_as_reply
 from sklfusion.llm._faults import CallError, Fault, answer_or_fault, fault_from_status
 from sklfusion.llm._label_scores import labels_reply, score_labels
 from sklfusion.llm._local_spec import LocalSpec
 from sklfusion.llm._reply import reply_from_value
+from sklfusion.prompts._local_questions import question_messages
 
 CONTEXT_TOKENS = 4096
 # Fields of a request that only models in this process understand.
 _FORCED = "score_tokens"
 _LABELS = "score_labels"
+# Tokens listed at the answer to a typed question: all the mass that matters.
+_TOP = 200
 
 
 class LlamaRuntime:
@@ -68,6 +73,8 @@ class LlamaRuntime:
         return [answer_or_fault(self._complete, request) for request in requests]
 
     def _complete(self, request: ChatRequest) -> Reply:
+        if isinstance(request, DecisionRequest):
+            return self._decide(request)
         body = request.body()
         body.pop(_FORCED, None)
         labels = body.pop(_LABELS, None)
@@ -81,6 +88,28 @@ class LlamaRuntime:
             value = self._ask(body)
         reply = replace(reply_from_value(value), model=self._spec.name)
         return _without_prefill(reply, request)
+
+    def _decide(self, request: DecisionRequest) -> Reply:
+        """Answer questions one after the other; the slot keeps the state of the text."""
+        replies = []
+        for question in request.questions:
+            messages = question_messages(request.messages, question)
+            params = {"temperature": 0.0, "max_tokens": 1, "logprobs": True}
+            params |= {"top_logprobs": _TOP, _LABELS: question["words"]}
+            replies.append(self._complete(ChatRequest("local", request.model, messages, params)))
+        answers = []
+        for reply in replies:
+            assert reply.logprobs is not None  # a reply that lists labels
+            weights = [math.exp(logprob) for _, logprob in reply.logprobs[0].top]
+            answers.append([weight / math.fsum(weights) for weight in weights])
+        used = [reply.usage for reply in replies]
+        usage = Usage(
+            sum(u.prompt_tokens or 0 for u in used),
+            sum(u.completion_tokens or 0 for u in used),
+            sum(u.cached_tokens or 0 for u in used),
+        )
+        reply = told_as_reply(request, answers, usage, self._spec.name)
+        return replace(reply, created=replies[0].created)
 
     def _ask(self, body: dict[str, Any]) -> Any:
         try:

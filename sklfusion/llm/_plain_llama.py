@@ -154,6 +154,11 @@ class PlainLlama(torch.nn.Module):
         """Where the weights lie."""
         return self._frequencies.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes with."""
+        return self._weights["model.embed_tokens.weight"].dtype
+
     def forward(
         self,
         input_ids: torch.Tensor,
@@ -169,8 +174,8 @@ class PlainLlama(torch.nn.Module):
         ----------
         input_ids : tensor of shape (n, t)
             What follows the state.
-        attention_mask : tensor of shape (n, past + t), optional
-            0 for padding.
+        attention_mask : tensor of shape (n, past + t) or (n, 1, t, past + t), optional
+            0 for padding; or what is added to the attention scores.
         position_ids : tensor of shape (n, t), optional
             By default one after the other.
         past_key_values : KeyValues, optional
@@ -189,7 +194,9 @@ class PlainLlama(torch.nn.Module):
         angles = torch.cat((angles, angles), dim=-1)[:, None]
         turn = (angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype))
         visible = torch.ones(new, past + new, dtype=torch.bool, device=self.device).tril(past)
-        if attention_mask is not None:
+        if attention_mask is not None and attention_mask.dim() == 4:
+            visible = attention_mask
+        elif attention_mask is not None:
             visible = visible & attention_mask[:, None, None].bool()
         for layer in range(self.config.num_hidden_layers):
             hidden = self._layer(layer, hidden, turn, visible, state)

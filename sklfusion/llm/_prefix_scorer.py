@@ -11,6 +11,7 @@ import numpy as np
 
 from sklfusion.llm._causal_lm import CausalLM, load_weights
 from sklfusion.llm._gguf_copy import transformers_folder
+from sklfusion.llm._token_tree import TokenTree
 
 _PACKED_TOKENS = 512
 
@@ -96,31 +97,25 @@ class PrefixScorer(CausalLM):
         ----------
         continuations : list of m lists of ids
         """
-        rows, tree = [], _TokenTree()
+        rows, tree = [], TokenTree()
         for ids in continuations:
             if len(tree) and len(tree) + len(ids) > _PACKED_TOKENS:
                 rows.append(self._branch_packed(tree))
-                tree = _TokenTree()
+                tree = TokenTree()
             tree.add(ids)
         return np.concatenate([*rows, self._branch_packed(tree)])
 
-    def _branch_packed(self, tree: _TokenTree) -> np.ndarray[Any, Any]:
+    def _branch_packed(self, tree: TokenTree) -> np.ndarray[Any, Any]:
         import torch
 
         past = self.length
-        visible = torch.from_numpy(tree.visible())
-        place = visible.sum(dim=1) - 1
-        visible = torch.cat([torch.ones(len(tree), past, dtype=torch.bool), visible], dim=1)
-        hidden_score = torch.finfo(self.model.dtype).min
-        mask = torch.zeros(visible.shape, dtype=self.model.dtype).masked_fill(
-            ~visible, hidden_score
-        )
         device = self.model.device
+        mask, places = tree.mask(past, self.model.dtype)
         with torch.inference_mode():
             out = self._forward(
                 torch.tensor([tree.tokens], device=device),
-                attention_mask=mask[None, None].to(device),
-                position_ids=(past + place)[None].to(device),
+                attention_mask=mask.to(device),
+                position_ids=places.to(device),
             )
         self.rewind(past)
         self.tokens_computed += len(tree)
@@ -168,35 +163,3 @@ class PrefixScorer(CausalLM):
         self.rewind(start)
         self._hidden = hidden
         return texts, ids, steps
-
-
-class _TokenTree:
-    """Continuations of one state, merged where they begin alike."""
-
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.ends: list[int] = []
-        self._parents: list[int] = []
-        self._nodes: dict[tuple[int, int], int] = {}
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def add(self, ids: Sequence[int]) -> None:
-        node = -1
-        for token in ids:
-            key = (node, token)
-            if key not in self._nodes:
-                self._nodes[key] = len(self.tokens)
-                self.tokens.append(token)
-                self._parents.append(node)
-            node = self._nodes[key]
-        self.ends.append(node)
-
-    def visible(self) -> np.ndarray[Any, Any]:
-        """Each token sees itself and what led to it, as a boolean matrix."""
-        seen = np.eye(len(self.tokens), dtype=bool)
-        for node, parent in enumerate(self._parents):  # parents come first
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen

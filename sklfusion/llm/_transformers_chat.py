@@ -15,14 +15,22 @@ from typing import Any
 
 import torch
 
-from sklfusion._chat import ChatRequest, Reply, TokenLogprobs, Usage
+from sklfusion._chat import ChatRequest, DecisionRequest, Reply, TokenLogprobs, Usage
 from sklfusion._threads import one_thread
 from sklfusion.llm._causal_lm import CausalLM, load_weights
 from sklfusion.llm._cores import FreeCores, thread_limit
+from sklfusion.llm._decision_reply import told_as_reply
 from sklfusion.llm._faults import CallError, answer_or_fault, unusable_text
 from sklfusion.llm._label_scores import LabelSteps, label_steps, labels_reply
+from sklfusion.llm._local_decisions import (
+    forks,
+    option_ids,
+    read_forks,
+    shares,
+)
 from sklfusion.llm._local_spec import LocalSpec
 from sklfusion.llm._prompt_batch import PromptBatch, batches
+from sklfusion.prompts._local_questions import question_messages
 from sklfusion.prompts._render import Messages
 
 # Tokens of an answer where the request sets no limit.
@@ -62,6 +70,9 @@ class TransformersRuntime(CausalLM):
         together: dict[str, list[tuple[int, list[int]]]] = {}
         with self._lock, torch.inference_mode(), self._threads():
             for place, request in enumerate(requests):
+                if isinstance(request, DecisionRequest):
+                    replies[place] = answer_or_fault(self._decide, request)
+                    continue
                 ids = answer_or_fault(self._fitting, request)
                 if isinstance(ids, CallError):
                     replies[place] = ids
@@ -101,6 +112,29 @@ class TransformersRuntime(CausalLM):
             logits, cache, reused = self._prefill(ids, request.messages)
             choices.append(self._generate(logits, cache, max_tokens, params, number))
         return self._reply(choices, len(ids), reused, params)
+
+    def _decide(self, request: DecisionRequest) -> Reply:
+        """Answer all questions about a text in one pass."""
+        shared = request.messages
+        prefix, state = self._prefix(question_messages(shared, request.questions[0]))
+        options = [option_ids(self._encode, shared, q) for q in request.questions]
+        if max(len(ids) for asked in options for ids in asked) > self._context:
+            raise unusable_text("too_long", "the text is longer than the model's context")
+        found = [forks(asked) for asked in options]
+        cut = len(prefix)
+        if any(f.said[:cut] != prefix or len(f.said) <= cut for asked in found for f in asked):
+            prefix, state, cut = [], None, 0
+        together = [fork for asked in found for fork in asked]
+        logprobs, computed = read_forks(self.model, prefix, state, together)
+        ends = self._ends | set(self.tokenize("\n")[-1:])
+        rows = iter(logprobs)
+        answers = [
+            shares(forked, [next(rows) for _ in forked], ends, len(asked))
+            for forked, asked in zip(found, options, strict=True)
+        ]
+        usage = Usage(cut + computed, len(together), cut)
+        reply = told_as_reply(request, answers, usage, self.name)
+        return replace(reply, created=time.time())
 
     def _threads(self) -> contextlib.AbstractContextManager[None]:
         """One thread while others leave no second core: threads of torch wait for one another."""

@@ -67,7 +67,8 @@ def where_of(estimator: Any) -> Where:
     fitted = hasattr(estimator, "classes_")
     # Estimators that were saved before there was a choice know of none.
     numbers = getattr(estimator, "_numbers", "gguf") if fitted else None
-    return Where(endpoint_of(estimator), numbers)
+    steady = getattr(estimator, "strategy", None) == "decision"
+    return Where(endpoint_of(estimator), numbers, steady=steady)
 
 
 class Where:
@@ -80,11 +81,17 @@ class Where:
     numbers : {"gguf", "fp32", "bf16"}, optional
         What a local model computes with, where its name does not say it. By default what is
         quickest here.
+    steady : bool
+        Whether float32 is to be the default where bfloat16 would be: in bfloat16 the answers to
+        several questions that are read together move one another by some hundredths.
     """
 
-    def __init__(self, endpoint: LLMEndpoint, numbers: str | None = None) -> None:
+    def __init__(
+        self, endpoint: LLMEndpoint, numbers: str | None = None, *, steady: bool = False
+    ) -> None:
         self.endpoint = endpoint
         self._told_numbers = numbers
+        self._steady = steady
 
     @property
     def is_local(self) -> bool:
@@ -192,7 +199,10 @@ class Where:
     def _local_spec(self) -> Any:
         from sklfusion.llm._local_spec import find_local
 
-        return find_local(self.endpoint.model.partition("/")[2], self._told_numbers)
+        name, told = self.endpoint.model.partition("/")[2], self._told_numbers
+        spec = find_local(name, told)
+        rounds = told is None and self._steady and spec.numbers == "bf16"
+        return find_local(name, "fp32") if rounds else spec
 
     @property
     def numbers(self) -> str | None:

@@ -47,10 +47,10 @@ def check_params(estimator, caller):
         )
     if where.batch:
         _check_batch(estimator, where, caller)
-    if estimator.strategy == "decision" and (where.is_local or where.batch):
+    if estimator.strategy == "decision" and where.batch:
         raise ValueError(
-            f"{caller} got strategy='decision', which asks an endpoint, one request at a time; a "
-            "model in this process takes 'logprobs', and service='batch' another strategy."
+            f"{caller} got strategy='decision', which asks one request at a time; "
+            "service='batch' takes another strategy."
         )
     _warn_of_idle_parameters(estimator)
 

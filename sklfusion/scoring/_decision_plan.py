@@ -20,7 +20,8 @@ from sklfusion.prompts._decisions import (
     predicate_question,
     read_decisions,
 )
-from sklfusion.prompts._render import quote
+from sklfusion.prompts._local_questions import in_words, text_messages
+from sklfusion.prompts._render import Messages, quote
 from sklfusion.scoring._read import Row
 from sklfusion.scoring._strategies import Plan
 
@@ -87,9 +88,12 @@ class DecisionPlan(Plan):
     def jobs(self, text: str, examples: Sequence[tuple[str, Any]] = ()) -> list[Job]:
         """Return the requests for one text."""
         asked = self._asked_with(examples) if examples else self._asked_alike
+        messages: Messages = (("user", quote(text)),)
+        if self.local:
+            messages = text_messages(text, self.template)
         return [
             Job(
-                DecisionRequest(self.origin, self.model, (("user", quote(text)),), params),
+                DecisionRequest(self.origin, self.model, messages, params),
                 read,
                 answer_tokens=len(params["questions"]),
             )
@@ -120,10 +124,12 @@ class DecisionPlan(Plan):
         self, part: Sequence[int] | Task, examples: Sequence[tuple[str, Any]]
     ) -> list[dict[str, Any]]:
         if isinstance(part, Task):
-            return [choice_question(part, examples, self.template)]
-        if self.asked:
-            return [self.asked[place] for place in part]
-        return [predicate_question(self.task, k, examples, self.template) for k in part]
+            asked = [choice_question(part, examples, self.template)]
+        elif self.asked:
+            asked = [self.asked[place] for place in part]
+        else:
+            asked = [predicate_question(self.task, k, examples, self.template) for k in part]
+        return [in_words(question, self.template) for question in asked] if self.local else asked
 
     @property
     def _fewest(self) -> int | None:
