@@ -210,6 +210,14 @@ def serve():
     return _table(*table(read_json("serve")))
 
 
+def local_decision():
+    """Typed questions to the embedded LLM, by words and by letters."""
+    from benchmarks.quality.local_decision import table, told
+
+    results = read_json("local_decision")
+    return f"{_table(*table(results))}\n{told(results)}\n"
+
+
 NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
 LONG = ("few_shot", "fusion_all", "fusion_parts", "long_texts", "rivals", "shares")
 LABELLING = ("acquire", "budget_plan")
@@ -281,6 +289,7 @@ BLOCKS = {
     "distill_sets": distill_sets,
     "distill_speed": distill_speed,
     "fine_tune": fine_tune,
+    "local_decision": local_decision,
     "noise_ablation": noise_ablation,
     "paper_agnews": paper_agnews,
     "paper_reuters": paper_reuters,
