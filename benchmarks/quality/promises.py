@@ -20,6 +20,7 @@ out-of-fold loss is at most eps.
 import argparse
 import os
 import warnings
+from collections import defaultdict
 from itertools import chain
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the jobs are the parallelism
@@ -240,7 +241,28 @@ def run(quick=False, n_draws=DRAWS, jobs=1):
     ]
     found = Parallel(n_jobs=jobs)(first)
     saved = Parallel(n_jobs=jobs)(second)
-    return {"answers": list(chain(*found)), "savings": list(chain(*saved))}
+    return {
+        "answers": cells(list(chain(*found)), "target", kept_answers),
+        "savings": cells(list(chain(*saved)), "risk", kept_savings),
+    }
+
+
+def cells(records, promise, judge):
+    """Return one record per data set, promise, number of labels and method: means over draws."""
+    kept, broken = judge(records)
+    of = defaultdict(list)
+    for record, *judged in zip(records, kept, broken, strict=True):
+        key = [record[name] for name in ("data", "llm", promise, "n", "method")]
+        gains = {name: record[name] for name in ("answered", "most", "saved") if name in record}
+        of[tuple(key)].append({"kept": judged[0], "broken": judged[1], **gains})
+    return [
+        {
+            **dict(zip(("data", "llm", promise, "n", "method"), key, strict=True)),
+            "draws": len(own),
+            **{name: float(np.mean([r[name] for r in own])) for name in own[0]},
+        }
+        for key, own in of.items()
+    ]
 
 
 def kept_answers(records):
@@ -272,11 +294,11 @@ def table(results):
         for n in SIZES:
             for method in ANSWERS:
                 own = _some(results["answers"], method=method, n=n, target=target)
-                rows += _row(f"accuracy {target:g}", n, method, own, kept_answers, "answered")
+                rows += _row(f"accuracy {target:g}", n, method, own, "answered")
     for eps, n in RISKS:
         for method in SAVINGS:
             own = _some(results["savings"], method=method, n=n, risk=eps)
-            rows += _row(f"loss at most {eps:g}", n, method, own, kept_savings, "saved")
+            rows += _row(f"loss at most {eps:g}", n, method, own, "saved")
     return header, rows
 
 
@@ -284,17 +306,18 @@ def _some(records, **wanted):
     return [r for r in records if all(r[name] == value for name, value in wanted.items())]
 
 
-def _row(promise, n, method, records, judge, gain):
-    if not records:
+def _row(promise, n, method, own, gain):
+    if not own:
         return []
-    kept, broken = judge(records)
-    names = np.array([f"{r['data']} {r['llm']}" for r in records])
-    least = min(kept[names == name].mean() for name in set(names))
-    gained = np.mean([r[gain] for r in records])
-    most = np.mean([r["most"] for r in records]) if gain == "answered" else None
-    part = f"{gained / most:.2f}" if most else "-"
-    cells = [f"{kept.mean():.2f}", f"{broken.mean():.2f}", f"{least:.2f}", f"{gained:.2f}", part]
-    return [[promise, n, len(records), method, *cells]]
+    gained = _mean(own, gain)
+    part = f"{gained / _mean(own, 'most'):.2f}" if gain == "answered" else "-"
+    told = [_mean(own, "kept"), _mean(own, "broken"), min(c["kept"] for c in own), gained]
+    draws = sum(c["draws"] for c in own)
+    return [[promise, n, draws, method, *(f"{value:.2f}" for value in told), part]]
+
+
+def _mean(own, name):
+    return np.average([c[name] for c in own], weights=[c["draws"] for c in own])
 
 
 def draw(results):
@@ -308,8 +331,8 @@ def draw(results):
             kept, answered = [], []
             for n in SIZES:
                 own = _some(results["answers"], method=method, n=n, target=target)
-                kept.append(kept_answers(own)[0].mean() if own else np.nan)
-                answered.append(np.mean([r["answered"] for r in own]) if own else np.nan)
+                kept.append(_mean(own, "kept") if own else np.nan)
+                answered.append(_mean(own, "answered") if own else np.nan)
             x = range(len(SIZES))
             axes[2 * column].plot(x, kept, "o-", color=colors[method], label=method)
             axes[2 * column + 1].plot(x, answered, "o-", color=colors[method], label=method)
