@@ -2,6 +2,7 @@ from sklfusion._pipeline import make_fusion_pipeline as make_fusion_pipeline
 from sklfusion.alignment import LabelDistributionEstimator as LabelDistributionEstimator
 from sklfusion.annotations import Annotations as Annotations
 from sklfusion.auto import AutoFusionClassifier as AutoFusionClassifier
+from sklfusion.batch import BatchScorer as BatchScorer
 from sklfusion.cascade import CascadeClassifier as CascadeClassifier
 from sklfusion.distillation import StaticEmbedder as StaticEmbedder
 from sklfusion.distillation import StudentClassifier as StudentClassifier
