@@ -11,6 +11,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
 import sklfusion as skf
+from sklfusion.fusion._reuse import forget_fits
 
 #: Points at which each fit is broken off, from its first call to its last.
 POINTS = 6
@@ -153,11 +154,13 @@ def check_whole(made, first, second, points=POINTS, method="fit"):
     before = dict(vars(model))
     wanted = says(model, arguments[0])
     spare = clone(made).fit(*arguments, **options)
+    forget_fits()
     total = calls_of(lambda: getattr(spare, method)(*others, **other_options))
     stopped = 0
     # what was computed once may be known by now, so a fit may take a few calls less than counted
     for number, point in enumerate(np.linspace(2, 0.95 * total, points).astype(int)):
         error = KeyboardInterrupt if number % 2 else MemoryError
+        forget_fits()
         stopped += interrupted(
             lambda: getattr(model, method)(*others, **other_options), int(point), error
         )

@@ -1,12 +1,12 @@
 """Fits that are asked for again on the same numbers, as a grid search does, are made once."""
 
+import contextlib
 from collections import OrderedDict
 from dataclasses import fields, replace
 
 import joblib
 import numpy as np
 
-from sklfusion._fork import ForkLock
 from sklfusion.fusion._problem import Problem
 
 #: Bytes that are kept per process: the folds of a search on 4,000 rows of 77 classes take 40 MiB.
@@ -14,8 +14,9 @@ MOST_BYTES = 64 * 2**20
 #: What an entry counts at least, so that their number is bounded as well.
 _LEAST_BYTES = 2**16
 
-_lock = ForkLock()
-_kept: OrderedDict = OrderedDict()  # digest of the arguments -> what was found, oldest use first
+#: Digest of the arguments -> what was found, oldest use first. Without a lock: each step on it is
+#: one that threads cannot split, and a lock that Ctrl-C leaves held would hold up every later fit.
+_kept: OrderedDict = OrderedDict()
 
 
 def reused_fit(fit, *arguments):
@@ -39,22 +40,24 @@ def reused_fit(fit, *arguments):
     pass over the arguments, about a second per gigabyte.
     """
     key = joblib.hash((fit.__qualname__, *map(_key_part, arguments)), hash_name="sha1")
-    with _lock:
-        if key in _kept:
-            _kept.move_to_end(key)
-            return _kept[key]
-    found = _frozen(fit(*arguments))
-    with _lock:
-        _kept[key] = found
-        while sum(map(_n_bytes, _kept.values())) > MOST_BYTES:
-            _kept.popitem(last=False)
+    found = _kept.get(key)
+    if found is None:
+        found = _kept[key] = _frozen(fit(*arguments))
+        _forget_oldest()
+    with contextlib.suppress(KeyError):  # another thread may have made it go
+        _kept.move_to_end(key)
     return found
+
+
+def _forget_oldest():
+    while sum(map(_n_bytes, list(_kept.values()))) > MOST_BYTES:
+        with contextlib.suppress(KeyError):  # another thread may have emptied it
+            _kept.popitem(last=False)
 
 
 def forget_fits():
     """Make all fits anew from here on, for who measures them or changes their constants."""
-    with _lock:
-        _kept.clear()
+    _kept.clear()
 
 
 def _key_part(value):
