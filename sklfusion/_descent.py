@@ -8,6 +8,9 @@ _MEMORY = 8
 _ARMIJO, _MAX_HALVINGS = 1e-4, 20
 #: Rounding of a sum of losses, as a share of it: a fall below it is none.
 _LOSS_ROUNDING = {np.dtype(np.float64): 1e-15, np.dtype(np.float32): 3e-7}
+#: How much longer than the step before it a step may be: where a loss runs straight, as that of
+#: saturated logits, the pairs tell of no curvature, and halving finds no way back from so far.
+_MAX_GROWTH = 16.0
 
 
 def descend(evaluate, x, max_iter, tolerance, steepest):
@@ -35,7 +38,7 @@ def descend(evaluate, x, max_iter, tolerance, steepest):
     value, gradient = evaluate(x, rows)
     pairs: list = []
     for _ in range(max_iter):
-        step = -_times_curvature(gradient, pairs)
+        step = _within_reach(-_times_curvature(gradient, pairs), gradient, pairs)
         x_next, value_next, gradient_next = _line_search(evaluate, x, value, gradient, step, rows)
         pairs = [*pairs[1 - _MEMORY :], _curvature_pair(x_next - x, gradient_next - gradient)]
         fall = value - value_next
@@ -75,6 +78,19 @@ def _times_curvature(gradient, pairs):
     for (step, change, rho), alpha in zip(pairs, reversed(alphas), strict=True):
         q = q + (alpha - rho * _dot(change, q)) * step
     return q
+
+
+def _within_reach(step, gradient, pairs):
+    """The step, cut where it is far longer than the one before and than the gradient."""
+    if not pairs:
+        return step
+    reach = np.maximum(_MAX_GROWTH * _length(pairs[-1][0]), _length(gradient))
+    return step * (reach / np.maximum(_length(step), reach))
+
+
+def _length(step):
+    """Largest entry of each step, shape (g, 1)."""
+    return np.abs(step).max(axis=1, keepdims=True)
 
 
 def _line_search(evaluate, x, value, gradient, step, rows):

@@ -12,7 +12,8 @@ from sklfusion._descent import descend
 
 #: Curvature of a coefficient that neither rows nor penalty hold, so that its unit is finite.
 _LEAST_CURVATURE = 1e-12
-#: Newton's method for slopes: most steps, the longest of a step, and the last one worth while.
+#: Newton's method for slopes: most steps, the longest of a step (halved whenever one has led past
+#: the lowest point on its way), and the last one worth while.
 _NEWTON_STEPS, _NEWTON_REACH, _NEWTON_END = 50, 1.0, 1e-7
 
 
@@ -201,16 +202,19 @@ def fit_lines(Z, offset, Y, masks, slope, precision):
     """
     line = np.zeros((2, masks.shape[1], Y.shape[1]))
     line[0] = slope
-    prior = line.copy()
+    prior, step = line.copy(), np.zeros_like(line)
+    reach = np.full(line.shape[1:], _NEWTON_REACH)
     for _ in range(_NEWTON_STEPS):
         p = expit(offset + line[0][:, None] * Z + line[1][:, None])  # (G, n, K)
         residual, curve = masks.T[:, :, None] * np.stack([p - Y, p * (1 - p)])
         slopes, both = (residual * Z).sum(axis=1), (curve * Z).sum(axis=1)
         gradient = np.stack([slopes, residual.sum(axis=1)]) + precision * (line - prior)
+        reach[(step * gradient).sum(axis=0) < 0] /= 2
         steep, flat = (curve * Z**2).sum(axis=1) + precision, curve.sum(axis=1) + precision
         step = np.stack([flat, steep]) * gradient - both * gradient[::-1]
         step /= steep * flat - both**2
-        line = line - np.clip(step, -_NEWTON_REACH, _NEWTON_REACH)
+        step /= np.maximum(np.abs(step).max(axis=0) / reach, 1)
+        line = line - step
         if np.abs(step).max() < _NEWTON_END:
             break
     return line

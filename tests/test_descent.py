@@ -71,6 +71,19 @@ def test_a_step_that_leads_uphill_is_halved():
     np.testing.assert_allclose(found, [[1.0, -1.0]], atol=1e-5)
 
 
+def test_a_start_far_out_where_the_walls_run_straight_is_no_end():
+    """Slopes that hardly change promise a minimum a million times too far away."""
+    center = np.array([[2.0, -1.0], [0.0, 3.0]])
+
+    def walls(x, rows):
+        away = x - center[rows]
+        height = np.sqrt(1 + away**2)
+        return height.sum(axis=1), away / height
+
+    found = descend(walls, np.full((2, 2), 1e4), 100, 1e-14, 1e-9)
+    np.testing.assert_allclose(found, center, atol=1e-4)
+
+
 def test_values_that_are_not_finite_count_as_uphill():
     """Beyond a wall the logarithm is NaN; the minimum lies before it."""
 

@@ -190,6 +190,28 @@ def test_a_line_per_label_is_the_penalised_fit_of_that_label(problem):
             np.testing.assert_allclose(lines[:, g, k], alone[:, 0, 0], atol=1e-3)
 
 
+def test_scores_that_are_far_too_sure_are_led_back_from_saturation():
+    """Log-odds of 36 at the start, where no loss curves, end at those of two rows in three."""
+    said = np.repeat([18.0, -18.0], 300)
+    Y = np.tile([1.0, 1.0, 0.0], 200)
+    Y[300:] = 1 - Y[300:]
+    A = np.column_stack([said, np.ones(600)])
+    slope, intercept = fit_labels(A, Y[:, None], 1e-4, np.array([[2.0], [0.0]]))[:, 0]
+    assert slope * 18 == pytest.approx(np.log(2), abs=1e-2)
+    assert intercept == pytest.approx(0, abs=1e-2)
+
+
+def test_lines_of_large_scores_that_say_little_do_not_swing_to_and_fro():
+    """Slopes of 0, 0.05 and -0.3 at scores of 9, from 0.3: each ends where its gradient is 0."""
+    said = np.tile(np.repeat([9.0, -9.0], [400, 200])[:, None], 3)
+    rates = expit(np.array([0.0, 0.05, -0.3]) * said - 2.0)
+    ones = np.ones((600, 1))
+    slope, intercept = fit_lines(said, np.zeros((600, 3)), rates, ones, 0.3, 1.0)[:, 0]
+    residual = expit(slope * said + intercept) - rates
+    np.testing.assert_allclose((residual * said).sum(axis=0) + slope - 0.3, 0, atol=1e-3)
+    np.testing.assert_allclose(residual.sum(axis=0) + intercept, 0, atol=1e-3)
+
+
 def test_problems_of_one_call_end_each_at_its_own_minimum():
     """Round bowls and long valleys together: every row finds its centre, whoever is quicker."""
     rng = np.random.default_rng(0)
