@@ -45,9 +45,7 @@ from sklfusion.noise import SimplexDiffusionClassifier as SimplexDiffusionClassi
 from sklfusion.noise import StabilityReport as StabilityReport
 from sklfusion.noise import TrainingDynamicsNoiseDetector as TrainingDynamicsNoiseDetector
 from sklfusion.promises import LabelAcquirer as LabelAcquirer
-from sklfusion.promises import PrevalenceDisplay as PrevalenceDisplay
 from sklfusion.promises import PrevalenceEstimator as PrevalenceEstimator
-from sklfusion.promises import RiskCoverageDisplay as RiskCoverageDisplay
 from sklfusion.promises import SelectiveClassifier as SelectiveClassifier
 from sklfusion.promises import plan_budget as plan_budget
 from sklfusion.report import EvaluationReport as EvaluationReport

@@ -1,4 +1,4 @@
-"""All displays: accuracy by label budget, reliability, trust, cost, stability, alignment."""
+"""All displays: accuracy by budget, reliability, trust, cost, stability, alignment, promises."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from sklfusion._sklearn_compat import safe_indexing
 from sklfusion._threads import one_thread
 from sklfusion.alignment import AlignmentDisplay
 from sklfusion.noise import StabilityDisplay
+from sklfusion.promises import PrevalenceDisplay, RiskCoverageDisplay
 
 __all__ = [
     "METHOD_COLORS",
     "AlignmentDisplay",
     "CostCurveDisplay",
     "DataEfficiencyDisplay",
+    "PrevalenceDisplay",
     "ReliabilityDisplay",
+    "RiskCoverageDisplay",
     "SourceTrustDisplay",
     "StabilityDisplay",
     "expected_calibration_error",
@@ -387,8 +390,7 @@ class CostCurveDisplay:
             values = np.asarray(scores, dtype=float).reshape(len(share), -1)
             mean, spread, color = values.mean(axis=1), values.std(axis=1), _color(name, position)
             ax.fill_between(share, mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
-            width = 2.6 if position == 0 else 1.6
-            ax.plot(share, mean, color=color, lw=width, label=name)
+            ax.plot(share, mean, color=color, lw=1.6 if position else 2.6, label=name)
         if self.chosen is not None:
             ax.axvline(100 * self.chosen, color="#888888", lw=1, ls="--", label="chosen")
         ax.set_xlabel("texts that the LLM is asked about (%)")

@@ -15,6 +15,12 @@ from sklfusion.cli._formats import read_frame
 
 runner_module = pytest.importorskip("typer.testing", reason="the command line needs typer")
 
+#: The command as a terminal starts it: what a shell starts in the background ignores Ctrl-C.
+FOREGROUND = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("sklfusion.cli", run_name="__main__")
+"""
 TEXTS = [f"note {n} about {'sport' if n % 2 else 'food'}" for n in range(12)]
 COMMANDS = [
     "estimate",
@@ -179,9 +185,9 @@ def test_an_endpoint_that_is_down_ends_with_3(typed, table):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_ends_with_3_and_goes_on(typed, table, asks, fault_server, sent):
     """Ctrl-C in the middle: what was answered is not paid for again."""
-    fault_server.reset(latency_ms=300)
-    fault_server.script({"fault": {"kind": "hang"}, "contains": TEXTS[9], "attempts": [1]})
-    command = [sys.executable, "-m", "sklfusion.cli", "score", str(table), *asks]
+    # longer than the command waits for a reply, so that it can't end before the signal
+    fault_server.script({"fault": {"kind": "hang", "seconds": 300}, "contains": TEXTS[9]})
+    command = [sys.executable, "-c", FOREGROUND, "score", str(table), *asks]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     ) as process:

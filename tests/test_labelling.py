@@ -506,6 +506,18 @@ def test_one_wrong_task_and_none_is_taken(open_desk, path, task, says):
     assert desk.view()["labelled"] == 0
 
 
+def test_formulas_are_guarded_only_when_asked(open_desk):
+    """An apostrophe before what a spreadsheet would run; else the text as it is."""
+    texts = ["=1", "+1", "-1", "@a", "\rb", "c"]
+    desk = open_desk(texts)
+    for _ in texts:
+        desk.answer(desk.view()["current"]["row"], ["ham"])
+    for excel_safe, guarded in ((False, ""), (True, "'")):
+        said = io.StringIO(desk.to_csv(excel_safe=excel_safe), newline="")
+        wanted = {*(guarded + text for text in texts[:-1]), "c"}
+        assert {row["text"] for row in csv.DictReader(said)} == wanted
+
+
 def test_columns_of_the_pool_come_out_beside_the_labels(open_desk):
     """In their order; nothing is altered."""
     columns = {"id": [f"00{n}" for n in range(40)], "body": POOL, "note": [None] * 40}

@@ -152,7 +152,8 @@ def test_all_displays_are_found_in_one_place():
     assert displays == {
         f"{what}Display"
         for what in (
-            "Alignment", "CostCurve", "DataEfficiency", "Reliability", "SourceTrust", "Stability"
+            "Alignment", "CostCurve", "DataEfficiency", "Prevalence", "Reliability",
+            "RiskCoverage", "SourceTrust", "Stability",
         )
     }  # fmt: skip
     assert not any(name.endswith("Display") for name in sklfusion.__all__)

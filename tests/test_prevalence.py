@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklfusion import FusionClassifier, LLMClassifier, PrevalenceEstimator
 from sklfusion.exceptions import DataWarning
 from sklfusion.persistence import load, save
-from sklfusion.promises import PrevalenceDisplay
+from sklfusion.plotting import PrevalenceDisplay
 from sklfusion.promises._share_interval import (
     labels_needed,
     share_interval,

@@ -7,9 +7,10 @@ import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 
-from sklfusion import FusionClassifier, RiskCoverageDisplay, SelectiveClassifier
+from sklfusion import FusionClassifier, SelectiveClassifier
 from sklfusion.exceptions import DataWarning
 from sklfusion.persistence import load, save
+from sklfusion.plotting import RiskCoverageDisplay
 from sklfusion.promises._accuracy_bound import (
     find_threshold,
     labels_for_threshold,

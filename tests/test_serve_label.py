@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -126,25 +127,30 @@ def test_killed_in_the_middle_nothing_is_lost(pool, model):
     command += ["--label", str(pool), "--token-env", "DESK_TOKEN"]
     env = {**os.environ, "DESK_TOKEN": "s3cret"}
     shown = {"Authorization": "Bearer s3cret"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-    )
-    running = Served(process).until_ready()
+    with tempfile.TemporaryFile("a+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
+        try:
+            view = _label_five(Served(process, log).until_ready(), shown)
+            second = subprocess.run(
+                command, capture_output=True, text=True, env=env, timeout=PATIENCE, check=False
+            )
+        finally:
+            process.kill()
+            process.communicate()
+    assert second.returncode == 1
+    assert "written by another process" in second.stderr
+    with serving(model, "--label", str(pool)) as again:
+        assert see(again) == view
+
+
+def _label_five(running, shown):
     assert running.send("GET", "/label")[0] == 401
     assert running.send("GET", "/label.js")[0] == 200
     view = see(running, **shown)
     for _ in range(5):
         body = {"row": view["current"]["row"], "labels": ["ham"]}
         view = running.ask("/label/answer", body, **shown)[1]
-    second = subprocess.run(
-        command, capture_output=True, text=True, env=env, timeout=PATIENCE, check=False
-    )
-    assert second.returncode == 1
-    assert "written by another process" in second.stderr
-    process.kill()
-    process.communicate()
-    with serving(model, "--label", str(pool)) as again:
-        assert see(again) == view
+    return view
 
 
 def test_wrong_options_are_told_before_anything_starts(pool, model, tmp_path):

@@ -117,6 +117,28 @@ NUMBERS = {
         ((E[:, :3], P[:, :2]), {}),
     ),
     "RecordedScorer": (RECORDED, ((TEXTS, NAMES), {}), ((TEXTS[HALF], NAMES[HALF]), {})),
+    "LabelAcquirer": (
+        skf.LabelAcquirer(LogisticRegression(), random_state=0),
+        ((E,), {}),
+        ((E[HALF, :3],), {}),
+    ),
+    "PrevalenceEstimator": (
+        skf.PrevalenceEstimator(LogisticRegression(), cv=2, random_state=0),
+        ((E, Y), {}),
+        ((E[:, :3], NAMES), {}),
+    ),
+    "SelectiveClassifier": (
+        skf.SelectiveClassifier(
+            LogisticRegression(), target_accuracy=0.5, delta=0.4, cv=2, random_state=0
+        ),
+        ((E, Y), {}),
+        ((E[:, :3], NAMES), {}),
+    ),
+    "StudentClassifier": (
+        skf.StudentClassifier(VECTORS, random_state=0),
+        ((TEXTS, NAMES), {}),
+        ((TEXTS[HALF], Y[HALF]), {}),
+    ),
     "AutoFusionClassifier": (
         skf.AutoFusionClassifier(RECORDED, VECTORS, random_state=0),
         ((TEXTS, NAMES), {}),
@@ -135,6 +157,7 @@ ENCODERS = {
     "RobertaEmbedder": {"fine_tune": ONE_EPOCH, "cv": 2},
     "JointFusionClassifier": {"training": ONE_EPOCH, "scorer": RECORDED},
     "FineTunedTrajectoryEncoder": {"training": ONE_EPOCH, "n_branches": 1},
+    "StaticEmbedder": {"dimensions": 8},
 }
 
 
@@ -178,7 +201,9 @@ def test_a_refit_that_is_broken_off_leaves_the_model_of_before(name):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_so_does_one_of_an_encoder(name, tiny_roberta):
     """Weights are trained in a net of their own."""
-    made = getattr(skf, name)(tiny_roberta, random_state=0, **ENCODERS[name])
+    made = getattr(skf, name)(tiny_roberta, **ENCODERS[name])
+    if "random_state" in made.get_params():
+        made.set_params(random_state=0)
     if name == "FineTunedTrajectoryEncoder":
         fits = (((TEXTS, Y), {"n_classes": 3}), ((TEXTS[HALF], Y[HALF]), {"n_classes": 4}))
     else:

@@ -13,17 +13,14 @@ import os
 import zlib
 from difflib import get_close_matches
 
+from sklfusion._delimited import is_nothing, write_rows
 from sklfusion._optional import import_optional
 from sklfusion.exceptions import SklFusionError
 
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
-#: Between several labels in a cell, unless told otherwise.
-SEPARATOR = "|"
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # A text may be as long as a book; the csv module stops at 131,072 characters by itself.
 _LONGEST_CELL = 2**31 - 1
-# What spreadsheets take for the start of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def split_list(said):
@@ -171,39 +168,15 @@ def write_frame(frame, path, *, excel_safe=False):
 
 def write_delimited(frame, text, delimiter=",", *, excel_safe=False):
     """Write a table as CSV or TSV to an open file."""
-    style = {"delimiter": delimiter, "lineterminator": "\n"}
-    plain = csv.writer(text, **style)
-    # Python 3.11 leaves a carriage return unquoted, which readers take for the end of the row.
-    quoted = csv.writer(text, **style, quoting=csv.QUOTE_ALL)
     columns = [frame[name].tolist() for name in frame.columns]
-    for row in (frame.columns, *zip(*columns, strict=True)):
-        cells = [_cell(value) for value in row]
-        if excel_safe:
-            cells = ["'" + cell if cell.startswith(_FORMULA) else cell for cell in cells]
-        (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
-
-
-def _cell(value):
-    """Return a value as the text of a cell."""
-    if isinstance(value, str):
-        return value
-    if _is_nothing(value):
-        return ""
-    if isinstance(value, list) and all(isinstance(v, str) and SEPARATOR not in v for v in value):
-        return SEPARATOR.join(value)
-    if isinstance(value, bool | list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
-
-
-def _is_nothing(value):
-    return value is None or value != value
+    rows = (frame.columns, *zip(*columns, strict=True))
+    write_rows(rows, text, delimiter, excel_safe=excel_safe)
 
 
 def _json_lines(frame):
     columns = [frame[name].tolist() for name in frame.columns]
     for row in zip(*columns, strict=True):
-        values = [None if _is_nothing(value) else value for value in row]
+        values = [None if is_nothing(value) else value for value in row]
         line = dict(zip(frame.columns, values, strict=True))
         yield json.dumps(line, ensure_ascii=not _is_utf8(values), default=str) + "\n"
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sklfusion.cli._formats import SEPARATOR, split_list, told_of_damage
+from sklfusion._delimited import SEPARATOR
+from sklfusion.cli._formats import split_list, told_of_damage
 from sklfusion.cli._tables import check_source, read_table
 from sklfusion.exceptions import SklFusionError
 from sklfusion.models import DEFAULT_EMBEDDER, DEFAULT_LLM

@@ -106,6 +106,7 @@ class StaticEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         self.model_digest_ = found.digest
         self.n_features_out_ = self.vectors_.shape[1]
         self.__dict__.pop("_open", None)
+        self._tokenizer()  # now, so that to transform changes nothing
         return self
 
     def transform(self, X: Any) -> Any:

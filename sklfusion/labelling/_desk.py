@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.base import clone
 
 from sklfusion import persistence
+from sklfusion._delimited import SEPARATOR
 from sklfusion.exceptions import PersistenceError
 from sklfusion.labelling._exchange import (
-    LABEL_SEPARATOR,
     labels_as_csv,
     labels_as_tasks,
     take_tasks,
@@ -183,10 +183,9 @@ class LabelDesk:
         """Add a class; raises ValueError if it is empty, too long, or there already."""
         with self._lock:
             name = " ".join(name.split())
-            if not name or len(name) > _LONGEST_CLASS or LABEL_SEPARATOR in name:
+            if not name or len(name) > _LONGEST_CLASS or SEPARATOR in name:
                 raise ValueError(
-                    f"A class has 1 to {_LONGEST_CLASS} characters, none of them "
-                    f"{LABEL_SEPARATOR!r}."
+                    f"A class has 1 to {_LONGEST_CLASS} characters, none of them {SEPARATOR!r}."
                 )
             if name in self.classes:
                 raise ValueError(f"There is a class {name!r} already.")
@@ -305,14 +304,16 @@ class LabelDesk:
 
     # -------------------------------------------------------------------------- files of others
 
-    def to_csv(self) -> str:
+    def to_csv(self, *, excel_safe: bool = False) -> str:
         """Return the labelled rows as CSV: the columns of the pool, row, label, weight.
 
         Weights are those of :attr:`LabelAcquirer.weights_`; several labels stand with ``|``
-        between.
+        between. Nothing is altered, unless ``excel_safe`` asks for an apostrophe before what a
+        spreadsheet would take for a formula.
         """
         with self._lock:
-            return labels_as_csv(self._record, self._weights(), self._columns)
+            told = (self._record, self._weights(), self._columns)
+            return labels_as_csv(*told, excel_safe=excel_safe)
 
     def to_tasks(self) -> list[dict[str, Any]]:
         """Return the labelled and skipped rows as tasks of Label Studio."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sklfusion._delimited import SEPARATOR, write_rows
 from sklfusion.labelling._record import (
     BY_IMPORT,
     LABELLED_ROW,
@@ -18,24 +18,25 @@ from sklfusion.labelling._record import (
 )
 from sklfusion.labelling._studio import StudioTask, read_task, write_task
 
-#: Between several labels in a cell.
-LABEL_SEPARATOR = "|"
 #: What is written behind the columns of the pool.
 ADDED_COLUMNS = ("row", "label", "weight")
 
 
 def labels_as_csv(
-    record: LabelRecord, weights: Mapping[int, float], columns: Mapping[str, Sequence[Any]]
+    record: LabelRecord,
+    weights: Mapping[int, float],
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    excel_safe: bool = False,
 ) -> str:
     """Return the labelled rows as CSV: the columns of the pool, row, labels, weight."""
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow([*columns, *ADDED_COLUMNS])
+    rows: list[list[Any]] = [[*columns, *ADDED_COLUMNS]]
     for entry in record.at(LABELLED_ROW):
         row = entry["row"]
         beside = [column[row] for column in columns.values()]
-        added = [row, LABEL_SEPARATOR.join(entry["labels"]), weights[row]]
-        writer.writerow(["" if cell is None else cell for cell in [*beside, *added]])
+        rows.append([*beside, row, SEPARATOR.join(entry["labels"]), weights[row]])
+    written = io.StringIO()
+    write_rows(rows, written, excel_safe=excel_safe)
     return written.getvalue()
 
 

@@ -24,7 +24,7 @@ class PrevalenceDisplay:
     Examples
     --------
     >>> import numpy as np
-    >>> from sklfusion.promises import PrevalenceDisplay
+    >>> from sklfusion.plotting import PrevalenceDisplay
     >>> from sklearn.utils import Bunch
     >>> shares = Bunch(classes=np.array(["no", "yes"]), share=np.array([0.7, 0.3]),
     ...                low=np.array([0.6, 0.2]), high=np.array([0.8, 0.4]), confidence=0.95)

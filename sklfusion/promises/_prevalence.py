@@ -60,7 +60,7 @@ class PrevalenceEstimator(BaseEstimator):
 
     See Also
     --------
-    PrevalenceDisplay : Draws the answer.
+    sklfusion.plotting.PrevalenceDisplay : Draws the answer.
 
     Notes
     -----

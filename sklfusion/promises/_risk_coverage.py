@@ -28,7 +28,7 @@ class RiskCoverageDisplay:
 
     Examples
     --------
-    >>> from sklfusion.promises import RiskCoverageDisplay
+    >>> from sklfusion.plotting import RiskCoverageDisplay
     >>> display = RiskCoverageDisplay([0.9, 0.8, 0.6], [True, True, False])
     >>> display.accuracy.round(2).tolist()
     [1.0, 1.0, 0.67]

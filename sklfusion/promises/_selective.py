@@ -79,7 +79,7 @@ class SelectiveClassifier(ClassifierMixin, BaseEstimator):
 
     See Also
     --------
-    RiskCoverageDisplay : Draws accuracy against the share that is answered.
+    sklfusion.plotting.RiskCoverageDisplay : Draws accuracy against the share that is answered.
 
     References
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
@@ -106,9 +107,9 @@ async def post_refit(body: NothingBody, request: Request) -> dict[str, Any]:
 
 
 @label_routes.get("/labels.csv")
-async def get_csv(request: Request) -> Response:
-    """Return the labelled rows as CSV."""
-    said = await _at_desk(_desk_of(request).to_csv)
+async def get_csv(request: Request, excel_safe: bool = False) -> Response:
+    """Return the labelled rows as CSV; on demand with an apostrophe before formulas."""
+    said = await _at_desk(partial(_desk_of(request).to_csv, excel_safe=excel_safe))
     # Half a UTF-16 pair, which a column beside the texts may hold, has no place in UTF-8.
     return Response(said.encode("utf-8", "replace"), media_type="text/csv")
 

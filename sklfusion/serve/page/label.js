@@ -161,7 +161,8 @@ function listen() {
     if (at("error").hidden) at("class-name").value = "";
   });
   at("label-csv").addEventListener("click", (event) => trying(event.currentTarget, async () => {
-    save(["\ufeff", await ask("label/labels.csv")], "text/csv", "labels.csv");
+    const said = await ask(`label/labels.csv?excel_safe=${at("label-safe").checked}`);
+    save(["\ufeff", said], "text/csv", "labels.csv");
   }));
   at("label-tasks").addEventListener("click", (event) => trying(event.currentTarget, async () => {
     save([JSON.stringify(await ask("label/tasks.json"), null, 1)], "application/json", "tasks.json");
