@@ -84,11 +84,11 @@ def _within_reach(step, gradient, pairs):
     """The step, cut where it is far longer than the one before and than the gradient."""
     if not pairs:
         return step
-    reach = np.maximum(_MAX_GROWTH * _length(pairs[-1][0]), _length(gradient))
-    return step * (reach / np.maximum(_length(step), reach))
+    reach = np.maximum(_MAX_GROWTH * _longest_move(pairs[-1][0]), _longest_move(gradient))
+    return step * (reach / np.maximum(_longest_move(step), reach))
 
 
-def _length(step):
+def _longest_move(step):
     """Largest entry of each step, shape (g, 1)."""
     return np.abs(step).max(axis=1, keepdims=True)
 
