@@ -206,6 +206,31 @@ def test_buttons_work_without_keys(page):
     wait(page, lambda: words(page, "label-text") != text)
 
 
+def test_labels_are_safe_for_spreadsheets_on_demand(chromium, tmp_path):
+    """Without the mark a text that begins like a formula comes out as it went in."""
+    (tmp_path / "pool.csv").write_text("text\n=1+1\n", encoding="utf-8")
+    with serving(f"--label={tmp_path / 'pool.csv'}", "--classes", "a,b") as s:
+        chromium.get(s.url)
+        wait(chromium, lambda: words(chromium, "label-text") == "=1+1")
+        press(chromium, "1")
+        says(chromium, "label-status", "Saved: a.")
+        for wanted in ("=1+1", "'=1+1"):
+            before = set(Path(chromium.downloads).glob("labels*.csv"))
+            chromium.find_element("id", "label-csv").click()
+            new = wait_for_new(chromium, before)
+            assert new.read_text(encoding="utf-8-sig").splitlines()[1].startswith(f"{wanted},")
+            chromium.find_element("id", "label-safe").click()
+        assert console_errors(chromium) == []
+
+
+def wait_for_new(page, before):
+    """Return the table that came down."""
+    downloads = Path(page.downloads)
+    wait(page, lambda: set(downloads.glob("labels*.csv")) - before)
+    (new,) = set(downloads.glob("labels*.csv")) - before
+    return new
+
+
 def test_several_labels_are_toggled_and_saved(chromium, tmp_path):
     """Keys toggle, Enter saves; a text can have none; without a model the tab is the page."""
     from selenium.webdriver.common.keys import Keys
