@@ -23,8 +23,18 @@ def has_bfloat16():
     """
     import torch
 
+    if not _kernels_may():
+        return False
     if hasattr(torch.cpu, "get_capabilities"):
         found = torch.cpu.get_capabilities()
         return any(found.get(unit, False) for unit in _BF16_UNITS)
     # An older torch tells of one unit only, if of any.
     return hasattr(torch.cpu, _OLDER) and bool(getattr(torch.cpu, _OLDER)())
+
+
+def _kernels_may():
+    """Whether oneDNN is not held to an older processor, as by ``ONEDNN_MAX_CPU_ISA``."""
+    import torch
+
+    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return asked is None or bool(asked())

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sklfusion import _dtype
 from sklfusion._dtype import has_bfloat16
 
 torch = pytest.importorskip("torch")
@@ -18,10 +19,19 @@ torch = pytest.importorskip("torch")
 )
 def test_the_unit_decides(monkeypatch, found, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    monkeypatch.setattr(_dtype, "_kernels_may", lambda: True)
     assert has_bfloat16() is expected
 
 
+def test_a_unit_that_the_kernels_may_not_use_counts_as_none(monkeypatch):
+    found = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    monkeypatch.setattr(_dtype, "_kernels_may", lambda: False)
+    assert has_bfloat16() is False
+
+
 def test_an_older_torch_is_asked_its_own_way(monkeypatch):
+    monkeypatch.setattr(_dtype, "_kernels_may", lambda: True)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     assert has_bfloat16() is True
