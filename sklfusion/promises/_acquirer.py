@@ -14,10 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
 from sklfusion._sklearn_compat import check_parameters, integer, number, safe_indexing
+from sklfusion._text_input import distinct
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
 from sklfusion.promises._draw import doubt_of, draw_in_turn, drawing_weights, lure_weights
-from sklfusion.promises._held_out import place_of, proba_of, row_keys
+from sklfusion.promises._held_out import proba_of, row_keys
 from sklfusion.promises._labelling import (
     ASKED,
     LABELLED,
@@ -157,7 +158,7 @@ class LabelAcquirer(BaseEstimator):
         keys = row_keys(X)
         if not keys:
             raise ValueError("LabelAcquirer got a pool of 0 rows; it needs texts to choose from.")
-        place = place_of(keys)
+        _, place = distinct(keys)
         _, first, self._copies = np.unique(place, return_index=True, return_counts=True)
         self._place, self._first = place, first
         self._pool_print = pool_print(keys)

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from sklfusion._sklearn_compat import safe_indexing
+from sklfusion._text_input import distinct
 from sklfusion._threads import one_thread
 from sklfusion.multilabel._targets import fit_inner, label_scores
 
@@ -41,12 +42,6 @@ def row_keys(X):
     if rows.ndim == 1:
         return rows.tolist()
     return [row.tobytes() if row.dtype != object else tuple(row) for row in rows]
-
-
-def place_of(keys):
-    """Return which of the different keys each row has, numbered as they first come."""
-    seen: dict = {}
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
 
 
 def fit_and_hold_out(estimator, X, y, *, cv, rng):
@@ -105,7 +100,7 @@ def _own_out_of_fold(model):
 
 def hold_out_in_folds(estimator, X, y, classes, cv, rng):
     """Return (n, K) probabilities of rows by fits on the other folds; equal rows are in one."""
-    place = place_of(row_keys(X))
+    _, place = distinct(row_keys(X))
     different = place.max() + 1
     n_folds = different if different < _FEW_ROWS else min(cv, different)
     proba = np.tile(_frequency(y, classes), (len(y), 1))

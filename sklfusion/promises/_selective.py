@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import read_labels
 from sklfusion._sklearn_compat import check_parameters, integer, number, one_of
+from sklfusion._text_input import distinct
 from sklfusion._validation import is_multilabel, plain_label
 from sklfusion._whole import whole
 from sklfusion.exceptions import DataWarning
@@ -21,7 +22,7 @@ from sklfusion.promises._accuracy_bound import (
     labels_for_threshold,
     least_labels,
 )
-from sklfusion.promises._held_out import HeldOut, fit_and_hold_out, place_of, proba_of, row_keys
+from sklfusion.promises._held_out import HeldOut, fit_and_hold_out, proba_of, row_keys
 from sklfusion.promises._sample import check_lengths, warn_if_unlike
 
 #: Fewer new texts than this say nothing of whether they are like the labelled ones.
@@ -165,7 +166,7 @@ class SelectiveClassifier(ClassifierMixin, BaseEstimator):
         held_out = self._held_out(X, y)
         self.estimator_, self.classes_, self.oof_proba_ = held_out
         self._refuse_abstain_label()
-        _, once = np.unique(place_of(keys), return_index=True)  # a repeated text tells once
+        _, once = np.unique(distinct(keys)[1], return_index=True)  # a repeated text tells once
         confidence = self.oof_proba_[once].max(axis=1)
         right = self.classes_[self.oof_proba_[once].argmax(axis=1)] == y[once]
         found = find_threshold(confidence, right, self.target_accuracy, self.delta)
