@@ -2,12 +2,13 @@
 
 import json
 import os
-import platform
 import subprocess
 import venv
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks import _provenance
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -68,25 +69,43 @@ def print_table(header, rows):
             print("|" + "|".join("-" * (w + 2) for w in widths) + "|")
 
 
-def write_json(name, results):
-    """Write results to ``benchmarks/results/<name>.json`` with the versions they came from."""
-    import sklearn
-    import torch
+def write_json(name, results, *, seeds, interval, kept=False):
+    """Write results to ``benchmarks/results/<name>.json`` with what they were made by.
+
+    Parameters
+    ----------
+    name : str
+        Of the file; ``benchmarks._programs`` knows its program.
+    results : dict
+        What JSON can hold.
+    seeds : str
+        Which draws or seeds, e.g. ``"draws 0 to 9"``.
+    interval : str
+        What the errors are, e.g. ``"95 % by t over families of data sets"``.
+    kept : bool
+        Whether parts of the last run are among the results: while those are stale, all is.
+    """
+    from benchmarks._programs import program_of
 
     RESULTS.mkdir(parents=True, exist_ok=True)
-    versions = {"python": platform.python_version(), "sklearn": sklearn.__version__}
-    versions["torch"] = torch.__version__
     path = RESULTS / f"{name}.json"
-    # what a program kept of its last run may carry the versions of that run
-    results = {"versions": versions} | results | {"versions": versions}
-    path.write_text(json.dumps(results, indent=1, default=_plain) + "\n")
+    former = read_made(name) if kept and path.exists() else None
+    made = _provenance.record(program_of(name), seeds, interval, former)
+    path.write_text(json.dumps({"provenance": made} | results, indent=1, default=_plain) + "\n")
     print(f"\nwritten: {path.relative_to(ROOT)}")
     return path
 
 
 def read_json(name):
     """Results that :func:`write_json` wrote; FileNotFoundError if it never did."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    results = json.loads((RESULTS / f"{name}.json").read_text())
+    results.pop("provenance")
+    return results
+
+
+def read_made(name):
+    """What results were made by, as :func:`benchmarks._provenance.record` says it."""
+    return json.loads((RESULTS / f"{name}.json").read_text())["provenance"]
 
 
 def earlier(name):

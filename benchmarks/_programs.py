@@ -7,6 +7,7 @@ blocks that are filled from a results file.
 
 import ast
 import re
+from functools import cache
 
 from benchmarks._common import IMAGES, RESULTS, ROOT
 
@@ -22,6 +23,7 @@ OTHERWISE = {
 }
 
 
+@cache
 def programs():
     """Name to module text of everything in benchmarks/ that is run by hand."""
     folder = ROOT / "benchmarks"
@@ -36,12 +38,29 @@ def programs():
 
 def files_of(program):
     """Files that a program has written, as paths from the root of the repository."""
-    if program in OTHERWISE:
-        wanted = [ROOT / file for file in OTHERWISE[program]]
-    else:
-        name = program.rpartition(".")[2]
-        wanted = [RESULTS / f"{name}.json", IMAGES / f"{name}.png"]
-    return [path.relative_to(ROOT).as_posix() for path in wanted if path.exists()]
+    return [file for file in _wanted(program) if (ROOT / file).exists()]
+
+
+def _wanted(program):
+    name = program.rpartition(".")[2]
+    usual = [f"benchmarks/results/{name}.json", f"docs/images/{name}.png"]
+    return OTHERWISE.get(program, usual)
+
+
+def results_of(picture):
+    """Name of the results that a picture shows; None if its program keeps none."""
+    file = picture.relative_to(ROOT).as_posix()
+    for program in programs():
+        if file in _wanted(program):
+            shown = [f for f in files_of(program) if f.endswith(".json")]
+            return shown[0].rpartition("/")[2].removesuffix(".json") if shown else None
+    return None
+
+
+def program_of(name):
+    """Program that writes ``results/<name>.json``."""
+    file = f"benchmarks/results/{name}.json"
+    return next(program for program in programs() if file in _wanted(program))
 
 
 def orphans():

@@ -2,10 +2,12 @@
 
     python -m benchmarks.readme            # rewrite the blocks
     python -m benchmarks.readme --check    # exit with status 1 if a block is out of date, a
-                                           # program is not listed or a file has no program
+                                           # program is not listed or a file has no program;
+                                           # says which results are stale, and by what
 
-A block stands between ``<!-- figures: NAME -->`` and ``<!-- /figures -->``; NAME is a function
-below. So no figure in the documentation is typed by hand.
+A line under each block says by what its figures were made, and whether the code has changed since
+(`benchmarks._provenance`). A block stands between ``<!-- figures: NAME -->`` and
+``<!-- /figures -->``; NAME is a function below. So no figure in the docs is typed by hand.
 """
 
 import importlib
@@ -15,7 +17,7 @@ import sys
 from contextlib import redirect_stdout
 from functools import partial
 
-from benchmarks import _common, _programs
+from benchmarks import _common, _programs, _provenance
 from benchmarks._common import ROOT, print_table
 from benchmarks.quality.experiments import PROGRAMS as EXPERIMENTS
 
@@ -269,12 +271,46 @@ def programs():
 def sources():
     """Block that stands in a page to the names of the results that it is filled from."""
     shown = {m[2] for page in pages() for m in _BLOCK.finditer(page.read_text(encoding="utf-8"))}
-    found = {}
-    for name in shown - {"programs"}:
-        _read.clear()
-        BLOCKS[name]()
-        found[name] = set(_read)
+    return {name: figures(name)[1] for name in shown - {"programs"}}
+
+
+def figures(name):
+    """Text of a block, and the names of the results that it is filled from."""
+    _read.clear()
+    return BLOCKS[name](), set(_read)
+
+
+def made_by(name):
+    """The line about a results file: under a block, or under a picture without one."""
+    return _provenance.note(_common.read_made(name))
+
+
+def picture(name):
+    """A block for a page that shows a picture of results and no table of them."""
+    read_json(name)
+    return ""
+
+
+def unsaid():
+    """Pictures of results on a page where no block says by what they were made."""
+    found = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        said = set().union(
+            *(figures(m[2])[1] for m in _BLOCK.finditer(text) if m[2] != "programs")
+        )
+        for image in re.findall(r"!\[[^]]*\]\(([\w./]*images/\w+\.png)\)", text):
+            name = _programs.results_of((page.parent / image).resolve())
+            if name and name not in said:
+                found.append(f"{page.name}: {image}")
     return found
+
+
+def stale():
+    """Results to the files of the package that have changed since they were measured."""
+    names = sorted(path.stem for path in _common.RESULTS.glob("*.json"))
+    found = {name: _provenance.changed(_common.read_made(name)) for name in names}
+    return {name: files for name, files in found.items() if files}
 
 
 BLOCKS = {
@@ -295,6 +331,7 @@ BLOCKS = {
     "paper_reuters": paper_reuters,
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
+    "picture_of_paper_replay": partial(picture, "paper_replay"),
     "peers_summary": peers_summary,
     "programs": programs,
     "promised_answers": promised_answers,
@@ -323,20 +360,28 @@ def pages():
 
 def render(text):
     """Return ``text`` with every block rewritten."""
-    return _BLOCK.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]]()}\n{m[3]}", text)
+    return _BLOCK.sub(lambda m: f"{m[1]}\n{_filled(m[2])}\n{m[3]}", text)
+
+
+def _filled(name):
+    text, results = figures(name) if name != "programs" else (programs(), ())
+    parts = [text, *(f"{made_by(result)}\n" for result in sorted(results))]
+    return "\n".join(part for part in parts if part)
 
 
 def main(check=False):
     """Rewrite or check all pages; returns those out of date and the files of no program."""
-    stale = _programs.orphans()
+    old = [*_programs.orphans(), *unsaid()]
     for page in pages():
         text = page.read_text(encoding="utf-8")
         if render(text) != text:
-            stale.append(page.relative_to(ROOT).as_posix())
+            old.append(page.relative_to(ROOT).as_posix())
             if not check:
                 page.write_text(render(text), encoding="utf-8")
-    print("out of date: " + ", ".join(stale) if stale else "all figures are up to date")
-    return stale
+    for name, files in stale().items():
+        print(f"stale: {name}; changed: {', '.join(files)}")
+    print("out of date: " + ", ".join(old) if old else "all blocks are up to date")
+    return old
 
 
 if __name__ == "__main__":

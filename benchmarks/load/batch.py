@@ -51,6 +51,11 @@ CORES = 2  # and where
 SIZES = {"static": (1_000_000, 20_000), "encoder": (20_000, 250), "paid": (4_000, 100)}
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 MB = 1e6
+#: What the results file says about its making.
+MADE = {
+    "seeds": "one run",
+    "interval": "one machine, seconds of one run",
+}
 
 
 def make_rows(folder, rows, per_shard):
@@ -373,7 +378,7 @@ def main(parts, quick, rows):
     for part in parts:
         print(part, json.dumps(results[part]))
     if not quick:
-        write_json("batch", results)
+        write_json("batch", results, kept=True, **MADE)
         if "growth" in results:
             draw(results["growth"])
     print_table(*table(results))

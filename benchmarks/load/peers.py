@@ -28,6 +28,11 @@ from sklfusion.testing import FaultServer
 OURS = "sklfusion"
 PACKAGES = ("scikit-llm", "skorch", "scikit-ollama", "transformers", "joblib")
 _START_SECONDS = 120  # importing a library and its friends on a busy machine
+#: What the results file says about its making.
+MADE = {
+    "seeds": "one run",
+    "interval": "pass or fail by row",
+}
 
 
 class Worker:
@@ -219,7 +224,8 @@ def main():
     print()
     print_table(*summary(results))
     if not (options.quick or options.k):
-        write_json("peers", merged(results, earlier("peers")))
+        kept = bool(options.library)
+        write_json("peers", merged(results, earlier("peers")), kept=kept, **MADE)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ from benchmarks._common import ROOT, earlier, write_json
 from sklfusion.testing import FaultServer
 
 NAMES = ("id", "fault", "expected", "got", "verdict", "seconds")
+#: What the results file says about its making.
+MADE = {
+    "seeds": "one run",
+    "interval": "pass or fail by row",
+}
 
 
 def chosen(tier, keys):
@@ -77,7 +82,7 @@ def write(results, tier, *, merge):
         tier = "nightly" if "nightly" in (tier, saved["tier"]) else tier
     line = summary(results)
     rows = [dict(zip(NAMES, result, strict=True)) for result in results]
-    write_json("scorecard", {"tier": tier, "line": line, "rows": rows})
+    write_json("scorecard", {"tier": tier, "line": line, "rows": rows}, kept=merge, **MADE)
     (ROOT / "docs" / "scorecard.md").write_text(markdown(results, tier, line))
 
 

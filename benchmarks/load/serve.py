@@ -31,6 +31,11 @@ SECONDS = 60
 #: The lines.
 MOST_SLOWER, MOST_GROWTH = 5.0, 1.05
 HEADER = ["model", "requests/s", "answers", "429", "other", "p50", "p99", "p99 / p50", "memory"]
+#: What the results file says about its making.
+MADE = {
+    "seeds": "one run",
+    "interval": "one machine, a minute for each model",
+}
 
 
 class Client:
@@ -211,7 +216,7 @@ def main():
     results = {"rows": rows, "cpus": os.cpu_count()}
     print_table(*table(results))
     if not quick:
-        write_json("serve", results)
+        write_json("serve", results, **MADE)
     failed = [row["model"] for row in rows if not holds(row)]
     print("lines kept" if not failed else f"lines broken: {', '.join(failed)}")
     sys.exit(bool(failed))

@@ -195,7 +195,7 @@ def paired_cell(differences):
     return f"{mean:+.3f} (SE {error:.3f})"
 
 
-def program(name, run, table, draw):
+def program(name, run, table, draw, **made):
     """Run one experiment from the command line: table, JSON and picture, or only the table.
 
     Parameters
@@ -209,16 +209,18 @@ def program(name, run, table, draw):
         ``table(results)`` returns header and rows.
     draw : callable
         ``draw(results)`` returns a figure.
+    made : dict
+        Seeds and interval, as `write_json` wants them.
     """
     parser = argparse.ArgumentParser(description=run.__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="few rows, table only; nothing is written"
     )
     quick = parser.parse_args().quick
-    execute(name, run, table, draw, quick)
+    execute(name, run, table, draw, quick, **made)
 
 
-def execute(name, run, table, draw, quick=False):
+def execute(name, run, table, draw, quick=False, **made):
     """Run one experiment, print its table, and unless ``quick`` write its files."""
     with threadpool_limits(1):  # many small fits: more threads would only wait for each other
         results = run(quick)
@@ -228,7 +230,8 @@ def execute(name, run, table, draw, quick=False):
     with matplotlib.rc_context({"backend": "agg"}):
         figure = draw(results)
         if not quick:
-            write_json(name, {k: v for k, v in results.items() if not k.startswith("_")})
+            told = {k: v for k, v in results.items() if not k.startswith("_")}
+            write_json(name, told, **made)
             save_figure(figure, name)
         import matplotlib.pyplot as plt
 

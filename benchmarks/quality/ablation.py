@@ -21,6 +21,11 @@ SETS = (
 INPUTS = ("embedding only", "scores only", "both")
 KINDS = {"concatenation": "concat", "fusion": "anchored"}
 SIZE, N_DRAWS = 200, 4
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {N_DRAWS - 1}",
+    "interval": "± is the standard deviation over draws",
+}
 
 
 def columns(data, X, inputs):
@@ -75,4 +80,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("ablation", run, table, draw)
+    _contest.program("ablation", run, table, draw, **MADE)

@@ -47,6 +47,11 @@ DRAWS = 12
 ROWS = 2000  # of a data set at most
 WAYS = ("weights", "no weights", "random rows")
 _LEAST_PROBABILITY = 1e-4  # so that one row cannot decide a mean log-loss
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {DRAWS - 1}",
+    "interval": "in brackets the paired standard error, over draws or, of a mean, over data sets",
+}
 
 
 class Draw:
@@ -259,7 +264,7 @@ def main():
     for now in run(args.quick, args.draws, args.jobs, results.get("sets", ())):
         results = now
         if not args.quick:
-            write_json("acquire", results)
+            write_json("acquire", results, kept=args.resume, **MADE)
     print_table(*table(results))
     print_table(*table_of_sets(results))
     print("below random by more than one SE:", below_random(results) or "none")

@@ -45,6 +45,11 @@ READINGS = ("unary", "compare_to_none", "max")
 N_TEST, N_ENCODER = 200, 2000
 TRAIN_SIZES = (400, 300, 200)  # the largest that has been collected is used
 REDRAWS = 5
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"fixed rows, {REDRAWS} redraws of judged and learnt texts",
+    "interval": "95 % by bootstrap over the judged texts, spreads over the redraws",
+}
 
 
 class Texts:
@@ -345,7 +350,7 @@ def main():
     save_figure(display.figure_, "alignment")
     gain |= {"tokens_ratio": tokens, "cpu_ratio": cpu}
     results = {name: results[name] for name in order}
-    write_json("alignment", {"datasets": results, "prefix_gain": gain})
+    write_json("alignment", {"datasets": results, "prefix_gain": gain}, **MADE)
 
 
 if __name__ == "__main__":

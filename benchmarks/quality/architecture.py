@@ -30,6 +30,11 @@ SETTINGS = {
 }
 KINDS = {"concatenation": {"fusion": "concat"}, "fusion": {"residual": True}}
 N_DRAWS = 3
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {N_DRAWS - 1} of rows, weights and batches",
+    "interval": "± is the standard deviation over draws",
+}
 
 
 def run(quick=False):
@@ -89,4 +94,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("architecture", run, table, draw)
+    _contest.program("architecture", run, table, draw, **MADE)

@@ -29,6 +29,11 @@ from sklfusion.plotting import ReliabilityDisplay, expected_calibration_error
 
 TRAIN_ROWS = 250
 _WEIGHTS = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 2, 1), (3, 2, 1), (2, 3, 1)]
+#: What the results file says about its making.
+MADE = {
+    "seeds": "draws 0 to 9",
+    "interval": "± is the standard deviation over draws, SE the paired standard error over draws",
+}
 
 
 class ScoreReader(ClassifierMixin, BaseEstimator):
@@ -184,4 +189,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("baselines", run, table, draw)
+    _contest.program("baselines", run, table, draw, **MADE)

@@ -34,6 +34,11 @@ SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 N_DRAWS = 5
 MAX_TEST = 1000
 METHODS = ("cascade", "random", "replacement")
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {N_DRAWS - 1}",
+    "interval": "SE is the paired standard error over draws",
+}
 
 
 def recorded(data):
@@ -191,4 +196,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("cascade", run, table, draw)
+    _contest.program("cascade", run, table, draw, **MADE)

@@ -48,6 +48,11 @@ _REPEATS = 50
 
 
 # -- data ----------------------------------------------------------------------------------
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {DRAWS - 1}",
+    "interval": "± is the standard error over draws",
+}
 
 
 def floored(P, unit):
@@ -285,4 +290,4 @@ def draw(results):
 
 if __name__ == "__main__":
     data_dir()
-    _contest.program("decision_models", run, table, draw)
+    _contest.program("decision_models", run, table, draw, **MADE)

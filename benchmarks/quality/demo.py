@@ -9,6 +9,12 @@ import tempfile
 from benchmarks._common import IMAGES, mean_spread, print_table, write_json
 from sklfusion._demo import run_demo
 
+#: What the results file says about its making.
+MADE = {
+    "seeds": "draws 0 to 4",
+    "interval": "± is the standard deviation over draws",
+}
+
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
@@ -17,7 +23,7 @@ def main():
         shutil.copy(results.pop("files")["picture"], IMAGES / "demo.png")
     names = list(results["scores"])
     print_table(["labelled rows", *names], table_rows(results))
-    write_json("demo", results)
+    write_json("demo", results, **MADE)
 
 
 def table_rows(results):

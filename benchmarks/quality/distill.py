@@ -54,6 +54,11 @@ NAMES = (
     "student of LLM and labels",
     "the same on the encoder",
 )
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {DRAWS - 1}",
+    "interval": "95 % by t over families of data sets",
+}
 
 
 class Told:
@@ -303,7 +308,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one data set, one draw")
     parser.add_argument("--data", nargs="*", metavar="NAME", help="only these; others as before")
     options = parser.parse_args()
-    keep = partial(write_json, "distill")
+    keep = partial(write_json, "distill", kept=True, **MADE)
     results = quick_run() if options.quick else run(options.data, keep)
     for show in (table, sets_table, speed_table):
         print_table(*show(results))

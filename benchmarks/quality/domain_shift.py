@@ -19,6 +19,11 @@ from sklfusion import FusionClassifier
 
 PER_DOMAIN, TRAIN_ROWS, N_TRAIN_DOMAINS, N_DRAWS = 50, 90, 3, 10
 METHODS = ("LLM alone", "encoder alone", "concatenation", "fusion")
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {N_DRAWS - 1} of domains and rows",
+    "interval": "± is the standard deviation over draws, SE the paired standard error over draws",
+}
 
 
 def answers(scores, E, y, train, seed):
@@ -82,4 +87,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("domain_shift", run, table, draw)
+    _contest.program("domain_shift", run, table, draw, **MADE)

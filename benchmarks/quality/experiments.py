@@ -36,7 +36,7 @@ def main():
     for name in args.names or PROGRAMS:
         module = importlib.import_module(f"benchmarks.quality.{name}")
         print(f"\n{name}: {module.__doc__.splitlines()[0]}\n")
-        _contest.execute(name, module.run, module.table, module.draw, args.quick)
+        _contest.execute(name, module.run, module.table, module.draw, args.quick, **module.MADE)
 
 
 if __name__ == "__main__":

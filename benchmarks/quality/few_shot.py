@@ -40,6 +40,11 @@ PACKAGES = ("setfit", "transformers<5")
 TIMED = ("SetFit", "contrastive encoder", "fusion", "fusion, contrastive")
 METHODS = ("LLM alone", "frozen encoder", *TIMED)
 PAIRS = {"freeze_layers": 3}  # of six: half the time and no worse
+#: What the results file says about its making.
+MADE = {
+    "seeds": "draws 0 to 2",
+    "interval": "± is the standard deviation over draws",
+}
 
 
 def versions(python):
@@ -210,7 +215,7 @@ def main():
         results = renewed(results)
     print_table(*table(results))
     if not options.quick:
-        write_json("few_shot", results)
+        write_json("few_shot", results, kept=bool(options.methods), **MADE)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ SETTINGS = {
 }
 SEEDS = range(5)
 Z95 = 1.96
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"one training, seeds 0 to {SEEDS[-1]} of the head",
+    "interval": "95 % over the test rows of that training",
+}
 
 
 def load_agnews():
@@ -233,7 +238,8 @@ def main(argv=None):
         print(f"\n{name} (training took {seconds:.0f} s)")
         print_table(*table_of({name: results[name]}))
     if not arguments.quick:
-        write_json("fine_tune", {**earlier("fine_tune"), **results})
+        results = {**earlier("fine_tune"), **results}
+        write_json("fine_tune", results, kept=bool(arguments.only), **MADE)
     return results
 
 

@@ -52,6 +52,11 @@ PAIRS = (
     ("GoEmotions", "gemma-3-12b tuned"),
 )
 _DECISION_MODELS = ("jev-1.13.0", "kev", "open-jev")
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws from {FIRST_DRAW}, {max(DRAWS.values())} or fewer by number of rows",
+    "interval": "95 % by t over data sets",
+}
 
 
 def _with_precision(value):
@@ -200,7 +205,7 @@ def main():
     results = run(arguments.jobs, arguments.quick)
     print_table(*table(results))
     if not arguments.quick:
-        write_json("fusion_parts", results)
+        write_json("fusion_parts", results, **MADE)
 
 
 if __name__ == "__main__":

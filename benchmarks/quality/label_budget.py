@@ -20,6 +20,11 @@ BUDGETS = {
     "Reuters": ("gpt-5-nano", (20, 50, 100, 200, 400, 647), 4),
 }
 METHODS = ("LLM alone", "encoder alone", "concatenation", "fusion")
+#: What the results file says about its making.
+MADE = {
+    "seeds": "draws 0 to 9",
+    "interval": "± is the standard deviation over draws, SE the paired standard error over draws",
+}
 
 
 def compare(data, X, train, test, seed):
@@ -64,8 +69,6 @@ def table(results):
     """One row per data set and budget; the gain is fusion minus the better part, paired."""
     rows = []
     for name, part in results.items():
-        if name == "versions":
-            continue
         scores = {m: np.array(v) for m, v in part["scores"].items()}
         for row, size in enumerate(part["sizes"]):
             llm, encoder = scores["LLM alone"][row], scores["encoder alone"][row]
@@ -80,13 +83,12 @@ def draw(results):
     """One panel per data set."""
     import matplotlib.pyplot as plt
 
-    parts = {k: v for k, v in results.items() if k != "versions"}
-    figure, axes = plt.subplots(1, len(parts), figsize=(11, 4.2), layout="constrained")
-    for ax, (name, part) in zip(axes, parts.items(), strict=True):
+    figure, axes = plt.subplots(1, len(results), figsize=(11, 4.2), layout="constrained")
+    for ax, (name, part) in zip(axes, results.items(), strict=True):
         DataEfficiencyDisplay(part["sizes"], part["scores"], score_name=part["metric"]).plot(ax)
         ax.set_title(name)
     return figure
 
 
 if __name__ == "__main__":
-    _contest.program("label_budget", run, table, draw)
+    _contest.program("label_budget", run, table, draw, **MADE)

@@ -20,6 +20,11 @@ from sklfusion.scoring._calibration import apply_bias, prior_bias
 
 N_CLASSES, N_TEXTS = (20, 77), 40
 FORMS = ("words", "letters", "numbers")
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"one draw of {N_TEXTS} texts",
+    "interval": "none: one draw",
+}
 
 
 def questions(n_classes, n_texts, seed=0):
@@ -97,4 +102,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("label_forms", run, table, draw)
+    _contest.program("label_forms", run, table, draw, **MADE)

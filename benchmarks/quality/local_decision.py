@@ -27,6 +27,11 @@ from sklfusion.scoring._calibration import apply_bias, prior_bias
 CLASSES = ("World", "Sports", "Business", "Technology")
 MODEL = "smollm2-135m:fp32"
 N_TEXTS, N_TOGETHER = 60, 8
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"one draw of {N_TEXTS} texts",
+    "interval": "none: one draw",
+}
 
 
 def texts_and_classes(n):
@@ -163,7 +168,7 @@ def main(argv=None):
     print_table(*table(results))
     print("\n" + told(results))
     if not quick:
-        write_json("local_decision", results)
+        write_json("local_decision", results, **MADE)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ DOMAINS = ("imdb", "books", "dvd")
 ROWS = (100, 250)
 MOST_TEXTS = 400
 DRAWS = 20
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {DRAWS - 1}",
+    "interval": "± is the paired standard error over draws",
+}
 
 
 def data_sets(quick):
@@ -108,7 +113,7 @@ def main(argv=None):
     results = run(quick)
     print_table(*table(results))
     if not quick:
-        write_json("long_texts", results)
+        write_json("long_texts", results, **MADE)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ from sklfusion.noise._synthetic import add_label_noise
 
 NAME = "noise_cost"
 N_TEXTS = 2000
+#: What the results file says about its making.
+MADE = {
+    "seeds": "seed 0",
+    "interval": "one run on one machine",
+}
 
 
 def timed(step, call, steps):
@@ -52,7 +57,7 @@ def main():
         "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0],
     }  # fmt: skip
     print_table(*table(results))
-    write_json(NAME, results)
+    write_json(NAME, results, **MADE)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ SELECTORS = ("random", "entropy", "student", "error_model", "neighbors", "sample
 SEEDS = 5
 #: Selectors that draw rows at random: the mean of so many draws per seed.
 DRAWS = {"random": 4, "sampled": 4}
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"seeds 0 to {SEEDS - 1}",
+    "interval": "means over seeds",
+}
 
 
 def choose_student(data, seed):
@@ -152,7 +157,7 @@ def main():
     summary = summarise(draws)
     report(summary)
     if not args.quick:
-        write_json(NAME, {"draws": draws, "summary": summary})
+        write_json(NAME, {"draws": draws, "summary": summary}, **MADE)
         draw_figure(summary)
 
 

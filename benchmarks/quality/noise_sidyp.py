@@ -35,6 +35,11 @@ METHODS = (
     "plain", "label smoothing", "CleanLearning", "kNN baseline", "kNN + transition", "encoder",
     "SiDyP",
 )  # fmt: skip
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"seeds 0 to {SEEDS - 1}",
+    "interval": "± is the deviation over seeds, of a difference the paired standard error",
+}
 
 
 def logistic(C):
@@ -314,7 +319,7 @@ def main():
     results = {"draws": draws, "ablation": ablation, "summary": summarise(draws)}
     report(results)
     if not (args.quick or args.sets or set(args.methods) < set(METHODS)):
-        write_json(NAME, results)
+        write_json(NAME, results, kept=not args.fresh, **MADE)
         draw_figure(results["summary"])
 
 

@@ -38,6 +38,11 @@ TOPICS = [
 AG_CLASSES = ["World", "Sports", "Business", "SciTech"]  # order of the vote codes
 AG_SIZES = (8, 20, 40, 80, 120, 250)
 METHODS = ("LLM alone", "encoder alone", "concatenation", "fusion")
+#: What the results file says about its making.
+MADE = {
+    "seeds": "Reuters: seed 0, AG News: draws 0 to 9",
+    "interval": "Reuters: standard error .008 over test rows, AG News: ± is over draws",
+}
 
 
 def block(frame, source):
@@ -192,7 +197,7 @@ def main(quick=False):
     print("\nAG News, accuracy on 250 test rows, mean and spread of the draws\n")
     print_table(*agnews_table(results))
     if not quick:
-        write_json("paper_replay", results)
+        write_json("paper_replay", results, **MADE)
         save_figure(plot(results), "paper_replay")
     return results
 

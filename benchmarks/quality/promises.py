@@ -63,6 +63,11 @@ DRAWS = 16
 LEAST_TEST = 150  # rows to judge on; a smaller test set breaks too many promises by itself
 ANSWERS = ("SelectiveClassifier", "half held out", "tuned threshold", "100 thresholds, half")
 SAVINGS = ("CascadeClassifier(risk=)", "tuned share")
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {DRAWS - 1}",
+    "interval": "promises kept are counted over draws and data sets",
+}
 
 
 class Known(TransformerMixin, BaseEstimator):
@@ -357,7 +362,7 @@ def main():
     results = run(args.quick, args.draws, args.jobs)
     print_table(*table(results))
     if not args.quick:
-        write_json("promises", results)
+        write_json("promises", results, **MADE)
         save_figure(draw(results), "promises")
 
 

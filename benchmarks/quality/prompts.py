@@ -27,6 +27,11 @@ EXAMPLES = [
     ("Astronomers found water vapour around a planet of a red dwarf.", "Science"),
     ("The visitors won the derby with a goal in stoppage time.", "Sports"),
 ]
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {N_DRAWS - 1}",
+    "interval": "± is the standard deviation over draws, SE the paired standard error over draws",
+}
 
 
 def named_scorers(desk):
@@ -137,4 +142,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("prompts", run, table, draw)
+    _contest.program("prompts", run, table, draw, **MADE)

@@ -46,6 +46,11 @@ COLORS = {
     "logistic regression": "#56B4E9",
     "stacking": "#CC79A7",
 }
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {DRAWS - 1}",
+    "interval": "95 % by bootstrap over data sets, level: within a paired SE over draws",
+}
 
 
 def held_out_proba(E, y, n_classes, seed):
@@ -237,7 +242,7 @@ def main():
     parser.add_argument("--fusion-only", action="store_true", help="the others as before")
     options = parser.parse_args()
     program = run_fusion_only if options.fusion_only else run
-    execute("rivals", partial(program, jobs=options.jobs), table, draw, options.quick)
+    execute("rivals", partial(program, jobs=options.jobs), table, draw, options.quick, **MADE)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ SETS = (
 SIZES = (8, 20, 50, 100)
 N_DRAWS = 6
 MAX_UNLABELED = 600
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {N_DRAWS - 1}",
+    "interval": "± is over draws, SE is paired over draws, of the mean over data sets",
+}
 
 
 def compare(data, X, train, test, unlabeled, seed):
@@ -133,4 +138,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    _contest.program("semi_supervised", run, table, draw)
+    _contest.program("semi_supervised", run, table, draw, **MADE)

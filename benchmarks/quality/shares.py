@@ -54,6 +54,11 @@ METHODS = ("PrevalenceEstimator", "Wilson, labelled texts", "PPI++ on the votes"
 COUNTED = "counting predictions"
 _Z = stats.norm.ppf(0.975)
 _COMMON = 5
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {DRAWS - 1}",
+    "interval": "coverage is counted over draws",
+}
 
 
 def one_draw(data, X, n, draw):
@@ -233,7 +238,7 @@ def main():
     results = run(args.quick, args.draws, args.jobs)
     print_table(*table(results))
     if not args.quick:
-        write_json("shares", results)
+        write_json("shares", results, **MADE)
         save_figure(draw(results), "shares")
 
 

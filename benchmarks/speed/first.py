@@ -49,6 +49,11 @@ PROGRAMS = [
         f"model(**tokenizer('{TEXT}', return_tensors='pt'))",
     ),
 ]
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"{ROUNDS} rounds",
+    "interval": "one machine, CPU seconds, the median of the rounds",
+}
 
 
 def seconds(program):
@@ -81,7 +86,7 @@ def main():
     """Measure and print."""
     results = run()
     print_table(*table(results))
-    write_json("speed_first", results)
+    write_json("speed_first", results, **MADE)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ BUSY = 1.0
 KINDS = {"gguf": "llama.cpp, one by one", "fp32": "float32, batches", "bf16": "bfloat16, batches"}
 ALONE = "bfloat16, one by one"
 PEER = "skorch.llm, float32"
+#: What the results file says about its making.
+MADE = {
+    "seeds": "one draw of texts",
+    "interval": "one machine, CPU seconds, the least of three rounds",
+}
 
 
 def news(start, stop):
@@ -189,7 +194,7 @@ def main(argv=None):
     if args.only != "times" and not args.quick:
         results |= {"rows": ROWS, "accuracy": accuracy(ROWS)}
     if not args.quick:
-        write_json(NAME, results)
+        write_json(NAME, results, kept=bool(args.only), **MADE)
     if "seconds" in results:
         print_table(*table(results))
         print(load_line(results))

@@ -1,0 +1,160 @@
+"""Where a results file comes from: program, seeds, interval, and the code that it ran through.
+
+The code is every file that a program reaches by its imports, those inside functions too, each with
+a digest of its syntax tree without docstrings: a changed constant changes the digest, a changed
+word does not. A result is stale once a file of the package that it ran through has changed. (The
+programs have digests as well, but the tables and pictures in them change without the figures.)
+"""
+
+import ast
+import hashlib
+import platform
+import re
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROJECT = ("sklfusion", "benchmarks")
+#: Draws what was measured, and measures nothing.
+NOT_FOLLOWED = {"sklfusion/plotting.py"}
+#: What a figure without them would be hearsay.
+WANTED = ("program", "date", "versions", "seeds", "interval", "code")
+
+
+def draws(n, first=0):
+    """Seeds of ``n`` draws in words."""
+    return f"draws {first} to {first + n - 1}"
+
+
+def record(program, seeds, interval, former=None):
+    """What a results file says about its making.
+
+    Parameters
+    ----------
+    program : str
+        Module under ``benchmarks``, e.g. ``"quality.demo"``.
+    seeds, interval : str
+        Which draws, and what the figures' errors or intervals are.
+    former : dict, optional
+        Record of an earlier run of which parts are kept: while it is stale, so is the whole.
+    """
+    import sklearn
+    import torch
+
+    versions = {"python": platform.python_version(), "sklearn": sklearn.__version__}
+    versions["torch"] = torch.__version__
+    values = (program, str(date.today()), versions, seeds, interval, code_of(program))
+    made = dict(zip(WANTED, values, strict=True))
+    if former and changed(former):
+        made |= {"date": former["date"], "code": made["code"] | former["code"]}
+    return made
+
+
+def code_of(program, root=ROOT):
+    """Digest of every file that a program reaches by its imports, by path from the root."""
+    texts, todo = {}, [_file(f"benchmarks.{program}", root)]
+    while todo:
+        file = todo.pop()
+        if file and file not in texts and file not in NOT_FOLLOWED:
+            texts[file] = (root / file).read_text(encoding="utf-8")
+            todo += _needed(file, texts[file], root)
+    return {file: digest(text) for file, text in sorted(texts.items())}
+
+
+def changed(made, root=ROOT):
+    """Files of the package that are not as they were when a result was made, sorted."""
+    return [
+        file
+        for file, was in sorted(made["code"].items())
+        if file.startswith("sklfusion/") and _digest_now(root / file) != was
+    ]
+
+
+def note(made, root=ROOT):
+    """The line under a figure."""
+    code = hashlib.sha256(str(sorted(made["code"].items())).encode()).hexdigest()[:8]
+    line = f"*`{made['program']}`: {made['seeds']}; {made['interval']}; code {code}.*"
+    if changed(made, root):
+        line += f" *Measured on {made['date']}; the code that it ran through has changed since.*"
+    return line
+
+
+@cache
+def _tree(text):
+    return ast.parse(text)
+
+
+@cache
+def digest(text):
+    """Digest of what a Python file does: the same for other words and for another layout."""
+    return hashlib.sha256(_dump(_tree(text)).encode()).hexdigest()[:12]
+
+
+def _digest_now(path):
+    return digest(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _dump(node):
+    """A syntax tree as text, without docstrings; `ast.dump` differs between Python versions."""
+    if isinstance(node, list):
+        return ",".join(_dump(item) for item in node if not _is_word(item))
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+    inside = ",".join(f"{name}={_dump(value)}" for name, value in fields)
+    return f"{type(node).__name__}({inside})"
+
+
+def _is_word(node):
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _needed(file, text, root):
+    """Files that a file imports, or starts by their name where it is a program."""
+    for node in _running(_tree(text)):
+        if isinstance(node, ast.Import):
+            yield from (_file(alias.name, root) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (_home(node.module, alias.name, root) for alias in node.names)
+        elif isinstance(node, ast.Constant) and file.startswith("benchmarks/"):
+            yield from _named(str(node.value), root)
+
+
+def _named(text, root):
+    """Files of a module or of a short program that stands in a string."""
+    if re.fullmatch(r"\w+(\.\w+)+", text):
+        yield _file(text, root)
+    for module, name in re.findall(r"from ([\w.]+) import (\w+)", text):
+        yield _home(module, name, root)
+
+
+def _running(node):
+    """Yield every node below one but what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        for_checkers = isinstance(child, ast.If) and getattr(child.test, "id", "")
+        if for_checkers != "TYPE_CHECKING":
+            yield child
+            yield from _running(child)
+
+
+def _home(module, name, root):
+    """File in which a name lives that is imported from a module."""
+    file = _file(f"{module}.{name}", root) or _file(module, root)
+    if file and file.endswith("__init__.py"):
+        stub = root / f"{file}i"
+        text = (stub if stub.exists() else root / file).read_text(encoding="utf-8")
+        for line in _tree(text).body:
+            if isinstance(line, ast.ImportFrom) and name in [a.name for a in line.names]:
+                return _home(line.module, name, root)
+    return file
+
+
+def _file(module, root):
+    """Path of a module of the project from the root, or None."""
+    if module.partition(".")[0] not in PROJECT:
+        return None
+    place = module.replace(".", "/")
+    found = (file for file in (f"{place}.py", f"{place}/__init__.py") if (root / file).exists())
+    return next(found, None)
