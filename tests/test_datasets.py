@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import numpy as np
+import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
@@ -30,3 +32,20 @@ def test_the_news_desk_can_be_learnt_and_is_not_trivial():
     model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=30))
     score = cross_val_score(model, data, target, cv=5).mean()
     assert 0.4 < score < 0.67
+
+
+def test_the_recorded_answers_are_right_on_three_quarters():
+    """One distribution per brief, as good as the small LLM is."""
+    desk = load_newsdesk()
+    np.testing.assert_allclose(desk.answers.probs.sum(axis=1), 1, atol=5e-4)
+    assert 0.7 < (desk.answers.labels() == desk.target).mean() < 0.85
+
+
+@pytest.mark.models
+def test_the_recorded_answers_are_those_of_the_embedded_llm():
+    """Asked again, it says the same, up to what processors differ in."""
+    recorder = pytest.importorskip("benchmarks.newsdesk_answers")
+    desk = load_newsdesk()
+    rows = slice(0, 300, 30)
+    again = recorder.ask(desk.data[rows])
+    np.testing.assert_allclose(again.probs, desk.answers.probs[rows], atol=0.05)

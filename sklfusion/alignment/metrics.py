@@ -109,7 +109,7 @@ def alignment_nll(
 def alignment_l1(
     y_true: Any, y_prob: Any, *, multilabel: bool = True, sample_weight: Any = None
 ) -> float:
-    """Mean over texts of Σ_l |P_l − H_l|: how many annotators' worth of labels are misplaced.
+    """Absolute differences summed over labels, mean over texts: the labels that are misplaced.
 
     Parameters are those of :func:`alignment_nll`.
 

@@ -119,7 +119,7 @@ class StaticEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n, n_features_out_), float32
+        ndarray of shape (n, n_features_out), float32
             Rows of length 1; zeros for a text without a known token.
         """
         check_is_fitted(self, "vectors_")

@@ -221,7 +221,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n, n_features_out_), float32
+        ndarray of shape (n, n_features_out), float32
         """
         if not self.fine_tune:
             return self.fit(X, y).transform(X)
@@ -241,7 +241,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n, n_features_out_), float32
+        ndarray of shape (n, n_features_out), float32
         """
         check_is_fitted(self)
         texts = self._texts(X, allow_empty=True)

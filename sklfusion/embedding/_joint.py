@@ -230,7 +230,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         ----------
         X : sequence of n str
             Texts; none at all is legal.
-        scores : array-like of shape (n, n_scores_), optional
+        scores : array-like of shape (n, n_scores), optional
             LLM scores, needed if `fit` was given some.
 
         Returns
@@ -254,7 +254,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         ----------
         X : sequence of n str
             Texts.
-        scores : array-like of shape (n, n_scores_), optional
+        scores : array-like of shape (n, n_scores), optional
             LLM scores, needed if `fit` was given some.
 
         Returns
