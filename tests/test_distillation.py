@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from _topics import make_texts
 from sklearn.base import clone
@@ -18,6 +19,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
 from sklfusion import (
+    Annotations,
     CascadeClassifier,
     RecordedScorer,
     RobertaEmbedder,
@@ -358,6 +360,107 @@ def test_several_labels(static):
         assert student.report_["measure"] == "samples F1"
         assert student.report_["agreement"]["mean"] > 0.85
     assert student.report_["n_gold"] == 40
+
+
+# -- what an LLM already said --------------------------------------------------------------
+
+
+def test_labels_of_an_llm_teach_as_a_scorer_of_them_does(static):
+    """Bare labels, annotations and a recorded scorer are one teacher; None is no answer."""
+    texts, labels = make_texts(120)
+    said = wrong_now_and_then(labels, 0.2).astype(object)
+    said[100:] = None
+    y = np.where(np.arange(120) < 30, labels, None)
+    known = {text: label for text, label in zip(texts, said, strict=True) if label is not None}
+    classes = ["money", "sport"]
+    votes = np.where(pd.isna(said)[:, None], np.nan, said[:, None] == np.array(classes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        llm = RecordedScorer(known, classes=classes).fit(texts)
+        wanted = distill(llm, texts, y=y, embedder=static, random_state=0)
+    for teaches in (
+        said,
+        list(said),
+        pd.Series(said),
+        Annotations(classes, votes=votes.astype(float)),
+    ):
+        found = distill(teaches, texts, y=y, embedder=static, random_state=0)
+        proba = found.predict_proba(texts)
+        np.testing.assert_allclose(proba, wanted.predict_proba(texts), atol=1e-4)
+        assert found.report_["gap"] == pytest.approx(wanted.report_["gap"], abs=0.05)
+        assert (found.report_["n_silent"], found.report_["n_gold"]) == (20, 30)
+
+
+def test_a_class_that_only_the_gold_rows_show(static):
+    """The LLM never says it; the student does, and the stated gap tells what that is worth."""
+    texts, labels = make_texts(200)
+    said = np.full(200, "money", dtype=object)
+    said[::9] = "other"
+    y = np.where(np.arange(200) < 80, labels, None)
+    student = distill(said, texts, y=y, embedder=static, random_state=0)
+    assert student.classes_.tolist() == ["money", "other", "sport"]
+    assert student.score(texts[80:], labels[80:]) > 0.9
+    assert student.report_["gap"]["low"] > 0.2
+
+
+def test_a_text_with_two_answers_keeps_both(static):
+    """Answers belong to rows; a text that comes twice is still held out as one."""
+    texts, labels = make_texts(60)
+    other = np.where(labels == "money", "sport", "money")
+    student = distill([*labels, *other], texts * 2, embedder=static, random_state=0)
+    proba = student.predict_proba(texts)
+    np.testing.assert_allclose(proba, 0.5, atol=0.1)
+    assert student.report_["n_texts"] == 120
+
+
+def test_label_sets_that_an_llm_gave(static):
+    """An indicator with rows of NaN; a DataFrame names its labels."""
+    rng = np.random.RandomState(0)
+    Y = (rng.random((200, 2)) < 0.5).astype(int)
+    texts = [
+        " ".join(["bank market"] * a + ["goal cup"] * b + ["the"]) + f" {i}"
+        for i, (a, b) in enumerate(Y)
+    ]
+    said = np.where(rng.random((200, 2)) < 0.2, 1 - Y, Y).astype(float)
+    said[150:] = np.nan
+    gold = Y.astype(float)
+    gold[50:] = np.nan
+    frame = pd.DataFrame(said, columns=["banks", "games"])
+    student = distill(frame, texts, y=gold, embedder=static, random_state=0)
+    assert student.multilabel_
+    assert student.classes_.tolist() == ["banks", "games"]
+    assert (student.predict(texts[50:]) == Y[50:]).mean() > 0.9
+    assert (student.report_["n_silent"], student.report_["n_gold"]) == (50, 50)
+    assert student.report_["gap"]["mean"] > 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "words"),
+    [
+        (["a", "b", "a"], ValueError, "3 answers of the LLM and 4 texts"),
+        ([1, -1, 0, 1], ValueError, "label -1"),
+        ([1, "a", 0, 1], TypeError, "uniformly strings or numbers"),
+        ([None] * 4, ValueError, "no row has a label"),
+        (["a"] * 4, ValueError, "one class"),
+        ({"x": "a"}, TypeError, "RecordedScorer"),
+        ("abab", TypeError, "one label per text"),
+        (7, TypeError, "one label per text"),
+        ([["a"], ["a", "b"], [], ["b"]], ValueError, "MultiLabelBinarizer"),
+        ([[1, 0], [0, 1], [2, 0], [1, 1]], ValueError, "only 0 and 1"),
+    ],
+)
+def test_answers_that_cannot_teach(answers, error, words):
+    """Each is refused before anything is embedded, with a word on what would do."""
+    with pytest.raises(error, match=words):
+        distill(answers, ["one", "two", "three", "four"], embedder="never reached")
+
+
+def test_gold_labels_written_as_missing_numbers_are_no_class(static):
+    """-1 for "not looked at" would be a class of its own; it is refused by name."""
+    texts, labels = make_texts(20)
+    codes = (labels == "sport").astype(int)
+    with pytest.raises(ValueError, match="None where there is no label"):
+        distill(codes, texts, y=np.where(np.arange(20) < 9, codes, -1), embedder=static)
 
 
 def test_first_stage_of_a_cascade(static):

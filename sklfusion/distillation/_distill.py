@@ -1,4 +1,4 @@
-"""`distill`: a fitted model, or an LLM, becomes a small classifier with a measured gap."""
+"""`distill`: a fitted model, or what an LLM said, becomes a small one with a measured gap."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklfusion._scores import as_told
 from sklfusion._text_input import check_texts, distinct
 from sklfusion.distillation._classifier import StudentClassifier
 from sklfusion.distillation._gap import gap_report
 from sklfusion.distillation._head import fit_student_head
-from sklfusion.distillation._lesson import adds_up, read_lesson
+from sklfusion.distillation._lesson import read_lesson
+from sklfusion.distillation._teacher import ask
 from sklfusion.multilabel._cut import apply_cut, choose_cut
-from sklfusion.multilabel._targets import label_scores
 
 
 def distill(
@@ -29,13 +28,16 @@ def distill(
 ) -> StudentClassifier:
     """Teach a small classifier what a model says, and measure what is lost.
 
-    The student asks no LLM and, unless told otherwise, needs no encoder.
+    The student asks no LLM and, unless told otherwise, needs no encoder. It is also the way to
+    learn from labels that an LLM wrote, beside a few of your own.
 
     Parameters
     ----------
-    model : fitted classifier or scorer of texts
+    model : fitted classifier or scorer of texts, Annotations, or labels of shape (n,) or (n, K)
         The teacher: :class:`AutoFusionClassifier`, :class:`CascadeClassifier`, a Pipeline, or
         an LLM by itself (:class:`LLMClassifier`, :class:`LLMScorer`, :class:`RecordedScorer`).
+        Or what an LLM already said of the texts: :class:`Annotations`, or one label per text,
+        None or NaN where it gave none; an indicator with rows of NaN for several labels.
     texts : sequence of n str
         What it is asked about; unlabelled texts like those to come. The more the better.
     y : array-like of shape (n,), or indicator of shape (n, K), optional
@@ -70,33 +72,38 @@ def distill(
 
     Notes
     -----
-    Cost: the teacher is asked about every distinct text once, with all that this costs where it
+    Cost: a model is asked about every distinct text once, with all that this costs where it
     asks an LLM; the student is fitted ``cv + 1`` times, which takes seconds.
+
+    With gold labels on some rows, these say how often each answer is right; through that table
+    the other rows teach a probe, and what the gold rows show themselves decides how far it is
+    trusted. ``benchmarks/quality/label_damage.py`` measures what that gains.
 
     Examples
     --------
     >>> from sklearn.feature_extraction.text import HashingVectorizer
-    >>> from sklfusion import RecordedScorer, distill
+    >>> from sklfusion import distill
     >>> texts = [f"{word} number {n}" for n in range(20) for word in ("ham", "spam")]
-    >>> labels = ["good", "bad"] * 20
-    >>> teacher = RecordedScorer(dict(zip(texts, labels, strict=True))).fit(texts, labels)
-    >>> student = distill(teacher, texts, embedder=HashingVectorizer(n_features=64))
-    >>> student.predict(["more spam"]).tolist(), student.report_["agreement"]["mean"]
-    (['bad'], 1.0)
+    >>> llm_labels = ["good", "bad"] * 19 + [None, "good"]  # one refused, one wrong
+    >>> gold = ["good", "bad"] * 4 + [None] * 32
+    >>> student = distill(llm_labels, texts, y=gold, embedder=HashingVectorizer(n_features=64))
+    >>> student.predict(["more spam"]).tolist(), student.report_["n_gold"]
+    (['bad'], 8)
     """
     texts = check_texts(texts, caller="distill")
     if isinstance(cv, bool) or not isinstance(cv, int | np.integer) or cv < 2:
         raise ValueError(f"distill got cv={cv!r}; it needs an integer from 2 on.")
-    different, places = distinct(texts)
-    proba, classes, multilabel = _ask(model, different)
+    told = ask(model, texts, y)
+    multilabel = told.multilabel
     rng = check_random_state(random_state)
     student = StudentClassifier(embedder, memory=memory, random_state=random_state)
-    lesson = read_lesson(y, proba[places], classes, len(texts), "distill", multilabel)
+    lesson = read_lesson(y, told.proba, told.classes, len(texts), "distill", multilabel)
     E = student._embed_anew(texts)
+    different, places = distinct(texts)
     folds = (rng.permutation(len(different)) % cv)[places]
     held_out = _held_out(E, lesson, folds, rng)
     student._learn(E, lesson)
-    said = _decisions(lesson.taught, multilabel, *_cut_of(model))
+    said = _decisions(lesson.taught, multilabel, told.cut, told.fill)
     if multilabel:
         wanted = np.where(lesson.known[:, None], lesson.gold, said)
         weights = (lesson.known | lesson.told).astype(float)
@@ -104,44 +111,6 @@ def distill(
     answers = _decisions(held_out, multilabel, student.cut_, student.fill_empty_)
     student.report_ = gap_report(answers, said, lesson)
     return student
-
-
-def _ask(model, texts):
-    """Return probabilities (n, K), NaN for no answer, their classes, and if labels are several."""
-    parts = [model, *_inner(model)]
-    told = [getattr(part, "multilabel_", getattr(part, "multilabel", None)) for part in parts]
-    multilabel = next((bool(value) for value in told if value is not None), None)
-    if hasattr(model, "predict_proba"):
-        proba = np.asarray(label_scores(model, texts), dtype=np.float64)
-    elif hasattr(model, "transform") and hasattr(model, "classes_"):
-        columns = as_told(model.transform(texts), model.classes_, bool(multilabel))
-        scale = columns.blocks[0].scale
-        proba = columns.arranged(None)
-        proba = np.exp(proba) if scale == "log_proba" else proba
-    else:
-        raise TypeError(
-            f"distill got {type(model).__name__}, which has neither predict_proba nor scores with "
-            "classes_; it needs a fitted classifier or scorer of texts."
-        )
-    if multilabel is None:
-        multilabel = not adds_up(proba)
-    classes = np.asarray(model.classes_) if not isinstance(model.classes_, list) else None
-    return proba, classes, multilabel
-
-
-def _inner(model):
-    """The estimators inside a model that may know more of its decisions."""
-    steps = getattr(model, "steps", None)
-    return [steps[-1][1]] if steps else [p for p in [getattr(model, "fusion_", None)] if p]
-
-
-def _cut_of(model):
-    """The cut of a teacher's label sets, and whether it fills empty ones."""
-    for part in [model, *_inner(model)]:
-        for name in ("cut_", "threshold_"):
-            if hasattr(part, "fill_empty_") and getattr(part, name, None) is not None:
-                return float(getattr(part, name)), bool(part.fill_empty_)
-    return 0.5, False
 
 
 def _held_out(E, lesson, folds, rng):
