@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
 from sklfusion import (
@@ -213,6 +214,15 @@ class TestEncoder:
             encoder.predict_proba(X),
             encoder.predict_proba_epochs(X)[:, encoder.best_epoch_].mean(axis=0),
         )
+
+    def test_many_classes_on_few_rows_are_learnt(self):
+        """Sixty classes of ten rows each: as good as logistic regression, though few passes."""
+        X, gold = make_blobs(1200, centers=60, n_features=30, cluster_std=4.0, random_state=0)
+        X, X_test, y, y_test = train_test_split(X, gold, stratify=gold, random_state=0)
+        encoder = MLPTrajectoryEncoder(random_state=0).fit(X[:600], y[:600], n_classes=60)
+        right = np.mean(encoder.predict_proba(X_test).argmax(axis=1) == y_test)
+        plain = LogisticRegression(C=0.01).fit(X[:600], y[:600]).score(X_test, y_test)
+        assert right > plain - 0.03
 
     def test_legacy_keeps_the_last_epoch(self, data):
         """The reference's selection is without effect: the last epoch predicts."""

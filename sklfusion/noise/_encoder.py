@@ -15,6 +15,12 @@ from sklfusion._threads import one_thread
 from sklfusion._whole import whole
 from sklfusion.exceptions import TrainingDivergedError
 
+#: Steps of a training at least, per class; small sets are gone through repeatedly. Measured on 77
+#: kinds of bank enquiries: with a thousand rows, ten passes (150 steps) are 8 points below four
+#: times as many, on clean labels and with 40 % of wrong ones. Few classes need no more than their
+#: ten passes, and two with many wrong labels are learnt by heart in 600 steps.
+_LEAST_STEPS_PER_CLASS = 8
+
 
 class MLPTrajectoryEncoder(BaseEstimator):
     """Small neural networks whose state after every epoch is kept.
@@ -30,7 +36,9 @@ class MLPTrajectoryEncoder(BaseEstimator):
     hidden_dim : int, default=64
         Width of the hidden layer; a trajectory has ``n_epochs * hidden_dim`` columns.
     n_epochs : int, default=10
-        Passes over the data, one snapshot each.
+        Snapshots, one after each epoch. An epoch is a pass over the data, or as many as it takes
+        to make eight steps per class of the whole training: what a network learns depends on its
+        steps, and many classes on few rows need more than their passes.
     learning_rate : float, default=2e-3
         Peak rate of Adam; rises linearly over the first 6 % of the steps, then falls linearly.
     weight_decay : float, default=1e-2
@@ -157,13 +165,12 @@ class MLPTrajectoryEncoder(BaseEstimator):
 
     def _train(self, net, inputs, targets):
         optimizer = torch.optim.AdamW(net.parameters(), lr=1.0, weight_decay=0.0, fused=True)
-        n_batches = -(-len(inputs) // self.batch_size)
-        total, self.snapshots_, step = self.n_epochs * n_batches, [], 0
+        per_epoch = self._steps_per_epoch(len(inputs), net.w2.shape[2])
+        total, self.snapshots_, step = self.n_epochs * per_epoch, [], 0
         for epoch in range(self.n_epochs):
             net.train()
-            order = torch.arange(len(inputs)) if self.legacy else torch.randperm(len(inputs))
             agree = self.alpha_coreg if not self.legacy and epoch >= self.n_epochs / 10 else 0.0
-            for position, rows in enumerate(order.split(self.batch_size)):
+            for position, rows in enumerate(self._batches(len(inputs), per_epoch)):
                 rate = self.learning_rate * _rate_of_step(position if self.legacy else step, total)
                 for group in optimizer.param_groups:
                     group["lr"], group["weight_decay"] = rate, self.weight_decay
@@ -181,6 +188,19 @@ class MLPTrajectoryEncoder(BaseEstimator):
             self.snapshots_.append(
                 {k: v.detach().numpy().copy() for k, v in net.named_parameters()}
             )
+
+    def _steps_per_epoch(self, n_rows, n_classes):
+        one_pass = -(-n_rows // self.batch_size)
+        least = -(-_LEAST_STEPS_PER_CLASS * n_classes // self.n_epochs)
+        return one_pass if self.legacy else max(one_pass, least)
+
+    def _batches(self, n_rows, n_steps):
+        """Yield the rows of each step, every pass over them in an order of its own."""
+        while n_steps > 0:
+            order = torch.arange(n_rows) if self.legacy else torch.randperm(n_rows)
+            for rows in order.split(self.batch_size)[:n_steps]:
+                n_steps -= 1
+                yield rows
 
     def _select_epoch(self, X_val, codes_val):
         self.val_scores_, self.best_epoch_ = [], self.n_epochs - 1
