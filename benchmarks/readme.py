@@ -19,7 +19,6 @@ from functools import partial
 
 from benchmarks import _common, _programs, _provenance
 from benchmarks._common import ROOT, print_table
-from benchmarks.quality.experiments import PROGRAMS as EXPERIMENTS
 
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
@@ -49,7 +48,7 @@ def demo():
 
 
 def _experiment(name):
-    """The table of one program of ``benchmarks.quality.experiments``."""
+    """The table of one program of `TABLES`."""
     program = importlib.import_module(f"benchmarks.quality.{name}")
     return _table(*program.table(read_json(name)))
 
@@ -220,9 +219,12 @@ def local_decision():
     return f"{_table(*table(results))}\n{told(results)}\n"
 
 
-NOISE = ("noise_cost", "noise_repair", "noise_sidyp")
-LONG = ("few_shot", "fusion_all", "fusion_parts", "long_texts", "rivals", "shares")
-LABELLING = ("acquire", "budget_plan")
+#: Programs in ``quality`` whose one table is ``table(results)``.
+TABLES = (
+    *("ablation", "acquire", "architecture", "budget_plan", "cascade", "domain_shift"),
+    *("few_shot", "fusion_all", "fusion_parts", "long_texts", "noise_cost", "noise_repair"),
+    *("noise_sidyp", "prompts", "rivals", "semi_supervised", "shares"),
+)
 
 
 def alignment():
@@ -343,7 +345,7 @@ BLOCKS = {
     "speed_first": speed_first,
     "speed_local_llm": speed_local_llm,
     "throughput": throughput,
-    **{name: partial(_experiment, name) for name in (*EXPERIMENTS, *NOISE, *LONG, *LABELLING)},
+    **{name: partial(_experiment, name) for name in TABLES},
 }
 
 
