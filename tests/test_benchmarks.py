@@ -9,8 +9,7 @@ from benchmarks import _common
 from benchmarks.quality import _contest
 
 PROGRAMS = [
-    *("baselines", "label_budget", "ablation", "architecture", "semi_supervised", "cascade"),
-    *("decision_models", "rivals"),
+    *("ablation", "architecture", "semi_supervised", "cascade", "decision_models", "rivals"),
 ]
 LLM_PROGRAMS = ["prompts", "domain_shift", "label_forms"]
 
@@ -107,3 +106,33 @@ def test_paired_differences_have_a_standard_error():
     mean, error = _contest.paired([0.0, 0.02, 0.04, 0.02])
     assert mean == pytest.approx(0.02)
     assert error == pytest.approx(0.00816, abs=1e-4)
+
+
+def test_the_recorded_endpoint_gives_recorded_answers_and_takes_its_time():
+    """What `load.latency` measures against: over HTTP, from another process."""
+    from benchmarks.load._recorded_endpoint import RecordedEndpoint, seconds_of
+    from sklfusion import LLMClassifier
+    from sklfusion.testing import text_digest
+
+    answers = {f"text {n}": "food" if n % 3 else "sport" for n in range(12)}
+    with RecordedEndpoint(answers, median_s=0.01, sigma=0.1) as server:
+        asked = {"classes": ["sport", "food"], "strategy": "label", "base_url": server.base_url}
+        clf = LLMClassifier("recorded", **asked).fit(["a", "b"], ["food", "sport"])
+        assert clf.predict(list(answers)).tolist() == list(answers.values())
+        events = server.ledger(events=True).events
+    took = {event["text"]: event["ended"] - event["started"] for event in events}
+    for text in answers:
+        digest = text_digest(text)
+        assert took[digest] >= 0.99 * seconds_of(digest, 0.01, 0.1)
+
+
+def test_half_of_the_texts_take_longer_than_the_median():
+    """And one in twenty longer than the median times exp(1.645 sigma)."""
+    import numpy as np
+
+    from benchmarks.load._recorded_endpoint import seconds_of
+    from sklfusion.testing import text_digest
+
+    taken = [seconds_of(text_digest(f"text {n}"), 0.8, 0.5) for n in range(2000)]
+    assert np.median(taken) == pytest.approx(0.8, rel=0.05)
+    assert np.mean(np.array(taken) > 0.8 * np.exp(1.645 * 0.5)) == pytest.approx(0.05, abs=0.02)

@@ -5,6 +5,7 @@ import warnings
 from contextlib import contextmanager
 
 import numpy as np
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, train_test_split
 from sklearn.multiclass import OneVsRestClassifier
@@ -239,13 +240,29 @@ def execute(name, run, table, draw, quick=False, **made):
     return results
 
 
-def dot_plot(groups, *, xlabel="accuracy"):
-    """Draw mean and spread of several draws as dots, one panel per group.
+def spread(draws):
+    """Return the standard deviation over draws."""
+    return np.std(draws, ddof=1) if len(draws) > 1 else 0.0
+
+
+def half_width(draws):
+    """Return half of the 95 % interval of a mean over draws, by Student's t."""
+    n = len(draws)
+    return stats.t.ppf(0.975, n - 1) * spread(draws) / np.sqrt(n) if n > 1 else 0.0
+
+
+def dot_plot(groups, *, xlabel="accuracy", error=spread):
+    """Draw several draws as a dot with a bar, one panel per group, all on the same axes.
 
     Parameters
     ----------
-    groups : dict of str to dict of str to sequence of float
-        Panel title to row name to the scores of the draws.
+    groups : dict of str to dict of str to (sequence of float, or dict of str to sequence)
+        Panel title to row name to the scores of the draws; with several methods in a row, by
+        method, one above the other.
+    xlabel : str
+    error : callable
+        What the bars show: :func:`spread`, or :func:`half_width` for differences, which get a line
+        at zero.
 
     Returns
     -------
@@ -253,30 +270,63 @@ def dot_plot(groups, *, xlabel="accuracy"):
     """
     import matplotlib.pyplot as plt
 
-    from sklfusion.plotting import METHOD_COLORS
-
-    longest = max(len(rows) for rows in groups.values())
+    rows = {name: value for panel in groups.values() for name, value in panel.items()}
+    series = [name for name in dict.fromkeys(n for v in rows.values() for n in _series(v))]
+    height = max(0.27, 0.17 * len(series))
     figure, axes = plt.subplots(
         1,
         len(groups),
-        figsize=(1.6 + 2.9 * len(groups), 1.1 + 0.27 * longest),
+        figsize=(2.0 + 2.9 * len(groups), 1.4 + height * len(rows)),
         layout="constrained",
         squeeze=False,
-        sharey=len({tuple(rows) for rows in groups.values()}) == 1,
+        sharex=True,
+        sharey=True,
     )
-    for ax, (title, rows) in zip(axes[0], groups.items(), strict=True):
-        for position, (name, draws) in enumerate(rows.items()):
-            color = METHOD_COLORS.get(name, "#0072B2")
-            ax.errorbar(
-                np.mean(draws), position, xerr=np.std(draws), fmt="o", ms=5, color=color, lw=1.4
-            )
-        ax.set_yticks(range(len(rows)), list(rows))
-        ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.set_title(title, fontsize=10)
-        ax.set_xlabel(xlabel)
-        ax.locator_params(axis="x", nbins=4)  # more would run into each other
-        ax.grid(axis="x", color="#dddddd", linewidth=0.8)
-        ax.set_axisbelow(True)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
+    for ax, (title, panel) in zip(axes[0], groups.items(), strict=True):
+        for position, name in enumerate(rows):
+            if name in panel:
+                _dots(ax, position, _series(panel[name]), error)
+        if error is half_width:
+            ax.axvline(0, color="#666666", lw=0.9, zorder=0)
+        _dress(ax, list(rows), title, xlabel)
+    if len(series) > 1:
+        handles = axes[0, 0].get_legend_handles_labels()
+        known = dict(zip(handles[1], handles[0], strict=True))
+        figure.legend(
+            known.values(), known, loc="outside upper center", ncols=len(known), frameon=False
+        )
     return figure
+
+
+def _series(value):
+    return value if isinstance(value, dict) else {None: value}
+
+
+def _dots(ax, position, series, error):
+    from sklfusion.plotting import METHOD_COLORS
+
+    colors = {None: "#0072B2", "votes and labels": "#E69F00"} | METHOD_COLORS
+    for number, (name, draws) in enumerate(series.items()):
+        shift = 0.2 * (number - (len(series) - 1) / 2)
+        ax.errorbar(
+            np.mean(draws),
+            position + shift,
+            xerr=error(draws),
+            fmt="o",
+            ms=4.5,
+            color=colors[name],
+            lw=1.4,
+            label=name,
+        )
+
+
+def _dress(ax, rows, title, xlabel):
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_title(title, fontsize=10)
+    ax.set_xlabel(xlabel)
+    ax.locator_params(axis="x", nbins=4)  # more would run into each other
+    ax.grid(axis="x", color="#dddddd", linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
