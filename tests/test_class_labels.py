@@ -588,7 +588,7 @@ class TestScoresThatStandElsewhere:
         }[kind]
         with warnings.catch_warnings():
             warnings.simplefilter("error", DataWarning)
-            FusionClassifier(random_state=0, max_epochs=2).fit(np.hstack([other, noise[:, :2]]), y)
+            FusionClassifier(random_state=0).fit(np.hstack([other, noise[:, :2]]), y)
 
 
 def test_pyarrow_columns_and_tables_are_texts():

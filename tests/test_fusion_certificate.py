@@ -80,7 +80,7 @@ def test_parts_that_are_not_there_are_none():
     alone = FusionClassifier(random_state=0, score_columns=slice(0, 3)).fit(X[:, 20:], y)
     assert alone.certificate_["encoder"] is None
     assert alone.certificate_["eps"] == alone.certificate_["llm"]
-    encoder = FusionClassifier(random_state=0, score_columns=None, max_epochs=2).fit(X, y)
+    encoder = FusionClassifier(random_state=0, score_columns=None).fit(X, y)
     assert encoder.certificate_ is None
     concat = FusionClassifier(random_state=0, fusion="concat", max_epochs=2).fit(X, y)
     assert concat.certificate_["encoder"] is None

@@ -1,4 +1,4 @@
-"""scikit-learn's estimator checks on `FusionClassifier`, in both loss modes."""
+"""scikit-learn's estimator checks on `FusionClassifier`, in both ways and both loss modes."""
 
 import pytest
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
@@ -6,12 +6,14 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from sklfusion import FusionClassifier
 
 # Shorter training than the defaults; the checks look at the interface, not at accuracy.
-_SMALL = {"lr": 1e-2, "max_epochs": 40, "random_state": 0}
+_SMALL = {"fusion": "concat", "lr": 1e-2, "max_epochs": 40, "random_state": 0}
 _MODES = {
+    "anchored": FusionClassifier(random_state=0),
+    "anchored, one-vs-rest": FusionClassifier(loss="binary_cross_entropy", random_state=0),
     "cross_entropy": FusionClassifier(loss="auto", **_SMALL),
     "binary_cross_entropy": FusionClassifier(loss="binary_cross_entropy", **_SMALL),
 }
-_REASON = "mini-batches and the validation split depend on the number of rows"
+_REASON = "folds, mini-batches and the validation split depend on the number of rows"
 
 
 def _expected_failures(estimator):
@@ -21,6 +23,8 @@ def _expected_failures(estimator):
     }
 
 
+# check_class_weight_classifiers sets n_iter_no_change wherever there is such a parameter
+@pytest.mark.filterwarnings("ignore:.* n_iter_no_change has no effect")
 @parametrize_with_checks(list(_MODES.values()), expected_failed_checks=_expected_failures)
 def test_sklearn_check(estimator, check):
     """Each check of scikit-learn passes, or fails for the stated reason."""

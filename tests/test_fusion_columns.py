@@ -47,12 +47,13 @@ def test_two_llms_with_flags_are_found(rows):
 
 
 def test_embedding_alone_has_no_scores(rows):
-    """Without scores nothing is invented, and the model is the plain MLP."""
+    """Without scores nothing is invented, and the encoder is the one source."""
     X, y = rows
     assert find(X[:, :20], y).blocks == []
-    clf = FusionClassifier(max_epochs=3, random_state=0).fit(X[:, :20], y)
+    clf = FusionClassifier(random_state=0).fit(X[:, :20], y)
     assert clf.score_columns_.tolist() == []
-    assert clf.chosen_ == "concat"
+    assert clf.chosen_ == "anchored"
+    assert list(clf.source_weights_) == ["encoder"]
 
 
 @pytest.mark.parametrize("prefix", ["", "scores__", "union__scores__"])

@@ -255,7 +255,7 @@ def test_an_llm_alone_has_no_encoder(desk):
 
 def test_an_encoder_alone_has_no_llm(desk):
     """The fusion is a small network then."""
-    head = FusionClassifier(max_epochs=3, random_state=0)
+    head = FusionClassifier(random_state=0)
     alone = AutoFusionClassifier(None, embedder(), fusion=head)
     found = EvaluationReport.from_estimator(alone, desk[0], desk[1], cv=2).to_dict()
     assert [n for n, scores in found["methods"].items() if scores["role"] == "part"] == PARTS[1:]

@@ -80,7 +80,7 @@ def made(llm, **params):
 
 def without_llm(**params):
     """The encoder alone, trained in no time."""
-    return made(None, fusion=FusionClassifier(max_epochs=4, random_state=0), **params)
+    return made(None, fusion=FusionClassifier(random_state=0), **params)
 
 
 def typed(server, **params):

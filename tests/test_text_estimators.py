@@ -26,7 +26,7 @@ def auto(server, folder, **params):
     return sklfusion.AutoFusionClassifier(
         scorer(server, folder, **params),
         sklfusion.RobertaEmbedder(memory=folder),
-        fusion=sklfusion.FusionClassifier(max_epochs=3, early_stopping=False, random_state=0),
+        fusion=sklfusion.FusionClassifier(random_state=0),
         classes=CLASSES,
         random_state=0,
     )
@@ -36,7 +36,7 @@ def pipeline(server, folder):
     return sklfusion.make_fusion_pipeline(
         sklfusion.RobertaEmbedder(memory=folder),
         scorer(server, folder, classes=CLASSES),
-        sklfusion.FusionClassifier(max_epochs=3, early_stopping=False, random_state=0),
+        sklfusion.FusionClassifier(random_state=0),
         classes=CLASSES,
     )
 

@@ -187,16 +187,14 @@ def _dense_cells(est, X, may_lack):
 
 def warn_of_idle_parameters(est):
     """Warn of parameters of a fitted fusion that were set and changed nothing."""
-    has_scores = bool(est.inputs_.blocks)
-    if est.chosen_ != "concat" and not est.residual:
-        why = "no MLP is trained beside LLM scores unless residual=True or fusion='concat'"
+    if est.fusion != "concat" and not est.residual:
+        why = "no MLP is trained unless residual=True or fusion='concat'"
         warn_if_set(est, (*_OF_THE_MLP, "guard"), why)
     elif not est.early_stopping:
         warn_if_set(est, _OF_STOPPING, "early_stopping=False trains all epochs")
-    if est.fusion == "concat" or not has_scores:
-        why = "there are no LLM scores" if not has_scores else "fusion='concat' is one MLP"
-        warn_if_set(est, ("residual", "guard"), why)
-    if not has_scores:
+    if est.fusion == "concat":
+        warn_if_set(est, ("residual", "guard"), "fusion='concat' is one MLP")
+    if not est.inputs_.blocks:
         warn_if_set(est, ("features", "score_classes"), "no columns were found to be LLM scores")
     if not est.multilabel_:
         warn_if_set(est, ("threshold",), "it cuts multi-label predictions, and y has one class")

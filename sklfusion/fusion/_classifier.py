@@ -37,7 +37,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     fusion : {"anchored", "concat"}, default="anchored"
-        How the sources meet. Without score columns both are the plain MLP.
+        How the sources meet. Without score columns ``"anchored"`` is the encoder's evidence alone,
+        an average of logistic regressions.
     loss : {"auto", "cross_entropy", "binary_cross_entropy", "ordinal"}, default="auto"
         Cross-entropy for one class per row, binary cross-entropy for label indicators. Binary
         cross-entropy on one class per row is one-vs-rest, with probabilities normalised.
@@ -59,10 +60,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     features : {"auto", "embedding", "proba", "both"}, default="auto"
         Which of the other columns to use. Class probabilities are the first or last K of them.
     hidden_layer_sizes : tuple of int, default=(64, 32)
-        Hidden layers of the MLP. There is one where there are no LLM scores, with
-        ``fusion="concat"``, and as the residual of anchored fusion with ``residual=True``;
-        elsewhere this and what follows on training (``dropout`` to ``n_iter_no_change``,
-        ``net_params``) has no effect, and setting it warns.
+        Hidden layers of the MLP. There is one with ``fusion="concat"``, and as the residual of
+        anchored fusion with ``residual=True``; elsewhere this and what follows on training
+        (``dropout`` to ``n_iter_no_change``, ``net_params``) has no effect, and setting it warns.
     dropout : float, default=0.1
         Its dropout rate.
     residual : bool, default=False

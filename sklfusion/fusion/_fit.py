@@ -135,10 +135,9 @@ def _fit_as_asked(est, X, Y, weights, rng, cross_fit):
     inputs, settings = est.inputs_.transform(X), Settings.of(est)
     common = (est.inputs_, inputs, Y, weights, est._family, settings, rng)
     with one_thread(X):
-        ordered = est.levels_ is not None
-        if est.fusion == "concat" or not (est.inputs_.blocks or ordered):
+        if est.fusion == "concat":
             return fit_concat(X, *common, cross_fit=cross_fit)
-        line = places(est.classes_, est.levels_) if ordered else None
+        line = None if est.levels_ is None else places(est.classes_, est.levels_)
         return fit_anchored(X, *common, residual=est.residual, guard=est.guard, levels=line)
 
 
