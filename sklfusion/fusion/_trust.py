@@ -18,6 +18,9 @@ _LLM_START, _ENCODER_START = 1.0, 0.5
 _LLM_PRECISION, _ENCODER_PRECISION = 8.0, 10.0
 #: Precision of the bias per class, which mends what the parts get wrong about the frequencies.
 _BIAS_PRECISION = 2.0
+#: The same where no LLM says anything about the classes: a rigid probe of few rows leaves more of
+#: them to mend, or the commonest class would take too many texts.
+_LONE_BIAS_PRECISION = 0.5
 #: Precisions of the mixing matrix, from rigid to free.
 _MIX_PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3)
 #: Below this many rows a mixing matrix is noise, whatever cross-validation says.
@@ -83,7 +86,7 @@ def fit_trust(sources, is_encoder, problem, mix_features=None):
 def _fit(sources, is_encoder, problem, mix_features, penalty):
     A = np.hstack([mix_features, np.ones((len(problem.Y), 1))])
     precision = np.full((A.shape[1], problem.Y.shape[1]), penalty)
-    precision[-1] = _BIAS_PRECISION
+    precision[-1] = _LONE_BIAS_PRECISION if np.all(is_encoder) else _BIAS_PRECISION
     trust, W = fit_shared(
         sources,
         A,

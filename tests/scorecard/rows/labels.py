@@ -35,9 +35,7 @@ def multi(n=60, k=3, seed=0):
 
 
 def fusion(**params):
-    return FusionClassifier(
-        **{"max_epochs": 5, "early_stopping": False, "random_state": 0, **params}
-    )
+    return FusionClassifier(**{"random_state": 0, **params})
 
 
 def fit(X, y, **params):
