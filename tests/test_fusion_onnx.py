@@ -61,6 +61,15 @@ def test_classes(params):
     assert told["classes"] == "['a', 'b', 'c']"
 
 
+def test_an_embedding_alone():
+    """Without scores the graph holds the encoder's evidence."""
+    X, y = data()
+    clf = FusionClassifier(random_state=0).fit(X[:, :6], y)
+    np.testing.assert_allclose(
+        run(export(clf), X[:, :6])[0], clf.predict_proba(X[:, :6]), atol=1e-5
+    )
+
+
 def test_several_labels(tmp_path):
     """Independent labels, whose probabilities do not add up to 1; and a file of the model."""
     rng = np.random.RandomState(0)
