@@ -24,9 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks._common import earlier, embed, print_table, save_figure, write_json
 from benchmarks.quality import _alignment_babe as babe
 from benchmarks.quality import _alignment_collect as asked
+from benchmarks.quality import _alignment_picture as picture
 from sklfusion import FusionClassifier
 from sklfusion.alignment import (
-    AlignmentDisplay,
     DistributionPool,
     LabelDistributionEstimator,
     alignment_table,
@@ -346,8 +346,8 @@ def main():
     cpu = gain["naive"]["cpu_s_per_text"] / gain["shared"]["cpu_s_per_text"]
     print(f"\nshared beginning: {tokens:.1f} times fewer tokens, {cpu:.1f} times less CPU time")
     order = [name for name in [*asked.SOURCES, "babe"] if name in results]
-    display = AlignmentDisplay({name: results[name]["table"] for name in order}).plot()
-    save_figure(display.figure_, "alignment")
+    asked_llm = {name: results[name] for name in order if name in asked.SOURCES}
+    save_figure(picture.plot(asked_llm), "alignment")
     gain |= {"tokens_ratio": tokens, "cpu_ratio": cpu}
     results = {name: results[name] for name in order}
     write_json("alignment", {"datasets": results, "prefix_gain": gain}, **MADE)

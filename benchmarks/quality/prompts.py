@@ -131,14 +131,8 @@ def table(results):
 
 
 def draw(results):
-    """One panel per method, prompts as rows."""
-    scores = results["scores"]
-    return _contest.dot_plot(
-        {
-            method: {name: cells[method] for name, cells in scores.items()}
-            for method in ("LLM alone", "fusion")
-        }
-    )
+    """LLM, encoder and fusion, prompts as rows."""
+    return _contest.dot_plot({"news briefs, 40 labelled rows": results["scores"]})
 
 
 if __name__ == "__main__":
