@@ -55,8 +55,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     classes : list, optional
         All classes, where y may show only some: a class without a labelled row can then still be
         predicted, on the word of the LLM. By default the classes in y. From lowest to highest with
-        ``loss="ordinal"``. Numbers 0..K-1 in y that
-        are none of them are codes of the sorted classes, as meta-estimators hand them.
+        ``loss="ordinal"``. Numbers 0..K-1 in y that are none of them are codes of the sorted ones.
     features : {"auto", "embedding", "proba", "both"}, default="auto"
         Which of the other columns to use. Class probabilities are the first or last K of them.
     hidden_layer_sizes : tuple of int, default=(64, 32)
@@ -113,7 +112,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     source_names_ : list of str
         The sources: "encoder", then one per block of scores.
     source_weights_ : dict or None
-        Trust per source (anchored only): the factor on its evidence in log-odds.
+        Trust per source (anchored only): the factor on its evidence in log-odds, 0 for one of
+        several LLMs that tells nothing. Labels without a positive row are left to the LLM alone.
     oof_proba_ : ndarray of shape (n, K) or None
         What :meth:`predict_proba` would say of each training row had it not been in the fit: rows
         as given to ``fit``, equal ones in one fold. NaN for rows of weight 0; None after

@@ -278,7 +278,8 @@ def fit_anchored(
     sources = _fit_sources(X, fitted_inputs, inputs, problem)
     mixing = _mix_features(fitted_inputs, sources, inputs)
     trust = reused_fit(fit_trust, sources.evidence, sources.is_encoder, problem, mixing)
-    shape = {"anchor": True, "mix": trust.mix is not None}
+    by_label = family == "sigmoid"
+    shape = {"anchor": True, "mix": trust.mix is not None, "trust_by_label": by_label}
     names = source_names(fitted_inputs)
     logits = {"anchored": trust.oof_logits}
     trainer = _Trainer(fitted_inputs, inputs, Y, weights, family, settings, rng)
@@ -306,7 +307,8 @@ def _residual_pays(losses, weights):
 
 
 def _set_anchor(module, problem, sources, trust):
-    parts, weights = sources.parts, trust.weights
+    parts = sources.parts
+    weights = trust.by_label if module.trust_by_label else trust.weights
     values = {"bias": problem.log_prior + trust.bias}
     if module.n_encoder > 0:
         probe, *parts = parts

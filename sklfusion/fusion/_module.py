@@ -65,6 +65,8 @@ class FusionMLP(nn.Module):
         Whether there is an MLP; with ``anchor`` it is the residual, and starts at zero.
     mix : bool
         Whether there is a mixing matrix (``anchor`` only).
+    trust_by_label : bool
+        Whether the trusts a and b_m are vectors, one value per class (``anchor`` only).
     input_scale : array of shape (n_inputs,), optional
         Factor per input column of the MLP, so that no block drowns another.
     seed : int
@@ -89,6 +91,7 @@ class FusionMLP(nn.Module):
         anchor: bool = False,
         mlp: bool = True,
         mix: bool = False,
+        trust_by_label: bool = False,
         input_scale: Any = None,
         seed: int = 0,
     ) -> None:
@@ -100,6 +103,7 @@ class FusionMLP(nn.Module):
         self.n_encoder = n_encoder
         self.block_sizes = tuple(block_sizes)
         self.n_classes = n_classes
+        self.trust_by_label = trust_by_label
         generator = torch.Generator().manual_seed(seed)
         self.mlp: Any = (
             self._make_mlp(hidden_layer_sizes, activation, dropout, generator, anchor)
@@ -128,10 +132,12 @@ class FusionMLP(nn.Module):
 
     def _make_anchor(self, mix):
         k, total = self.n_classes, sum(self.block_sizes)
-        parameters = {"bias": torch.zeros(k), "trust_llm": torch.ones(len(self.block_sizes))}
+        each = (k,) if self.trust_by_label else ()
+        trust_llm = torch.ones(len(self.block_sizes), *each)
+        parameters = {"bias": torch.zeros(k), "trust_llm": trust_llm}
         if self.n_encoder:
             parameters |= {
-                "trust_encoder": torch.full((1,), 0.5),
+                "trust_encoder": torch.full((1, *each), 0.5),
                 "probe": torch.zeros(self.n_encoder, k),
                 "probe_bias": torch.zeros(k),
             }

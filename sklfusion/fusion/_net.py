@@ -315,6 +315,7 @@ def _weight_shapes(
     anchor=False,
     mlp=True,
     mix=False,
+    trust_by_label=False,
     input_scale=None,
     **others,
 ):
@@ -328,9 +329,10 @@ def _weight_shapes(
             shapes |= {f"mlp.{place}.weight": (narrow, wide), f"mlp.{place}.bias": (narrow,)}
     if not anchor:
         return shapes
-    shapes |= {"anchor.bias": (k,), "anchor.trust_llm": (len(block_sizes),)}
+    each = (k,) if trust_by_label else ()
+    shapes |= {"anchor.bias": (k,), "anchor.trust_llm": (len(block_sizes), *each)}
     if n_encoder:
-        shapes |= {"anchor.trust_encoder": (1,), "anchor.probe_bias": (k,)}
+        shapes |= {"anchor.trust_encoder": (1, *each), "anchor.probe_bias": (k,)}
         shapes["anchor.probe"] = (n_encoder, k)
     for m, size in enumerate(block_sizes):
         shapes |= {f"anchor.table_{m}": (size, k), f"anchor.table_bias_{m}": (k,)}

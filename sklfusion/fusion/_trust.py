@@ -2,10 +2,11 @@
 
 ``logits = log prior + a * encoder + sum_m b_m * llm_m + c``, maximum a posteriori: the trusts a,
 b_m and the bias c start at a Gaussian prior of fixed strength, whose pull fades as rows come in.
-With several labels per text a mixing matrix lets one label's vote speak about another.
+With several labels per text one without a positive row is left to the LLM alone, and a mixing
+matrix lets one label's vote speak about another.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +22,8 @@ _BIAS_PRECISION = 2.0
 #: The same where no LLM says anything about the classes: a rigid probe of few rows leaves more of
 #: them to mend, or the commonest class would take too many texts.
 _LONE_BIAS_PRECISION = 0.5
+#: Paired standard errors by which an LLM must do worse than the class frequencies to be left out.
+_SILENCE_MARGIN = 1.0
 #: Precisions of the mixing matrix, from rigid to free.
 _MIX_PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3)
 #: Below this many rows a mixing matrix is noise, whatever cross-validation says.
@@ -31,9 +34,13 @@ _MIX_MARGIN = 1.0
 
 @dataclass
 class Trust:
-    """Trust per source, bias per class, mixing matrix, and the logits of fits without each row."""
+    """Trust per source, bias per class, mixing matrix, and the logits of fits without each row.
+
+    ``by_label`` (J, K) are the trusts of each label; of one class per row all have ``weights``.
+    """
 
     weights: np.ndarray
+    by_label: np.ndarray
     bias: np.ndarray
     mix: np.ndarray | None
     oof_logits: np.ndarray
@@ -54,6 +61,9 @@ def trust_prior(is_encoder):
 def fit_trust(sources, is_encoder, problem, mix_features=None):
     """Fit the trusts, and with several labels the mixing matrix where it is worth it.
 
+    Of several LLMs those that do clearly worse alone than the class frequencies have no trust:
+    the prior would give them a say that few rows cannot take away.
+
     Parameters
     ----------
     sources : ndarray of shape (J, n, K)
@@ -69,6 +79,24 @@ def fit_trust(sources, is_encoder, problem, mix_features=None):
     -------
     Trust
     """
+    is_encoder = np.asarray(is_encoder)
+    heard = _heard(sources, is_encoder, problem)
+    found = _fit_best(sources[heard], is_encoder[heard], problem, mix_features)
+    weights, by_label = np.zeros(len(heard)), np.zeros((len(heard), problem.Y.shape[1]))
+    weights[heard], by_label[heard] = found.weights, found.by_label
+    return replace(found, weights=weights, by_label=by_label)
+
+
+def _heard(sources, is_encoder, problem):
+    """Which sources have a say, (J,) bool: all, if no LLM were left."""
+    nothing = problem.losses(np.zeros_like(sources[0]))
+    worse = [beats(nothing, problem.losses(s), problem.weights, _SILENCE_MARGIN) for s in sources]
+    heard = is_encoder | ~np.array(worse)
+    return heard if (heard & ~is_encoder).any() else np.ones_like(heard)
+
+
+def _fit_best(sources, is_encoder, problem, mix_features):
+    """The fit with the mixing matrix that pays, or without."""
     plain = best = _fit(sources, is_encoder, problem, np.empty((len(problem.Y), 0)), 1.0)
     classes = problem.family == "softmax"  # there a vote's table speaks of every class already
     if mix_features is None or classes or problem.weights.sum() < _MIX_FROM:
@@ -83,24 +111,39 @@ def fit_trust(sources, is_encoder, problem, mix_features=None):
     return best if beats(lowest, losses, problem.weights, _MIX_MARGIN) else plain
 
 
+def labels_to_learn(is_encoder, problem):
+    """Which classes take part in the learnt trusts, (K,) bool: labels with a positive row.
+
+    Rows without one only teach that the label is rare, as if every LLM that saw it were wrong.
+    """
+    if problem.family == "softmax" or is_encoder.all():
+        return np.ones(problem.Y.shape[1], dtype=bool)
+    return problem.weights @ problem.Y > 0
+
+
 def _fit(sources, is_encoder, problem, mix_features, penalty):
     A = np.hstack([mix_features, np.ones((len(problem.Y), 1))])
     precision = np.full((A.shape[1], problem.Y.shape[1]), penalty)
     precision[-1] = _LONE_BIAS_PRECISION if np.all(is_encoder) else _BIAS_PRECISION
+    prior, learnt = trust_prior(is_encoder), labels_to_learn(is_encoder, problem)
+    llm_alone = np.where(is_encoder, 0.0, prior[0])[:, None] * ~learnt  # (J, K)
+    offset = problem.offset + np.einsum("jk,jnk->nk", llm_alone, sources)
+    sources = sources * learnt
     trust, W = fit_shared(
         sources,
         A,
-        problem.offset,
+        offset,
         problem.Y,
         problem.masks,
         problem.family,
         precision,
         np.zeros((A.shape[1], problem.masks.shape[1], problem.Y.shape[1])),
-        factor_prior=trust_prior(is_encoder),
+        factor_prior=prior,
     )
-    logits = problem.offset + np.einsum("nj,jnk->nk", trust[problem.folds], sources)
+    logits = offset + np.einsum("nj,jnk->nk", trust[problem.folds], sources)
     mix = W[:-1, -1] if mix_features.shape[1] else None
-    return Trust(trust[-1], W[-1, -1], mix, logits + problem.held_out(A, W))
+    by_label = llm_alone + learnt * trust[-1][:, None]
+    return Trust(trust[-1], by_label, W[-1, -1], mix, logits + problem.held_out(A, W))
 
 
 def beats(challenger, holder, weights, n_errors):
