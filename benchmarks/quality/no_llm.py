@@ -4,17 +4,17 @@
 
 `FusionClassifier` gets the frozen embedding and no score column, on every data set of
 `benchmarks.quality.fusion_all`, whose LLMs are left out: with its defaults, as the plain MLP
-(``fusion="concat"``), and with the prior on the bias per class that it has beside an LLM. Logistic
-regression has its C tuned by cross-validation. All are fitted on the same labelled rows and judged
-on the same others. The draws are none that the other programs show, and nothing was chosen on
-these data sets: the prior on the bias was, on TREC, BANKING77, SMS spam, reviews of books and of
-kitchenware, and NumClaim.
+(``fusion="concat"``), and with two other views of how frequent the classes are. These are a bias
+per class that is freer (precision 0.5), and classes taken as equally frequent, so that the bias
+alone says otherwise. Logistic regression has its C tuned by cross-validation. All are fitted on
+the same labelled rows and judged on the same others, in draws that no other program shows.
 """
 
 import argparse
 import os
 import time
 import warnings
+from contextlib import ExitStack
 from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the jobs are the parallelism
@@ -29,14 +29,31 @@ from benchmarks.quality._llm_sets import load
 from benchmarks.quality.fusion_all import EncoderAlone
 from benchmarks.quality.fusion_parts import interval, log_loss
 from sklfusion import FusionClassifier
-from sklfusion.fusion import _trust
+from sklfusion._logistic import smoothed_log_prior
+from sklfusion.fusion import _problem, _trust
 from sklfusion.fusion._reuse import forget_fits
 
+
+def _even(Y, weights, family):
+    """Log-odds of classes, or labels, that are taken to be equally frequent."""
+    return smoothed_log_prior(Y, weights, family, strength=_MANY)
+
+
+#: Rows by which the frequencies are drawn to even ones.
+_MANY = 1e6
 #: Labelled rows to the number of draws.
 DRAWS = {20: 4, 50: 3, 100: 2, 200: 2}
 FIRST_DRAW = 700
 _MOST_TEST = 1000
-WAYS = ("evidence", "stiff bias", "MLP", "logistic regression")
+#: Way -> what to patch, as (module, name, value), and the kind of fusion (None: no fusion).
+WAYS = {
+    "evidence": ([], "anchored"),
+    "freer bias": ([(_trust, "_BIAS_PRECISION", 0.5)], "anchored"),
+    "even frequencies": ([(_problem, "smoothed_log_prior", _even)], "anchored"),
+    "MLP": ([], "concat"),
+    "logistic regression": ([], None),
+}
+_DEFAULT = "evidence"
 #: What the results file says about its making.
 MADE = {
     "seeds": f"draws from {FIRST_DRAW}, {max(DRAWS.values())} or fewer by number of rows",
@@ -46,15 +63,16 @@ MADE = {
 
 def fitted(way, data, E, y, seed):
     """A model on embedded rows, and the CPU seconds of its fit."""
+    patches, kind = WAYS[way]
     known = None if data.multilabel else list(range(len(data.classes)))
-    bias = _trust._BIAS_PRECISION if way == "stiff bias" else _trust._LONE_BIAS_PRECISION
-    with patch.object(_trust, "_LONE_BIAS_PRECISION", bias):
-        forget_fits()  # they were made with another constant
+    with ExitStack() as stack:
+        for target in patches:
+            stack.enter_context(patch.object(*target))
+        forget_fits()  # they were made with other constants
         start = time.process_time()
-        if way == "logistic regression":
+        if kind is None:
             model = EncoderAlone(seed)
         else:
-            kind = "concat" if way == "MLP" else "anchored"
             model = FusionClassifier(
                 fusion=kind, score_columns=None, classes=known, random_state=seed
             )
@@ -71,7 +89,7 @@ def cell(data, E, size, draw):
     for way in WAYS:
         model, seconds = fitted(way, data, E[train], data.y[train], draw)
         P = model.predict_proba(E[test])
-        if way == "logistic regression":
+        if WAYS[way][1] is None:
             P = _with_absent(wide(P, model.models[0].classes_, len(data.classes)), len(train))
         right = hits(model.predict(E[test]), data.y[test]).mean()
         found[way] = [float(right), log_loss(P, data.y[test]), seconds]
@@ -117,7 +135,7 @@ def table(results):
         cells = [one for one in results["cells"] if one["size"] == int(size)]
         for way in WAYS:
             means = [by_family(cells, way, k).mean() for k in range(3)]
-            gains = ["", ""] if way == WAYS[0] else [_gain(cells, way, k) for k in range(2)]
+            gains = ["", ""] if way == _DEFAULT else [_gain(cells, way, k) for k in range(2)]
             shown = [f"{means[0]:.3f}", gains[0], f"{means[1]:.3f}", gains[1], f"{means[2]:.2f}"]
             rows.append([size, way, *shown])
     header = ["labelled rows", "", "accuracy", "evidence minus it, points"]
@@ -126,7 +144,7 @@ def table(results):
 
 def _gain(cells, way, k):
     """Mean and interval of the default minus another way, of accuracy (k=0) or log-loss (k=1)."""
-    values = by_family(cells, WAYS[0], k) - by_family(cells, way, k)
+    values = by_family(cells, _DEFAULT, k) - by_family(cells, way, k)
     mean, low, high = interval(100 * values if k == 0 else values)
     digits = 1 if k == 0 else 3
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"

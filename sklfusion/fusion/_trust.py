@@ -19,9 +19,6 @@ _LLM_START, _ENCODER_START = 1.0, 0.5
 _LLM_PRECISION, _ENCODER_PRECISION = 8.0, 10.0
 #: Precision of the bias per class, which mends what the parts get wrong about the frequencies.
 _BIAS_PRECISION = 2.0
-#: The same where no LLM says anything about the classes: a rigid probe of few rows leaves more of
-#: them to mend, or the commonest class would take too many texts.
-_LONE_BIAS_PRECISION = 0.5
 #: Paired standard errors by which an LLM must do worse than the class frequencies to be left out.
 _SILENCE_MARGIN = 1.0
 #: Precisions of the mixing matrix, from rigid to free.
@@ -124,7 +121,7 @@ def labels_to_learn(is_encoder, problem):
 def _fit(sources, is_encoder, problem, mix_features, penalty):
     A = np.hstack([mix_features, np.ones((len(problem.Y), 1))])
     precision = np.full((A.shape[1], problem.Y.shape[1]), penalty)
-    precision[-1] = _LONE_BIAS_PRECISION if np.all(is_encoder) else _BIAS_PRECISION
+    precision[-1] = _BIAS_PRECISION
     prior, learnt = trust_prior(is_encoder), labels_to_learn(is_encoder, problem)
     llm_alone = np.where(is_encoder, 0.0, prior[0])[:, None] * ~learnt  # (J, K)
     offset = problem.offset + np.einsum("jk,jnk->nk", llm_alone, sources)
