@@ -69,7 +69,7 @@ def print_table(header, rows):
             print("|" + "|".join("-" * (w + 2) for w in widths) + "|")
 
 
-def write_json(name, results, *, seeds, interval, kept=False):
+def write_json(name, results, *, seeds, interval, kept=False, roots=None):
     """Write results to ``benchmarks/results/<name>.json`` with what they were made by.
 
     Parameters
@@ -84,13 +84,15 @@ def write_json(name, results, *, seeds, interval, kept=False):
         What the errors are, e.g. ``"95 % by t over families of data sets"``.
     kept : bool
         Whether parts of the last run are among the results: while those are stale, all is.
+    roots : sequence of str, optional
+        Modules whose imports say what was run, if that is not the program.
     """
     from benchmarks._programs import program_of
 
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     former = read_made(name) if kept and path.exists() else None
-    made = _provenance.record(program_of(name), seeds, interval, former)
+    made = _provenance.record(program_of(name), seeds, interval, former, roots)
     path.write_text(json.dumps({"provenance": made} | results, indent=1, default=_plain) + "\n")
     print(f"\nwritten: {path.relative_to(ROOT)}")
     return path

@@ -11,8 +11,14 @@ from functools import cache
 
 from benchmarks._common import IMAGES, RESULTS, ROOT
 
+#: Stored methods of FusionBench, in the order of its tables.
+FUSIONBENCH = ("llm", "encoder", "part", "logistic", "stacking", "concatenation", "fusion")
 #: Files of the programs whose names do not say them.
 OTHERWISE = {
+    "fusionbench": [
+        *(f"benchmarks/results/fusionbench_{method}.json" for method in FUSIONBENCH),
+        "docs/images/fusionbench.png",
+    ],
     "load.scorecard": ["benchmarks/results/scorecard.json", "docs/scorecard.md"],
     "newsdesk_answers": ["sklfusion/data/newsdesk_answers.csv"],
     "pictures": ["docs/images/fusion_model.png", "docs/images/house.png"],
@@ -32,6 +38,7 @@ def programs():
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
         text = path.read_text(encoding="utf-8")
+        parts = parts[:-1] if parts[-1] == "__main__" else parts
         if not any(part.startswith("_") for part in parts) and "\nif __name__ ==" in text:
             found[".".join(parts)] = text
     return found

@@ -27,7 +27,7 @@ def draws(n, first=0):
     return f"draws {first} to {first + n - 1}"
 
 
-def record(program, seeds, interval, former=None):
+def record(program, seeds, interval, former=None, roots=None):
     """What a results file says about its making.
 
     Parameters
@@ -38,22 +38,31 @@ def record(program, seeds, interval, former=None):
         Which draws, and what the figures' errors or intervals are.
     former : dict, optional
         Record of an earlier run of which parts are kept: while it is stale, so is the whole.
+    roots : sequence of str, optional
+        Modules under ``benchmarks`` whose imports are followed; by default the program.
     """
     import sklearn
     import torch
 
     versions = {"python": platform.python_version(), "sklearn": sklearn.__version__}
     versions["torch"] = torch.__version__
-    values = (program, str(date.today()), versions, seeds, interval, code_of(program))
+    values = (
+        program,
+        str(date.today()),
+        versions,
+        seeds,
+        interval,
+        code_of(*(roots or [program])),
+    )
     made = dict(zip(WANTED, values, strict=True))
     if former and changed(former):
         made |= {"date": former["date"], "code": made["code"] | former["code"]}
     return made
 
 
-def code_of(program, root=ROOT):
-    """Digest of every file that a program reaches by its imports, by path from the root."""
-    texts, todo = {}, [_file(f"benchmarks.{program}", root)]
+def code_of(*programs, root=ROOT):
+    """Digest of every file that programs reach by their imports, by path from the root."""
+    texts, todo = {}, [_file(f"benchmarks.{program}", root) for program in programs]
     while todo:
         file = todo.pop()
         if file and file not in texts and file not in NOT_FOLLOWED:

@@ -186,8 +186,15 @@ def peers():
     return _table(*table(read_json("peers")))
 
 
+def peers_causes():
+    """How many rows each cause fails in each library."""
+    from benchmarks.load._peer_causes import table
+
+    return _table(*table(read_json("peers")))
+
+
 def peers_summary():
-    """How many rows of the battery each library passes."""
+    """Causes of failure, and how many rows of the battery each library passes."""
     from benchmarks.load.peers import summary
 
     return _table(*summary(read_json("peers")))
@@ -337,6 +344,7 @@ BLOCKS = {
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
     "picture_of_paper_replay": partial(picture, "paper_replay"),
+    "peers_causes": peers_causes,
     "peers_summary": peers_summary,
     "programs": programs,
     "promised_answers": promised_answers,

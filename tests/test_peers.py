@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import peers
+from benchmarks import _common
+from benchmarks.load import _peer_causes, peers
 from benchmarks.load._peer_libraries import LIBRARIES
 from benchmarks.load._peer_rows import QUICK, ROWS
 
@@ -82,11 +83,34 @@ def test_the_tables_count_what_does_not_apply_apart():
     }
     rows = [["N01", "fault", "wanted"], ["N02", "other", "wanted"]]
     results = {"library_versions": {"one": {"one": "1"}, "two": {}}, "cells": cells, "rows": rows}
-    assert peers.summary(results)[1] == [["one", 1, 1, 0, "one 1"], ["two", 1, 0, 1, ""]]
+    assert peers.summary(results)[1] == [
+        ["one", 1, 1, 1, 0, "one 1"],
+        ["two", 0, 1, 0, 1, ""],
+    ]
     assert [row[2:] for row in peers.table(results)[1]] == [
         ["pass", "n.a."],
         ["fail: said \\| so", "pass"],
     ]
+
+
+def test_failures_are_counted_by_cause():
+    """A cause that fails two rows is one."""
+    cells = {id: ["fail", "", 0.1] for id in ("C01", "C02", "N02")} | {"N01": ["pass", "", 0.1]}
+    results = {"cells": {"one": cells, "two": {"N02": ["pass", "", 0.1]}}}
+    header, rows = _peer_causes.table(results)
+    assert header[1:] == ["one", "two"]
+    assert rows[0][1:] == [2, ""]
+    assert [row[1:] for row in rows[1:]] == [[1, ""], [2, 0]]
+
+
+def test_every_row_that_failed_has_a_cause():
+    """The stored results can be counted, and no row stands under two causes."""
+    results = _common.read_json("peers")
+    for cells in results["cells"].values():
+        assert sum(map(len, _peer_causes.failed(cells).values())) == peers.counts(cells)[1]
+    ids = [id for rows in _peer_causes.CAUSES.values() for id in rows.split()]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= set(ROWS)
 
 
 def test_a_run_of_one_library_keeps_the_others():

@@ -56,7 +56,7 @@ def made(root):
         "date": "2026-11-29",
         "seeds": "draws 0 to 9",
         "interval": "t over data sets",
-        "code": _provenance.code_of("quality.probe", root),
+        "code": _provenance.code_of("quality.probe", root=root),
     }
 
 

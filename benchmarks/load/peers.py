@@ -21,6 +21,7 @@ import tempfile
 import time
 
 from benchmarks._common import CACHE, ROOT, earlier, environment, print_table, write_json
+from benchmarks.load._peer_causes import failed
 from benchmarks.load._peer_libraries import LIBRARIES
 from benchmarks.load._peer_rows import QUICK, ROWS
 from sklfusion.testing import FaultServer
@@ -195,12 +196,13 @@ def table(results):
 
 
 def summary(results):
-    """Header and rows: passed, failed and not applicable per library, with versions."""
+    """Header and rows: causes of failures, rows passed and failed, and versions, per library."""
     rows = []
     for name, cells in results["cells"].items():
         versions = ", ".join(f"{k} {v}" for k, v in results["library_versions"][name].items())
-        rows.append([name, *counts(cells), versions])
-    return ["library", "passed", "failed", "not applicable", "run with"], rows
+        rows.append([name, len(failed(cells)), *counts(cells), versions])
+    header = ["library", "causes of failure", "rows passed", "rows failed", "not applicable"]
+    return [*header, "run with"], rows
 
 
 def _escaped(text):

@@ -1,4 +1,4 @@
-"""Fusion beside SetFit, the usual way to train an encoder on a few texts.
+"""An encoder trained on a few texts, alone and under the fusion; SetFit with its defaults.
 
     python -m benchmarks.quality.few_shot [--quick] [--venv FOLDER] [--methods NAME ...]
 
@@ -32,7 +32,7 @@ from benchmarks._common import (
     write_json,
 )
 from benchmarks.quality import _contest
-from benchmarks.quality.fusion_all import EncoderAlone, quietly
+from benchmarks.quality._contest import fit_encoder, quietly
 
 SETS = (("AG News", "gpt-5-nano"), ("FPB", "chatgpt"), ("SemEval", "mixtral-8x22b"))
 SIZES, N_DRAWS, TEST_ROWS = (20, 50), 3, 500
@@ -42,7 +42,7 @@ METHODS = ("LLM alone", "frozen encoder", *TIMED)
 PAIRS = {"freeze_layers": 3}  # of six: half the time and no worse
 #: What the results file says about its making.
 MADE = {
-    "seeds": "draws 0 to 2",
+    "seeds": f"draws 0 to {N_DRAWS - 1}",
     "interval": "± is the standard deviation over draws",
 }
 
@@ -124,7 +124,7 @@ def compare(methods, setfit, options, data, E, train, test, seed):
 
     calls = {
         "LLM alone": lambda: (_contest.llm_alone(data.votes[0][test], y), None),
-        "frozen encoder": lambda: (EncoderAlone(seed).fit(E[train], y).predict(E[test]), None),
+        "frozen encoder": lambda: (fit_encoder(E[train], y, seed).predict(E[test]), None),
         "SetFit": ask_setfit,
         "contrastive encoder": lambda: train_on_pairs(pairs, texts, y, fresh),
         "fusion": lambda: fuse(data, RobertaEmbedder(), train, test, seed),
@@ -183,7 +183,8 @@ def table(results):
             + [mean_spread(cell["score"][name]) for name in METHODS]
             + [" / ".join(f"{s:.1f}" if s < 10 else f"{s:.0f}" for s in spent)]
         )
-    return ["data, LLM", "labelled rows", *METHODS, "seconds of the last four"], rows
+    shown = ["SetFit, its defaults" if name == "SetFit" else name for name in METHODS]
+    return ["data, LLM", "labelled rows", *shown, "seconds of the last four"], rows
 
 
 def main():

@@ -245,7 +245,7 @@ def main(argv=None):
 
 def table_of(results):
     """Header and rows of the table, one row per data set and method."""
-    header = ["data", "method", "score", "spread of seeds", "95 % interval"]
+    header = ["data", "method", "score", "spread over heads of one training", "95 % interval"]
     rows = [
         [
             name,
