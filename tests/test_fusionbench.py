@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 fusionbench = pytest.importorskip("benchmarks.fusionbench")
-from benchmarks import _common, _intervals  # noqa: E402
+from benchmarks import _intervals  # noqa: E402
 from benchmarks.fusionbench import _entries, _run, _table, _task  # noqa: E402
 from benchmarks.quality._llm_sets import LLMSet  # noqa: E402
 
@@ -205,33 +205,3 @@ def test_the_command_scores_a_method_of_yours(bench, monkeypatch, tmp_path, caps
     main()
     assert {c["data"] for c in json.loads(place.read_text())["cells"]} == {"One"}
     assert "yours" in capsys.readouterr().out
-
-
-def test_the_stored_entries_are_of_the_same_cells_and_data():
-    """Every method on every cell, ten draws; each with the code that it ran through."""
-    found = _entries.stored()
-    assert list(found) == [_entries.module(m).NAME for m in _entries.METHODS]
-    _table.same_data(found)
-    keys = {name: list(_table.cells(e)) for name, e in found.items()}
-    assert all(k == keys["fusion"] for k in keys.values())
-    assert len(keys["fusion"]) == 175
-    assert all(len(c["score"]) == 10 for e in found.values() for c in e["cells"])
-    for method in _entries.METHODS:
-        code = _common.read_made(_entries.results_of(method))["code"]
-        assert f"benchmarks/fusionbench/methods/{method}.py" in code
-        ours = "sklfusion/fusion/_trust.py" in code
-        assert ours == (method in ("concatenation", "fusion"))
-
-
-@pytest.mark.nightly
-@pytest.mark.data
-@pytest.mark.models
-@pytest.mark.parametrize("method", _entries.METHODS)
-def test_a_small_cell_gives_the_stored_number(data_dir, method):
-    """Within two points per draw: another processor rounds the vectors otherwise."""
-    [found] = fusionbench.run(
-        _entries.module(method).make, names=["AG News"], sizes=(50,), draws=3, jobs=1
-    )["cells"]
-    stored = _table.cells(_entries.stored()[_entries.module(method).NAME])
-    wanted = stored["AG News", "gpt-5-nano", 50]
-    assert found["score"] == pytest.approx(wanted["score"][:3], abs=0.02)

@@ -24,9 +24,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from scipy import stats
 
 from benchmarks._common import CACHE, data_dir, earlier, embed, print_table, write_json
+from benchmarks._intervals import family, t_interval
 from benchmarks.quality import _contest
 from benchmarks.quality._llm_sets import load
 from sklfusion import RobertaEmbedder, StaticEmbedder, StudentClassifier, distill, persistence
@@ -72,11 +72,6 @@ class Told:
     def predict_proba(self, X):
         """Probabilities (n, K) of texts."""
         return np.array([self._known[text] for text in X])
-
-
-def family(name):
-    """Data sets of one source count as one."""
-    return name.split()[0] if name.startswith("CSS") else name
 
 
 def sets():
@@ -222,13 +217,6 @@ def means(results, size, value):
     return np.array([np.mean(v) for v in found.values()])
 
 
-def interval(values):
-    """Mean and half width of the 95 % interval of Student's t."""
-    n = len(values)
-    width = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-    return values.mean(), width
-
-
 def table(results):
     """One row per contestant: mean score, and what it is above or below the fusion."""
     sizes = sorted({cell["size"] for cell in results["cells"]})
@@ -245,9 +233,9 @@ def table(results):
                 size,
                 lambda d, name=name: d["score"][name] - d["score"]["fusion (LLM and encoder)"],
             )
-            mean, width = interval(gap)
+            mean, low, _ = t_interval(gap)
             fused = name.startswith("fusion")
-            row += [f"{score:.3f}", "" if fused else f"{mean:+.3f} ± {width:.3f}"]
+            row += [f"{score:.3f}", "" if fused else f"{mean:+.3f} ± {mean - low:.3f}"]
         rows.append(row)
     return header, rows
 

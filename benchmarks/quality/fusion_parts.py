@@ -20,9 +20,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from joblib import Parallel, delayed
-from scipy import stats
 
 from benchmarks._common import data_dir, embed, print_table, read, write_json
+from benchmarks._intervals import t_interval
 from benchmarks.quality._contest import fusion, hits, split
 from benchmarks.quality._llm_sets import LLMSet, load
 from sklfusion.fusion import _inputs, _probe, _trust, _votes
@@ -158,15 +158,6 @@ def by_set(cells, value):
     return np.array([np.mean(v) for _, v in sorted(groups.items())])
 
 
-def interval(values):
-    """Mean and 95 % interval by Student's t over data sets."""
-    mean = values.mean()
-    if len(values) < 2:
-        return mean, np.nan, np.nan
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return mean, mean - half, mean + half
-
-
 def compared(cells, name):
     """Cost of a removal: points of accuracy, percent of log-loss, ratio of CPU seconds."""
 
@@ -177,7 +168,7 @@ def compared(cells, name):
         return 100 * np.log(one["found"][name][1] / one["found"]["whole"][1])
 
     seconds = [sum(one["found"][n][2] for one in cells) for n in (name, "whole")]
-    return interval(by_set(cells, points)), interval(by_set(cells, percent)), seconds
+    return t_interval(by_set(cells, points)), t_interval(by_set(cells, percent)), seconds
 
 
 def table(results):
