@@ -24,10 +24,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks._common import data_dir, print_table, write_json
+from benchmarks._intervals import t_interval
 from benchmarks.quality._contest import hits, split, vectors, wide
+from benchmarks.quality._encoder_alone import EncoderAlone
 from benchmarks.quality._llm_sets import load
-from benchmarks.quality.fusion_all import EncoderAlone
-from benchmarks.quality.fusion_parts import interval, log_loss
+from benchmarks.quality.fusion_parts import log_loss
 from sklfusion import FusionClassifier
 from sklfusion._logistic import smoothed_log_prior
 from sklfusion.fusion import _problem, _trust
@@ -145,7 +146,7 @@ def table(results):
 def _gain(cells, way, k):
     """Mean and interval of the default minus another way, of accuracy (k=0) or log-loss (k=1)."""
     values = by_family(cells, _DEFAULT, k) - by_family(cells, way, k)
-    mean, low, high = interval(100 * values if k == 0 else values)
+    mean, low, high = t_interval(100 * values if k == 0 else values)
     digits = 1 if k == 0 else 3
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
