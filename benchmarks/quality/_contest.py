@@ -145,7 +145,7 @@ def spread(draws):
 def half_width(draws):
     """Return half of the 95 % interval of a mean over draws, by Student's t."""
     mean, low, _ = t_interval(draws)
-    return mean - low if len(draws) > 1 else 0.0
+    return 0.0 if np.isnan(low) else mean - low
 
 
 def dot_plot(groups, *, xlabel="accuracy", error=spread):
@@ -173,7 +173,7 @@ def dot_plot(groups, *, xlabel="accuracy", error=spread):
     figure, axes = plt.subplots(
         1,
         len(groups),
-        figsize=(2.0 + 2.9 * len(groups), 1.4 + height * len(rows)),
+        figsize=(2.6 + 2.3 * len(groups), 1.4 + height * len(rows)),
         layout="constrained",
         squeeze=False,
         sharex=True,
@@ -182,7 +182,7 @@ def dot_plot(groups, *, xlabel="accuracy", error=spread):
     for ax, (title, panel) in zip(axes[0], groups.items(), strict=True):
         for position, name in enumerate(rows):
             if name in panel:
-                _dots(ax, position, _series(panel[name]), error)
+                _dots(ax, position, name, _series(panel[name]), error)
         if error is half_width:
             ax.axvline(0, color="#666666", lw=0.9, zorder=0)
         _dress(ax, list(rows), title, xlabel)
@@ -199,10 +199,11 @@ def _series(value):
     return value if isinstance(value, dict) else {None: value}
 
 
-def _dots(ax, position, series, error):
+def _dots(ax, position, row, series, error):
     from sklfusion.plotting import METHOD_COLORS
 
-    colors = {None: "#0072B2", "votes and labels": "#E69F00"} | METHOD_COLORS
+    colors = {None: METHOD_COLORS.get(row, "#0072B2"), "votes and labels": "#E69F00"}
+    colors |= METHOD_COLORS
     for number, (name, draws) in enumerate(series.items()):
         shift = 0.2 * (number - (len(series) - 1) / 2)
         ax.errorbar(
