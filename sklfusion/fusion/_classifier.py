@@ -112,8 +112,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     source_names_ : list of str
         The sources: "encoder", then one per block of scores.
     source_weights_ : dict or None
-        Trust per source (anchored only): the factor on its evidence in log-odds, 0 for one of
-        several LLMs that tells nothing. Labels without a positive row are left to the LLM alone.
+        Trust per source (anchored only): the factor on its evidence in log-odds. Labels without
+        a positive row have others: they are left to the LLM alone.
     oof_proba_ : ndarray of shape (n, K) or None
         What :meth:`predict_proba` would say of each training row had it not been in the fit: rows
         as given to ``fit``, equal ones in one fold. NaN for rows of weight 0; None after

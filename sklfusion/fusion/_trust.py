@@ -6,7 +6,7 @@ With several labels per text one without a positive row is left to the LLM alone
 matrix lets one label's vote speak about another.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,8 +19,6 @@ _LLM_START, _ENCODER_START = 1.0, 0.5
 _LLM_PRECISION, _ENCODER_PRECISION = 8.0, 10.0
 #: Precision of the bias per class, which mends what the parts get wrong about the frequencies.
 _BIAS_PRECISION = 2.0
-#: Paired standard errors by which an LLM must do worse than the class frequencies to be left out.
-_SILENCE_MARGIN = 1.0
 #: Precisions of the mixing matrix, from rigid to free.
 _MIX_PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3)
 #: Below this many rows a mixing matrix is noise, whatever cross-validation says.
@@ -58,9 +56,6 @@ def trust_prior(is_encoder):
 def fit_trust(sources, is_encoder, problem, mix_features=None):
     """Fit the trusts, and with several labels the mixing matrix where it is worth it.
 
-    Of several LLMs those that do clearly worse alone than the class frequencies have no trust:
-    the prior would give them a say that few rows cannot take away.
-
     Parameters
     ----------
     sources : ndarray of shape (J, n, K)
@@ -77,23 +72,6 @@ def fit_trust(sources, is_encoder, problem, mix_features=None):
     Trust
     """
     is_encoder = np.asarray(is_encoder)
-    heard = _heard(sources, is_encoder, problem)
-    found = _fit_best(sources[heard], is_encoder[heard], problem, mix_features)
-    weights, by_label = np.zeros(len(heard)), np.zeros((len(heard), problem.Y.shape[1]))
-    weights[heard], by_label[heard] = found.weights, found.by_label
-    return replace(found, weights=weights, by_label=by_label)
-
-
-def _heard(sources, is_encoder, problem):
-    """Which sources have a say, (J,) bool: all, if no LLM were left."""
-    nothing = problem.losses(np.zeros_like(sources[0]))
-    worse = [beats(nothing, problem.losses(s), problem.weights, _SILENCE_MARGIN) for s in sources]
-    heard = is_encoder | ~np.array(worse)
-    return heard if (heard & ~is_encoder).any() else np.ones_like(heard)
-
-
-def _fit_best(sources, is_encoder, problem, mix_features):
-    """The fit with the mixing matrix that pays, or without."""
     plain = best = _fit(sources, is_encoder, problem, np.empty((len(problem.Y), 0)), 1.0)
     classes = problem.family == "softmax"  # there a vote's table speaks of every class already
     if mix_features is None or classes or problem.weights.sum() < _MIX_FROM:
