@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline
 
+from sklfusion._delimited import write_rows
 from sklfusion._pipeline import make_fusion_pipeline
 from sklfusion._progress import progress_bar
 from sklfusion._threads import one_thread
@@ -20,6 +21,8 @@ from sklfusion.scoring import LLMClassifier
 
 TRAIN_SIZES = (12, 24, 48, 96, 180)
 TEST_ROWS = 120
+# Of the briefs, what the table to try the other commands on has labels for.
+LABELLED_ROWS = 120
 
 
 def _tuned_logistic(n_rows, n_classes):
@@ -148,7 +151,7 @@ def _stratified_head(train, target, size, seed):
 def _write_results(results, output):
     table = output / "demo.json"
     table.write_text(json.dumps({k: v for k, v in results.items() if k != "files"}, indent=1))
-    files = {"table": str(table)}
+    files = {"table": str(table), **_write_tables(output)}
     try:
         import matplotlib
     except ImportError:
@@ -161,3 +164,18 @@ def _write_results(results, output):
         picture = output / "demo.png"
         display.figure_.savefig(picture, dpi=150)
     return {**files, "picture": str(picture)}
+
+
+def _write_tables(output):
+    """Write the briefs as a table with labels and one without, for the other commands."""
+    texts, desks = load_newsdesk(return_X_y=True)
+    rows = np.arange(len(texts))
+    known = _stratified_head(rows, desks, LABELLED_ROWS, seed=0)
+    tables = {
+        "labelled": [["text", "label"], *([texts[i], desks[i]] for i in sorted(known))],
+        "new": [["text"], *([texts[i]] for i in np.setdiff1d(rows, known))],
+    }
+    for name, table in tables.items():
+        with (output / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            write_rows(table, file)
+    return {name: str(output / f"{name}.csv") for name in tables}

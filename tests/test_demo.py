@@ -1,10 +1,15 @@
-"""The demo's contestants."""
+"""The demo's contestants, and what it leaves."""
+
+import csv
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
 from sklfusion import FusionClassifier
-from sklfusion._demo import _fit_contestant
+from sklfusion._demo import _fit_contestant, _write_tables
+from sklfusion.datasets import load_newsdesk
 
 
 def test_a_concatenation_predicts_as_after_fit():
@@ -28,3 +33,17 @@ def test_other_contestants_are_fitted_as_ever():
     X, y = rng.normal(size=(60, 8)), np.repeat(["a", "b"], 30)
     model = _fit_contestant(Pipeline([("fusion", FusionClassifier(random_state=0))]), X, y)
     assert model[-1].oof_proba_.shape == (60, 2)
+
+
+def test_the_demo_leaves_tables_for_the_other_commands(tmp_path):
+    """Every brief once: 20 of each desk with its label, the rest without."""
+    files = _write_tables(tmp_path)
+    (head, *labelled), (new_head, *new) = (
+        list(csv.reader(Path(files[name]).read_text("utf-8").splitlines()))
+        for name in ("labelled", "new")
+    )
+    texts, desks = load_newsdesk(return_X_y=True)
+    assert (head, new_head) == (["text", "label"], ["text"])
+    assert set(Counter(desk for _, desk in labelled).values()) == {20}
+    assert dict(labelled).items() <= dict(zip(texts, desks, strict=True)).items()
+    assert sorted([*(text for text, _ in labelled), *(text for (text,) in new)]) == sorted(texts)
