@@ -23,6 +23,7 @@ OTHERWISE = {
     "newsdesk_answers": ["sklfusion/data/newsdesk_answers.csv"],
     "pictures": ["docs/images/fusion_model.png", "docs/images/house.png"],
     "readme": [],
+    "report": ["docs/images/report.png", "docs/images/notebook.png"],
     "speed.embedding": ["benchmarks/results/speed_embedding.json"],
     "speed.head": ["benchmarks/results/speed_head.json", "docs/images/speed_head.png"],
     "speed.first": ["benchmarks/results/speed_first.json"],

@@ -47,6 +47,11 @@ def demo():
     return _table(["labelled rows", *results["scores"]], table_rows(results))
 
 
+def _typed(name):
+    """What a command of the page for beginners printed; `typed` at its end says by what."""
+    return f"```text\n{_common.read_json('getting_started')['printed'][name]}\n```\n"
+
+
 def _experiment(name):
     """The table of one program of `TABLES`."""
     program = importlib.import_module(f"benchmarks.quality.{name}")
@@ -65,18 +70,6 @@ def paper_reuters_full():
     from benchmarks.quality.paper_replay import reuters_table
 
     return _table(*reuters_table(read_json("paper_replay")))
-
-
-def paper_reuters():
-    """The same at seven of the fractions."""
-    from benchmarks.quality.paper_replay import reuters_table
-
-    header, rows = reuters_table(read_json("paper_replay"))
-    shown = [f"{fraction} %" for fraction in (1, 5, 20, 40, 60, 80, 100)]
-    left_out = ("rows: RoBERTa + fusion", "RoBERTa, paper's rule")
-    kept = [n for n, name in enumerate(header) if name not in left_out]
-    rows = [[row[n] for n in kept] for row in rows if row[0] in shown]
-    return _table([header[n] for n in kept], rows)
 
 
 def paper_agnews():
@@ -340,9 +333,9 @@ BLOCKS = {
     "local_decision": local_decision,
     "noise_ablation": noise_ablation,
     "paper_agnews": paper_agnews,
-    "paper_reuters": paper_reuters,
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
+    "picture_of_fusion_all": partial(picture, "fusion_all"),
     "picture_of_paper_replay": partial(picture, "paper_replay"),
     "peers_causes": peers_causes,
     "peers_summary": peers_summary,
@@ -356,6 +349,11 @@ BLOCKS = {
     "speed_first": speed_first,
     "speed_local_llm": speed_local_llm,
     "throughput": throughput,
+    "typed": partial(picture, "getting_started"),
+    **{
+        f"typed_{name}": partial(_typed, name)
+        for name in ("estimate", "fit", "evaluate", "predict")
+    },
     **{name: partial(_experiment, name) for name in TABLES},
 }
 

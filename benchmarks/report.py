@@ -1,4 +1,4 @@
-"""Draw docs/images/report.png: the evaluation report of the bundled briefs, as a browser shows it.
+"""Draw report.png and notebook.png: a report and a fitted model, as browsers show them.
 
 python -m benchmarks.report      # embedded models; a minute or two, and chromium
 """
@@ -14,6 +14,8 @@ from sklfusion.datasets import load_newsdesk
 
 #: Pixels of the picture: as wide as the page is at most, and as high as its first sections.
 SIZE = (1100, 1270)
+#: Of the view of a fitted classifier, which is as wide as its two sources.
+VIEW = (900, 240)
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-quic")
 
 
@@ -38,7 +40,7 @@ def photograph(page, picture, size=SIZE):
 
 
 def main():
-    """Evaluate, write the page, take its picture."""
+    """Evaluate, fit, write the pages, take their pictures."""
     desk = load_newsdesk()
     with tempfile.TemporaryDirectory() as folder:
         clf = AutoFusionClassifier(memory=folder, random_state=0)
@@ -48,7 +50,12 @@ def main():
         page = Path(folder) / "report.html"
         report.to_html(page)
         photograph(page, IMAGES / "report.png")
-    print(f"written: {(IMAGES / 'report.png').relative_to(ROOT)}")
+        fitted = clf.set_params(memory=Path(folder) / "new").fit(desk.data[::3], desk.target[::3])
+        view = Path(folder) / "view.html"
+        view.write_text(f'<meta charset="utf-8">{fitted._repr_html_()}', encoding="utf-8")
+        photograph(view, IMAGES / "notebook.png", VIEW)
+    for name in ("report", "notebook"):
+        print(f"written: {(IMAGES / f'{name}.png').relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import HasMethods, InvalidParameterError, S
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import Options as _Options
 from sklearn.utils._param_validation import make_constraint as _make_constraint
+from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 from sklearn.utils._set_output import _wrap_data_with_container as wrap_output
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -22,6 +23,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "VisualBlock",
     "check_parameters",
     "check_sample_weight",
     "integer",

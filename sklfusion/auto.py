@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklfusion._class_labels import declared_classes, in_names, read_labels, refuse_bare_numbers
+from sklfusion._diagram import DiagramMixin
 from sklfusion._hand_over import asks_unnamed, hand_over
 from sklfusion._idle import warn_without_effect
 from sklfusion._parts import as_embedder, as_scorer, whether_to_fine_tune, with_score_classes
@@ -47,7 +48,7 @@ def _of_fusion(name, says):
     return property(get, doc=says)
 
 
-class AutoFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
+class AutoFusionClassifier(DiagramMixin, TextInputMixin, ClassifierMixin, BaseEstimator):
     """Texts in, labels out: an encoder and an LLM fused, with good defaults.
 
     Parameters

@@ -1,5 +1,7 @@
 """make_fusion_pipeline and AutoFusionClassifier, on recorded answers and a light embedder."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklfusion import (
     AutoFusionClassifier,
     EncoderTraining,
+    LLMScorer,
     RecordedScorer,
     make_fusion_pipeline,
 )
@@ -225,3 +228,36 @@ def test_unlabelled_texts_need_both_sources(embedder, desk):
     auto = AutoFusionClassifier(None, embedder)
     with pytest.raises(ValueError, match="needs both"):
         auto.fit(desk.data[:30], desk.target[:30], unlabeled=desk.data[30:])
+
+
+def test_a_notebook_shows_sources_trust_and_spend(embedder, fault_server, monkeypatch):
+    """Which model, how far it is trusted, what was paid; the key is nowhere."""
+    monkeypatch.setenv("CANARY_KEY", "sk-canary-in-html")
+    texts = [f"text{n} of {'sport' if n % 2 else 'money'}" for n in range(24)]
+    llm = LLMScorer(
+        "loopback", base_url=fault_server.base_url, api_key_env="CANARY_KEY", prices=(1.0, 1.0)
+    )
+    clf = AutoFusionClassifier(llm, embedder, random_state=0)
+    assert "paid requests" not in clf._repr_html_()
+    clf.fit(texts, ["sport" if n % 2 else "money" for n in range(24)])
+    shown, usage = clf._repr_html_(), clf.scorer_.usage_
+    trust = clf.fusion_.source_weights_
+    assert usage.requests == 24
+    assert f"loopback, trust {trust['llm']:.2f}, 24 paid requests, 0 kept, cost " in shown
+    assert f">trust {trust['encoder']:.2f}<" in shown
+    assert ">anchored, 24 labelled texts<" in shown
+    assert "sk-canary" not in shown
+    assert {"LLMScorer", "FusionClassifier", "Pipeline"} <= set(re.findall(r"\w+", shown))
+
+
+def test_a_notebook_shows_hostile_names_as_what_they_are(embedder, votes, desk):
+    """A model's name and class names are text, never markup; one source is shown alone."""
+
+    class Named(RecordedScorer):
+        model = "<img src=x onerror=alert(1)>"
+
+    clf = AutoFusionClassifier(Named(votes, classes=desk.target_names), None, random_state=0)
+    shown = clf.fit(desk.data, desk.target)._repr_html_()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+    assert "<img src=x" not in shown
+    assert "embedding" not in re.findall(r"<label>(\w+)</label>", shown)

@@ -7,6 +7,7 @@ from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.utils import Bunch
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -14,7 +15,9 @@ from matplotlib import pyplot as plt
 import sklfusion
 from sklfusion import plotting
 from sklfusion.plotting import (
+    BudgetPlanDisplay,
     DataEfficiencyDisplay,
+    MethodsDisplay,
     ReliabilityDisplay,
     SourceTrustDisplay,
     expected_calibration_error,
@@ -152,9 +155,68 @@ def test_all_displays_are_found_in_one_place():
     assert displays == {
         f"{what}Display"
         for what in (
-            "Alignment", "CostCurve", "DataEfficiency", "Prevalence", "Reliability",
-            "RiskCoverage", "SourceTrust", "Stability",
+            "Alignment", "BudgetPlan", "CostCurve", "DataEfficiency", "Methods", "Prevalence",
+            "Reliability", "RiskCoverage", "SourceTrust", "Stability",
         )
     }  # fmt: skip
     assert not any(name.endswith("Display") for name in sklfusion.__all__)
     assert all(callable(getattr(plotting, name).plot) for name in displays)
+
+
+PLAN = Bunch(
+    n_labels=np.array([50, 100, 200]),
+    accuracy=np.array([0.8, 0.83, 0.85]),
+    low=np.array([0.74, 0.79, 0.81]),
+    high=np.array([0.86, 0.88, 0.89]),
+    cost=np.array([0.0, 25.0, 75.0]),
+    confidence=0.9,
+    enough=180,
+)
+
+
+def test_a_plan_is_drawn_with_its_band_and_costs():
+    """The line is the forecast, the band its bounds, the ticks say what the labels cost."""
+    display = BudgetPlanDisplay(PLAN).plot()
+    lines = {line.get_label(): line.get_xydata() for line in display.ax_.get_lines()}
+    np.testing.assert_allclose(
+        lines["accuracy, forecast"], np.column_stack([PLAN.n_labels, PLAN.accuracy])
+    )
+    assert lines["from here twice as many buy less than a point"][0, 0] == 180
+    assert [t.get_text() for t in display.ax_.get_xticklabels()] == [
+        "50\n(0)", "100\n(25)", "200\n(75)",
+    ]  # fmt: skip
+    band = display.ax_.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (0.74, 0.89)
+
+
+def test_a_plan_without_a_price_or_an_end_leaves_both_out():
+    """No cost that nobody named, and no line beyond the labels that were looked at."""
+    plan = Bunch(**{**PLAN, "cost": np.full(3, np.nan), "enough": 900})
+    display = BudgetPlanDisplay(plan).plot()
+    assert [t.get_text() for t in display.ax_.get_xticklabels()] == ["50", "100", "200"]
+    assert display.ax_.get_xlabel() == "labels"
+    assert len(display.ax_.get_lines()) == 2
+
+
+def test_a_plan_can_be_made_and_drawn_in_one_call():
+    """With the settings of plan_budget."""
+    X, y = make_classification(60, random_state=0)
+    display = BudgetPlanDisplay.from_estimator(
+        LogisticRegression(), X, y, sizes=(100, 400), price_per_label=0.5, random_state=0
+    )
+    assert display.plan.n_labels.tolist() == [60, 100, 400]
+    assert display.plan.cost.tolist() == [0, 20, 170]
+
+
+def test_methods_of_a_report_stand_best_first():
+    """With the intervals that the report tells."""
+    X, y = make_classification(60, random_state=0)
+    report = sklfusion.EvaluationReport.from_estimator(LogisticRegression(), X, y, cv=2)
+    display = MethodsDisplay.from_report(report)
+    told = report.to_dict()["methods"]
+    names = [t.get_text() for t in display.ax_.get_yticklabels()]
+    assert sorted(names) == sorted(told)
+    heights = [told[name]["accuracy"] for name in names]
+    assert heights == sorted(heights, reverse=True)
+    ends = [path.vertices[:, 0] for c in display.ax_.collections for path in c.get_paths()]
+    np.testing.assert_allclose(ends, [told[name]["accuracy_interval"] for name in names])

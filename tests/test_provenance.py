@@ -23,7 +23,8 @@ def draw():
     "sklfusion/__init__.pyi": "from sklfusion.fusion import Fusion as Fusion\n",
     "sklfusion/_kind.py": "class Kind: ...\n",
     "sklfusion/_late.py": "LATE = 1\n",
-    "sklfusion/plotting.py": "from sklfusion._kind import Kind\n",
+    "sklfusion/plotting/__init__.pyi": "from sklfusion.plotting._look import tidy as tidy\n",
+    "sklfusion/plotting/_look.py": "from sklfusion._kind import Kind\n",
     "sklfusion/fusion/__init__.py": '"""A wing."""\n',
     "sklfusion/fusion/__init__.pyi": "from sklfusion.fusion._trust import Fusion as Fusion\n",
     "sklfusion/fusion/_other.py": "OTHER = 1\n",
@@ -136,8 +137,8 @@ def test_every_figure_says_by_what_it_was_made():
     assert readme.unsaid() == []
     for page in readme.pages():
         for block in readme._BLOCK.finditer(page.read_text(encoding="utf-8")):
-            if block[2] == "programs":
-                continue
+            if block[2] == "programs" or block[2].startswith("typed_"):
+                continue  # what commands print is told of once, by the block `typed`
             results = readme.figures(block[2])[1]
             assert results, block[2]
             lines = re.findall(r"^\*`[\w.]+`: .+; .+; code [0-9a-f]{8}\.\*", block[0], re.M)

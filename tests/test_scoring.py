@@ -360,6 +360,16 @@ class TestPaying:
         assert "24 texts, 24 paid requests, 0 cached" in err
         assert "cost 0.00" in err
 
+    def test_nothing_is_shown_where_all_was_kept(self, scorer, tmp_path, capsys):
+        """Folds over kept answers would fill a screen with nothing; half of them are told."""
+        made = scorer(verbose=1, memory=tmp_path).fit(TEXTS)
+        made.transform(TEXTS[:12])
+        capsys.readouterr()
+        made.transform(TEXTS[:12])
+        assert capsys.readouterr().err == ""
+        made.transform(TEXTS)
+        assert "24 texts, 12 paid requests, 12 cached" in capsys.readouterr().err
+
 
 class TestPacks:
     """Several texts in one request, by choice."""

@@ -1,4 +1,4 @@
-"""Draw what fusion gains over the better of its parts, and the data sets on which it gains nothing.
+"""What fusion gains over the better of its parts, and the data sets on which it gains nothing.
 
     python -m benchmarks.quality.gain
 

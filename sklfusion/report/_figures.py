@@ -11,7 +11,8 @@ from sklearn.metrics import (
 )
 
 from sklfusion.cascade._cost_curve import SHARES, doubt
-from sklfusion.plotting import _bins, _confidence_and_hits, expected_calibration_error
+from sklfusion.plotting import expected_calibration_error
+from sklfusion.plotting._reliability import bins_of, confidence_and_hits
 from sklfusion.promises._share_interval import wilson
 
 #: Two-sided 95 %.
@@ -102,8 +103,8 @@ def reliability_of(done, name):
     several = done.table.multilabel
     y = done.table.y if several else numbers_of_truth(done)
     classes = None if several else np.arange(len(done.classes))
-    pair = _confidence_and_hits(y, done.opinions[name].proba, classes)
-    _, accuracy, mean, share = _bins(pair[0], pair[1], N_BINS)
+    pair = confidence_and_hits(y, done.opinions[name].proba, classes)
+    _, accuracy, mean, share = bins_of(pair[0], pair[1], N_BINS)
     columns = {"confidence": mean, "accuracy": accuracy, "share": share}
     return {name: values.tolist() for name, values in columns.items()}
 

@@ -37,8 +37,8 @@ class Progress:
 
     def update(self, done, total):
         """Show that ``done`` of ``total`` requests have an answer."""
-        if not self._verbose or not total:
-            return
+        if not self._verbose or (self._bar is None and done >= total):
+            return  # all of it was kept: there is nothing to watch
         if self._bar is None:
             self._bar = progress_bar(total, self._name)
         if done == self._bar.n:
@@ -52,8 +52,9 @@ class Progress:
         self._bar.update(done - self._bar.n)
 
     def summary(self):
-        """Tell in one line what was used."""
-        if self._verbose:
+        """Tell in one line what was used, if anything was: folds of kept answers say nothing."""
+        used = self.usage.requests or self.usage.unknown or self.usage.failures
+        if self._verbose and used:
             log_line(f"{self._name}: {summarise(self.usage)}")
 
 
