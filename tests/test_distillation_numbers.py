@@ -6,9 +6,10 @@ import pytest
 from scipy import sparse
 
 from sklfusion import FusionClassifier, VoteStudent
+from sklfusion.distillation._distill import _cut_apart, _cut_rows
 from sklfusion.distillation._gap import gap_report, interval, row_scores
 from sklfusion.distillation._head import WeighedHead, fit_student_head
-from sklfusion.distillation._lesson import adds_up, read_lesson
+from sklfusion.distillation._lesson import Lesson, adds_up, read_lesson
 from sklfusion.fusion._soft_probe import SoftProbe, fit_soft_probe
 
 
@@ -159,6 +160,48 @@ def test_labels_on_some_rows_are_weighed():
         proba = head.proba(new)
         np.testing.assert_allclose(proba.sum(axis=1), 1)
         assert np.mean(proba.argmax(axis=1) == wanted) > 0.8
+
+
+def test_a_label_without_gold_rows_is_left_to_the_probe():
+    """Of several labels: what no gold row shows is the probe's word, a frequent one the fusion's."""
+    rng = np.random.RandomState(0)
+    Y = (rng.random((300, 3)) < [0.5, 0.5, 0.3]).astype(float)
+    E = rng.normal(size=(300, 6)) + Y @ (2 * np.eye(3, 6))
+    taught = np.abs(Y - (rng.random(Y.shape) < 0.1))
+    known = np.arange(300) < 30
+    gold = np.where(known[:, None], Y, 0.0)
+    gold[:, 2] = 0.0
+    lesson = Lesson(np.arange(3), gold, known, taught, np.ones(300, dtype=bool), True)
+    head = fit_student_head(E, lesson, np.random.RandomState(0))
+    found, probe = head.proba(E), head.votes.predict_proba(E)
+    np.testing.assert_allclose(found[:, 2], probe[:, 2])
+    assert np.abs(found[:, 0] - probe[:, 0]).max() > 0.01
+    head.__dict__.pop("share")  # as saved by a version that had none
+    np.testing.assert_allclose(head.proba(E), head.fusion.predict_proba(head.votes.transform(E)))
+
+
+def test_a_stated_answer_is_cut_by_other_rows():
+    """Each fold's label sets are those of the cut that the other folds choose."""
+    low = np.array([[0.3, 0.25]] * 40 + [[0.25, 0.3]] * 40)
+    high = low + 0.45
+    held_out, folds = np.vstack([low, high]), np.repeat([0, 1], 80)
+    wanted = (np.vstack([low, low]) > 0.28).astype(int)
+    answers = _cut_apart(held_out, wanted, np.ones(160), folds)
+    assert answers[80:].all()  # the cut that is right for the low ones gives both
+    np.testing.assert_array_equal(answers[:80], wanted[:80])  # empty sets get their likeliest
+
+
+def test_gold_label_sets_alone_choose_the_cut():
+    """Ten of them do; with fewer the teacher's word on all rows does."""
+    rng = np.random.RandomState(0)
+    Y = (rng.random((40, 2)) < 0.5).astype(float)
+    for n, of_gold in ((9, False), (10, True)):
+        known = np.arange(40) < n
+        gold = np.where(known[:, None], Y, 0.0)
+        lesson = Lesson(np.arange(2), gold, known, 1 - Y, np.ones(40, dtype=bool), True)
+        wanted, weights = _cut_rows(lesson, 1 - Y)
+        np.testing.assert_array_equal(weights, known if of_gold else np.ones(40))
+        np.testing.assert_array_equal(wanted[:n], Y[:n])
 
 
 def test_one_class_among_the_labels_cannot_weigh():

@@ -15,6 +15,10 @@ from sklfusion.distillation._lesson import read_lesson
 from sklfusion.distillation._teacher import ask
 from sklfusion.multilabel._cut import apply_cut, choose_cut
 
+#: Gold label sets from which on they alone choose the cut; what the teacher gives too many or too
+#: few of would move it.
+_FEWEST_GOLD = 10
+
 
 def distill(
     model: Any,
@@ -104,11 +108,11 @@ def distill(
     held_out = _held_out(E, lesson, folds, rng)
     student._learn(E, lesson)
     said = _decisions(lesson.taught, multilabel, told.cut, told.fill)
+    answers = _decisions(held_out, False, 0.5, False)
     if multilabel:
-        wanted = np.where(lesson.known[:, None], lesson.gold, said)
-        weights = (lesson.known | lesson.told).astype(float)
+        wanted, weights = _cut_rows(lesson, said)
         student.cut_, student.fill_empty_ = choose_cut(held_out, wanted, weights)
-    answers = _decisions(held_out, multilabel, student.cut_, student.fill_empty_)
+        answers = _cut_apart(held_out, wanted, weights, folds)
     student.report_ = gap_report(answers, said, lesson)
     return student
 
@@ -119,6 +123,24 @@ def _held_out(E, lesson, folds, rng):
     for fold in np.unique(folds):
         rows = folds == fold
         out[rows] = fit_student_head(E[~rows], lesson.rows(~rows), rng).proba(E[rows])
+    return out
+
+
+def _cut_rows(lesson, said):
+    """Label sets by which the cut is chosen, and weights of their rows: gold if it is enough."""
+    enough = lesson.known.sum() >= _FEWEST_GOLD
+    rows = lesson.known if enough else lesson.known | lesson.told
+    return np.where(lesson.known[:, None], lesson.gold, said), rows.astype(float)
+
+
+def _cut_apart(held_out, wanted, weights, folds):
+    """Label sets of each fold by the cut that the other folds choose."""
+    out = np.empty_like(wanted)
+    for fold in np.unique(folds):
+        rows = folds == fold
+        there = weights[~rows].any()
+        cut = choose_cut(held_out[~rows], wanted[~rows], weights[~rows]) if there else (0.5, False)
+        out[rows] = apply_cut(held_out[rows], *cut)
     return out
 
 

@@ -11,6 +11,9 @@ from sklfusion.fusion._student import VoteStudent
 
 #: Rows without a label that a probe of the teacher alone is worth fitting on.
 _FEWEST_UNLABELED = 10
+#: Gold rows with a label (of several) whose word on it counts as much as the teacher's: what a
+#: handful of them shows of a rare label is mostly luck.
+_EVEN_POSITIVES = 3.0
 
 
 @dataclass
@@ -18,23 +21,30 @@ class WeighedHead:
     """A probe of the teacher's answers on unlabelled rows, weighed on the labelled ones.
 
     ``votes`` is the :class:`VoteStudent`, ``fusion`` the :class:`FusionClassifier` that joins
-    its probabilities with the vectors.
+    its probabilities with the vectors, ``share`` (K,) what the fusion has to say of each label
+    where there are several, the rest being the probe's.
     """
 
     votes: Any
     fusion: Any
+    share: Any = None
 
     def proba(self, E):
         """Probabilities (n, K) of vectors (n, d)."""
-        return self.fusion.predict_proba(self.votes.transform(E))
+        columns = self.votes.transform(E)
+        weighed = self.fusion.predict_proba(columns)
+        if self.share is None:
+            return weighed
+        return self.share * weighed + (1 - self.share) * columns[:, -len(self.share) :]
 
 
 def fit_student_head(E, lesson, rng):
     """Return what gives probabilities, by a method ``proba``, of vectors (n, d).
 
     With labels on some rows only, the others teach a probe what the teacher says, and the
-    labelled rows decide how far that is to be trusted beside what they show themselves. Else one
-    probe learns from all rows: labels, probabilities, or the mean of both.
+    labelled rows decide how far that is to be trusted beside what they show themselves; of several
+    labels, a rare one is left to the probe. Else one probe learns from all rows: labels,
+    probabilities, or the mean of both.
     """
     apart = lesson.told & ~lesson.known
     varied = (lesson.gold[lesson.known & lesson.told].max(axis=0, initial=0) > 0).sum() > 1
@@ -70,4 +80,7 @@ def _weigh(E, lesson, apart, rng):
         features="embedding",
         random_state=int(seeds[1]),
     )
-    return WeighedHead(votes, fusion.fit(votes.transform(E[known]), y))
+    fusion.fit(votes.transform(E[known]), y)
+    positives = lesson.gold[known].sum(axis=0)
+    share = positives / (positives + _EVEN_POSITIVES) if lesson.multilabel else None
+    return WeighedHead(votes, fusion, share)
