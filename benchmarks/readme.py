@@ -222,6 +222,20 @@ def local_decision():
     return f"{_table(*table(results))}\n{told(results)}\n"
 
 
+def trusts_labels():
+    """Labels without a positive row: one trust for all labels beside the LLM alone."""
+    from benchmarks.quality.trusts import labels_table
+
+    return _table(*labels_table(read_json("trusts")))
+
+
+def trusts_llms():
+    """Several LLMs, some idle: all of them beside ways to leave some out."""
+    from benchmarks.quality.trusts import llms_table
+
+    return _table(*llms_table(read_json("trusts")))
+
+
 #: Programs in ``quality`` whose one table is ``table(results)``.
 TABLES = (
     *("ablation", "acquire", "architecture", "budget_plan", "cascade", "domain_shift"),
@@ -349,6 +363,8 @@ BLOCKS = {
     "speed_first": speed_first,
     "speed_local_llm": speed_local_llm,
     "throughput": throughput,
+    "trusts_labels": trusts_labels,
+    "trusts_llms": trusts_llms,
     "typed": partial(picture, "getting_started"),
     **{
         f"typed_{name}": partial(_typed, name)

@@ -81,6 +81,10 @@ VARIANTS = {
     "prior on the trusts": ([(_trust, "trust_prior", _with_precision(1e-3))], {}),
     "learning of the trusts": ([(_trust, "trust_prior", _with_precision(1e6))], {}),
     "half a say at first": ([(_trust, "_ENCODER_START", 1.0)], {}),
+    "leaving unseen labels to the LLM": (
+        [(_trust, "labels_to_learn", lambda _, problem: np.ones(problem.Y.shape[1], dtype=bool))],
+        {},
+    ),
     "bias per class": ([(_trust, "_BIAS_PRECISION", 1e6)], {}),
     "mixing matrix": ([(_trust, "_MIX_FROM", 1e9)], {}),
     "scale band": ([(_inputs, "_BAND", 1e9)], {}),
