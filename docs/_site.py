@@ -78,7 +78,8 @@ class Members:
             owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
             value = inspect.getattr_static(cls, name)
             if isinstance(value, property):
-                found["properties"].append(name)
+                if value.__doc__:  # those without are parameters of a part, shown there
+                    found["properties"].append(name)
             elif callable(getattr(cls, name, None)) and not inspect.isclass(value):
                 ours = owner.__module__.startswith(self.package)
                 ours = ours and not name.endswith("_request")  # written by scikit-learn
