@@ -111,18 +111,18 @@ def draw_house():
     ground, arrows = plan()
     place = _places(arrows)
     width, height = (1 + max(at[axis] for at in place.values()) for axis in (0, 1))
-    figure, ax = plt.subplots(figsize=(1.7 * width + 0.4, 0.75 * height + 1.3))
+    figure, ax = plt.subplots(figsize=(1.75 * width + 0.4, 0.75 * height + 1.5))
     for room, targets in sorted(arrows.items()):
         for target in sorted(targets):
             (x, y), (u, v) = place[room], place[target]
-            _arrow(ax, x, y - 0.24, u, v + 0.24, color=_LINE if y - v == 1 else _FAR)
+            _arrow(ax, x, y - 0.28, u, v + 0.28, color=_LINE if y - v == 1 else _FAR)
     for room, (x, y) in place.items():
         folder = (PACKAGE / room).is_dir()
-        _box(ax, x, y, 0.8, 0.42, f"{room}/" if folder else room, _ENCODER if folder else _PLAIN)
-    names = textwrap.fill(",  ".join(sorted(ground, key=lambda r: r.strip("_"))), 23 * int(width))
-    _box(ax, (width - 1) / 2, -1.1, width, 0.85, f"the ground: {names}", _SUM)
+        _box(ax, x, y, 0.88, 0.5, f"{room}/" if folder else room, _ENCODER if folder else _PLAIN)
+    names = textwrap.fill(",  ".join(sorted(ground, key=lambda r: r.strip("_"))), 17 * int(width))
+    _box(ax, (width - 1) / 2, -1.35, width, 1.3, f"the ground: {names}", _SUM, 11)
     ax.set_xlim(-0.6, width - 0.4)
-    ax.set_ylim(-1.6, height - 0.6)
+    ax.set_ylim(-2.1, height - 0.6)
     ax.axis("off")
     figure.tight_layout()
     return figure
@@ -145,7 +145,7 @@ def _places(arrows):
     return place
 
 
-def _box(ax, x, y, width, height, text, color, size=8.5):
+def _box(ax, x, y, width, height, text, color, size=12):
     shape = plt.matplotlib.patches.FancyBboxPatch(
         (x - width / 2, y - height / 2),
         width,
@@ -165,27 +165,27 @@ def _box(ax, x, y, width, height, text, color, size=8.5):
 
 def draw_model():
     """How evidence of each source becomes one probability per class."""
-    figure, ax = plt.subplots(figsize=(9.6, 3.5))
+    figure, ax = plt.subplots(figsize=(11.2, 4.6))
     lanes = {
         2: ("embedding", "ridge logistic probes,\naveraged by held-out fit", "a", _ENCODER),
-        1: ("LLM 1: votes", "smoothed table\np(class | vote)", "b₁", _LLM),
-        0: ("LLM 2: soft scores", "temperature and\nmatrix around it", "b₂", _LLM),
+        1: ("LLM 1:\nvotes", "smoothed table\np(class | vote)", "b₁", _LLM),
+        0: ("LLM 2:\nsoft scores", "temperature and\nmatrix around it", "b₂", _LLM),
     }
     for y, (source, evidence, trust, color) in lanes.items():
-        _box(ax, 0, y, 1.35, 0.52, source, color, 9)
-        _box(ax, 2.05, y, 2.0, 0.62, evidence, color, 9)
-        _box(ax, 3.9, y, 0.62, 0.42, f"× {trust}", _PLAIN, 10)
+        _box(ax, 0, y, 1.35, 0.52, source, color, 13)
+        _box(ax, 2.05, y, 2.0, 0.62, evidence, color, 13)
+        _box(ax, 3.9, y, 0.62, 0.42, f"× {trust}", _PLAIN, 14)
         for left, right in ((0.7, 1.02), (3.08, 3.56)):
             _arrow(ax, left, y, right, y)
         _arrow(ax, 4.24, y, 5.02, 1 + 0.12 * (y - 1))
-    _box(ax, 5.75, 1, 1.4, 0.95, "log prior\n+ evidence\n+ bias c", _SUM, 9)
-    _box(ax, 7.75, 1, 1.3, 0.55, "class\nprobabilities", _SUM, 9)
+    _box(ax, 5.75, 1, 1.4, 0.95, "log prior\n+ evidence\n+ bias c", _SUM, 13)
+    _box(ax, 7.75, 1, 1.3, 0.55, "class\nprobabilities", _SUM, 13)
     _arrow(ax, 6.48, 1, 7.06, 1)
-    _box(ax, 5.75, 2.28, 1.5, 0.45, "residual MLP, by choice", _PLAIN, 8)
+    _box(ax, 5.75, 2.28, 1.5, 0.45, "residual MLP,\nby choice", _PLAIN, 12)
     _arrow(ax, 5.75, 2.02, 5.75, 1.53, dashed=True)
     captions = {2.05: "evidence, out of fold", 3.9: "trust, drawn\nto a fixed start", 0: "sources"}
     for x, caption in captions.items():
-        ax.text(x, 2.85, caption, ha="center", va="center", fontsize=8.5, color="#5b6b79")
+        ax.text(x, 2.85, caption, ha="center", va="center", fontsize=12, color="#5b6b79")
     ax.set_xlim(-0.8, 8.5)
     ax.set_ylim(-0.5, 3.1)
     ax.axis("off")
