@@ -163,7 +163,7 @@ def test_labels_on_some_rows_are_weighed():
 
 
 def test_a_label_without_gold_rows_is_left_to_the_probe():
-    """Of several labels: what no gold row shows is the probe's word, a frequent one the fusion's."""
+    """Of several labels: what no gold row shows is the probe's word, else the fusion's."""
     rng = np.random.RandomState(0)
     Y = (rng.random((300, 3)) < [0.5, 0.5, 0.3]).astype(float)
     E = rng.normal(size=(300, 6)) + Y @ (2 * np.eye(3, 6))
