@@ -58,6 +58,20 @@ def _experiment(name):
     return _table(*program.table(read_json(name)))
 
 
+def cascade_budgets():
+    """What a cascade makes of a budget."""
+    from benchmarks.quality.cascade import budget_table
+
+    return _table(*budget_table(read_json("cascade")))
+
+
+def no_llm():
+    """Fusion on an embedding alone."""
+    from benchmarks.quality.no_llm import table
+
+    return _table(*table(read_json("no_llm")))
+
+
 def noise_ablation():
     """Variants of SiDyP."""
     from benchmarks.quality.noise_sidyp import ablation_table

@@ -5,6 +5,10 @@
 fused answers (the cascade), texts drawn at random with fused answers, and the most doubtful texts
 with the LLM's answer in place of the first one (a confidence threshold). Gains are paired by draw.
 
+A second table is about budgets: how much of one is spent, and what it brings, beside a cascade
+that takes the best point of its cost curve within the budget. One of the LLMs (falcon_7b) is near
+chance.
+
 python -m benchmarks.quality.cascade [--quick]
 """
 
@@ -17,12 +21,15 @@ from sklearn.pipeline import make_pipeline
 
 from benchmarks._common import CACHE, embed
 from benchmarks.quality import _contest
+from benchmarks.quality.fusion_parts import interval
 from sklfusion import CascadeClassifier, RecordedScorer, RobertaEmbedder
+from sklfusion.cascade import _cost_curve, _spend
 
 SETS = (
     ("AG News", "gpt-5-nano"),
     ("FPB", "chatgpt"),
     ("BABE", "gpt_4"),
+    ("BABE", "falcon_7b"),
     ("MR", "chatgpt"),
     ("SemEval", "mixtral-8x22b"),
     ("CSS emotion", "chatgpt"),
@@ -31,13 +38,14 @@ SETS = (
 )
 SIZES = (100, 250)
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
-N_DRAWS = 5
+BUDGETS = (0.1, 0.3, 0.5)
+FIRST_DRAW, N_DRAWS = 20, 5
 MAX_TEST = 1000
 METHODS = ("cascade", "random", "replacement")
 #: What the results file says about its making.
 MADE = {
-    "seeds": f"draws 0 to {N_DRAWS - 1}",
-    "interval": "SE is the paired standard error over draws",
+    "seeds": f"draws {FIRST_DRAW} to {FIRST_DRAW + N_DRAWS - 1}",
+    "interval": "SE over data sets, paired by draw; of budgets 95 % by t over families of them",
 }
 
 
@@ -82,7 +90,28 @@ def compare(data, train, test, seed):
         scores["cascade"].append(right(answer, data, test))
         scores["random"].append(right(mix(alone, fused, drawn), data, test))
         scores["replacement"].append(right(mix(alone, llm, mask), data, test))
-    return {**scores, "chosen": chosen}
+    spent = {budget: spending(clf, texts, y, asked, budget) for budget in BUDGETS}
+    for by_way in spent.values():
+        for way, mask in by_way.items():
+            score = right(mix(alone, fused, mask), data, test)
+            by_way[way] = [float(mask.mean()), score]
+    return {**scores, "chosen": chosen, "budgets": spent}
+
+
+def spending(clf, texts, y, asked, budget):
+    """Which test texts a budget is spent on: as the cascade does, and by the best point."""
+    first, fused = clf.oof_proba_first_, clf.oof_proba_
+    silent = np.zeros(len(first), dtype=bool)
+    doubt = _cost_curve.doubt(first, silent, clf.multilabel_)
+    clf.set_params(budget=budget)
+    rows = (first, fused, doubt, y, clf.classes_, texts)
+    best = _spend.best_share(clf.cost_curve_, 0.0, budget)
+    worth = _spend.shares(clf, clf.cost_curve_, budget, None, rows)[1]
+    masks = {}
+    for way, share in {"best point": best, "spent": worth}.items():
+        clf.threshold_ = _cost_curve.threshold(doubt, int(share * len(first) + 1e-9))
+        masks[way] = clf.asks(asked)
+    return masks
 
 
 def mix(one, two, mask):
@@ -107,7 +136,8 @@ def run(quick=False):
         cells = []
         for size in sizes:
             draws = []
-            for train, test, seed in _contest.splits(data, size, n_draws):
+            for seed in range(FIRST_DRAW, FIRST_DRAW + n_draws):
+                train, test = _contest.split(data, size, seed)
                 if not data.multilabel and np.bincount(data.y[train]).min() < 2:
                     continue
                 test = np.random.default_rng(seed).permutation(test)[:MAX_TEST]
@@ -173,6 +203,39 @@ def table(results):
         rows.append([f"cascade minus {other}", "", *cells, ""])
     header = ["data, LLM", "labels", *(f"{share:.0%} asked" for share in results["shares"])]
     return [*header, "left to itself"], rows
+
+
+def budget_table(results):
+    """One row per budget and number of labels: what is asked, and the score that it brings."""
+    rows = []
+    for budget in map(str, BUDGETS):
+        for place, size in enumerate(results["sizes"]):
+            sets = {name: cells[place] for name, cells in results["sets"].items() if cells[place]}
+            found = {
+                name: np.mean(
+                    [[d["budgets"][budget][way] for way in _WAYS] for d in draws], axis=0
+                )
+                for name, draws in sets.items()
+            }  # name -> (way, [share, score])
+            mean = np.mean(_by_family(found), axis=0)
+            gain = interval(_by_family(found)[:, 1, 1] - _by_family(found)[:, 0, 1])
+            shares = [f"{100 * share:.0f} %" for share in mean[:, 0]]
+            scores = [f"{score:.3f}" for score in mean[:, 1]]
+            cell = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * np.array(gain)))
+            rows.append([f"{100 * float(budget):.0f} %", size, *shares, *scores, cell])
+    header = ["budget", "labels", "asked, best point", "asked, spent"]
+    return [*header, "score, best point", "score, spent", "gain, points (95 %)"], rows
+
+
+_WAYS = ("best point", "spent")
+
+
+def _by_family(found):
+    """Mean of the values of each family of data sets, a row each; the CSS tasks are one."""
+    families = {}
+    for name, value in found.items():
+        families.setdefault(name.split(",")[0].split()[0], []).append(value)
+    return np.array([np.mean(values, axis=0) for values in families.values()])
 
 
 def draw(results):

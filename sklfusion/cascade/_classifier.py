@@ -17,7 +17,7 @@ from sklfusion._text_input import TextInputMixin, check_texts, distinct
 from sklfusion._threads import one_thread
 from sklfusion._validation import check_class_target, is_multilabel
 from sklfusion._whole import whole
-from sklfusion.cascade import _budget, _certificate, _cost_curve, _make
+from sklfusion.cascade import _budget, _certificate, _cost_curve, _make, _spend
 from sklfusion.cascade._stages import stages
 from sklfusion.models import DEFAULT_LLM
 from sklfusion.multilabel._cut import apply_cut, choose_cut
@@ -46,8 +46,9 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         scores]``. By default a :class:`FusionClassifier` that is told which are which.
     budget : float, dict or None, default=None
         Most that asking may take: a share of the texts in [0, 1], or ``{"money": x}`` for x per
-        1,000 texts in the currency of the LLM's prices. None: no bound. 0 never asks, not even
-        in ``fit``.
+        1,000 texts in the currency of the LLM's prices. It is spent as far as asking further does
+        not clearly lose; None has no bound and takes the best share. 0 never asks, not even in
+        ``fit``.
     cost : float, default=0.0
         What asking about every text costs, in units of the score: a share s of the texts is asked
         about only if that adds more than ``cost * s`` to the score.
@@ -86,7 +87,8 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     share_ : float
         The share chosen.
     threshold_ : float
-        Uncertainty (one minus the largest probability) above which a text is asked about.
+        Uncertainty (one minus the largest probability) above which a text is asked about, within
+        the budget of its call with ``strict``.
     certificate_ : dict or None
         ``eps``, the accuracy that the cascade loses at most to asking about every text (1.0 if
         nothing can be said), with probability 1 - ``delta``; ``n``, the texts that say so.
@@ -300,22 +302,14 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
             most=most,
         )
         verdicts = _certificate.Verdicts.of(proba, fused, unsure, target, texts, self.multilabel_)
-        self.share_ = self._share(curve, most, verdicts)
-        self.threshold_ = _cost_curve.threshold(unsure, int(self.share_ * len(y) + 1e-9))
+        rows = (proba, fused, unsure, y, self.classes_, texts)
+        self.share_, worth = _spend.shares(self, curve, most, verdicts, rows)
+        self.threshold_ = _cost_curve.threshold(unsure, int(worth * len(y) + 1e-9))
         self.certificate_ = _certificate.certificate(verdicts, self.share_, self.delta)
         if self.multilabel_:
             answers = _cost_curve.mixed(proba, fused, unsure, int(self.share_ * len(y) + 1e-9))
             self.cut_, self.fill_empty_ = choose_cut(answers, y, np.ones(len(y)))
         return fused
-
-    def _share(self, curve, most, verdicts):
-        """Return the share of texts to ask about: by the risk, or by the score and its cost."""
-        if self.risk is None:
-            worth = curve["score"] - self.cost * curve["share"]
-            # argmax takes the first: of shares of equal worth the cheapest
-            best = int(np.argmax(np.where(curve["share"] <= most, worth, -np.inf)))
-            return float(curve["share"][best])
-        return _certificate.share_for(verdicts, self.risk, self.delta, most)
 
     def _make_fusion(self, seed):
         names = None
