@@ -38,28 +38,28 @@ def compare(est, X, Y, fitted):
     votes_alone = not (len(est.inputs_.encoder) or any(est.inputs_.is_encoder))
     once = np.unique(equal_rows(X, N_FOLDS, votes_alone), return_index=True)[1]
     cut = (est.threshold_, est.fill_empty_)
-    ours = _found_right(fitted.oof_logits, Y, est.multilabel_, cut)[once]
+    ours = found_right(fitted.oof_logits, Y, est.multilabel_, cut)[once]
     found: dict = {"n": len(once), "llm": [], "encoder": []}
     for logits in fitted.encoder_logits:
         if est.multilabel_:
             cut = choose_cut(expit(logits), Y, np.ones(len(Y)))
         found["encoder"].append(
-            _lost_and_won(ours, _found_right(logits, Y, est.multilabel_, cut)[once])
+            _lost_and_won(ours, found_right(logits, Y, est.multilabel_, cut)[once])
         )
     for block, own in zip(est.inputs_.blocks, est.inputs_.is_encoder, strict=True):
         if not own:
-            found["llm"].append(_lost_and_won(ours, _vote_right(est, X, Y, block)[once]))
+            found["llm"].append(_lost_and_won(ours, vote_right(est, X, Y, block)[once]))
     return found
 
 
-def _found_right(logits, Y, multilabel, cut):
+def found_right(logits, Y, multilabel, cut):
     """Whether the class, or the whole set of labels, is right (n,)."""
     if multilabel:
         return (apply_cut(expit(logits), *cut) == Y).all(axis=1)
     return logits.argmax(axis=1) == Y.argmax(axis=1)
 
 
-def _vote_right(est, X, Y, block):
+def vote_right(est, X, Y, block):
     """Whether an LLM's own answer is right; without one it is the commonest class, or no label."""
     scores, answered = est.inputs_.scores(X, block)
     if est.multilabel_:

@@ -11,6 +11,7 @@ from sklfusion._validation import check_layers
 from sklfusion.fusion._folds import N_FOLDS, assign_folds, equal_rows
 from sklfusion.fusion._levels import places
 from sklfusion.fusion._net import forward, make_net, train
+from sklfusion.fusion._own_rows import warn_of_own_rows
 from sklfusion.fusion._probe import fit_probe
 from sklfusion.fusion._problem import Problem
 from sklfusion.fusion._reuse import reused_fit
@@ -128,6 +129,8 @@ def fit_fusion(est, X, Y, weights, rng, cross_fit=True):
     total = weights.sum()
     est.oof_scores_ = {k: float(weights @ v / total) for k, v in fitted.oof_losses.items()}
     est.n_iter_ = len(fitted.net.history)
+    if cross_fit:
+        warn_of_own_rows(est, X, Y, fitted)
     return fitted
 
 
