@@ -20,8 +20,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
 from benchmarks._common import CACHE, embed
+from benchmarks._intervals import by_group, family, interval_cell
 from benchmarks.quality import _contest
-from benchmarks.quality.fusion_parts import interval
 from sklfusion import CascadeClassifier, RecordedScorer, RobertaEmbedder
 from sklfusion.cascade import _cost_curve, _spend
 
@@ -217,25 +217,20 @@ def budget_table(results):
                 )
                 for name, draws in sets.items()
             }  # name -> (way, [share, score])
-            mean = np.mean(_by_family(found), axis=0)
-            gain = interval(_by_family(found)[:, 1, 1] - _by_family(found)[:, 0, 1])
-            shares = [f"{100 * share:.0f} %" for share in mean[:, 0]]
-            scores = [f"{score:.3f}" for score in mean[:, 1]]
-            cell = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * np.array(gain)))
-            rows.append([f"{100 * float(budget):.0f} %", size, *shares, *scores, cell])
+            names = [name.split(",")[0] for name in found]
+            values = np.array(list(found.values()))  # (set, way, [share, score])
+            mean = [
+                [by_group(names, values[:, w, k], family).mean() for w in (0, 1)] for k in (0, 1)
+            ]
+            shares = [f"{100 * share:.0f} %" for share in mean[0]]
+            scores = [f"{score:.3f}" for score in mean[1]]
+            gain = interval_cell(names, values[:, 1, 1] - values[:, 0, 1], family)
+            rows.append([f"{100 * float(budget):.0f} %", size, *shares, *scores, gain])
     header = ["budget", "labels", "asked, best point", "asked, spent"]
-    return [*header, "score, best point", "score, spent", "gain, points (95 %)"], rows
+    return [*header, "score, best point", "score, spent", "gain (95 %)"], rows
 
 
 _WAYS = ("best point", "spent")
-
-
-def _by_family(found):
-    """Mean of the values of each family of data sets, a row each; the CSS tasks are one."""
-    families = {}
-    for name, value in found.items():
-        families.setdefault(name.split(",")[0].split()[0], []).append(value)
-    return np.array([np.mean(values, axis=0) for values in families.values()])
 
 
 def draw(results):

@@ -24,7 +24,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from benchmarks._common import data_dir, print_table, write_json
-from benchmarks._intervals import t_interval
+from benchmarks._intervals import by_group, family, t_interval
 from benchmarks.quality._contest import hits, split, vectors, wide
 from benchmarks.quality._encoder_alone import EncoderAlone
 from benchmarks.quality._llm_sets import load
@@ -120,13 +120,8 @@ def run(jobs, quick=False):
 
 
 def by_family(cells, way, k):
-    """Mean of the figure ``k`` of a way per data set, then per family: the CSS tasks are one."""
-    sets, families = {}, {}
-    for one in cells:
-        sets.setdefault(one["data"], []).append(one["found"][way][k])
-    for name, values in sets.items():
-        families.setdefault(name.split()[0], []).append(np.mean(values))
-    return np.array([np.mean(values) for values in families.values()])
+    """Mean of the figure ``k`` of a way per family of data sets."""
+    return by_group([c["data"] for c in cells], [c["found"][way][k] for c in cells], family)
 
 
 def table(results):
