@@ -65,13 +65,6 @@ def cascade_budgets():
     return _table(*budget_table(read_json("cascade")))
 
 
-def no_llm():
-    """Fusion on an embedding alone."""
-    from benchmarks.quality.no_llm import table
-
-    return _table(*table(read_json("no_llm")))
-
-
 def noise_ablation():
     """Variants of SiDyP."""
     from benchmarks.quality.noise_sidyp import ablation_table
@@ -254,7 +247,7 @@ def trusts_llms():
 TABLES = (
     *("ablation", "acquire", "architecture", "budget_plan", "cascade", "domain_shift"),
     *("few_shot", "fusion_all", "fusion_parts", "long_texts", "noise_cost", "noise_repair"),
-    *("noise_sidyp", "prompts", "rivals", "semi_supervised", "shares"),
+    *("no_llm", "noise_sidyp", "prompts", "rivals", "semi_supervised", "shares"),
 )
 
 
@@ -350,6 +343,7 @@ BLOCKS = {
     "acquire_sets": acquire_sets,
     "alignment": alignment,
     "batch": batch,
+    "cascade_budgets": cascade_budgets,
     "decision_models": decision_models,
     "decision_models_lines": decision_models_lines,
     "decision_models_others": decision_models_others,

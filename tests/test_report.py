@@ -254,12 +254,11 @@ def test_an_llm_alone_has_no_encoder(desk):
 
 
 def test_an_encoder_alone_has_no_llm(desk):
-    """The fusion is a small network then."""
-    head = FusionClassifier(random_state=0)
-    alone = AutoFusionClassifier(None, embedder(), fusion=head)
+    """The fusion is the encoder's evidence then."""
+    alone = AutoFusionClassifier(None, embedder(), random_state=0)
     found = EvaluationReport.from_estimator(alone, desk[0], desk[1], cv=2).to_dict()
     assert [n for n, scores in found["methods"].items() if scores["role"] == "part"] == PARTS[1:]
-    assert found["trust"] == {}
+    assert list(found["trust"]) == ["encoder"]
 
 
 def test_two_llms_are_two_parts():

@@ -106,7 +106,7 @@ def spending(clf, texts, y, asked, budget):
     clf.set_params(budget=budget)
     rows = (first, fused, doubt, y, clf.classes_, texts)
     best = _spend.best_share(clf.cost_curve_, 0.0, budget)
-    worth = _spend.shares(clf, clf.cost_curve_, budget, None, rows)[1]
+    worth = _spend.chosen_shares(clf, clf.cost_curve_, budget, None, rows)[1]
     masks = {}
     for way, share in {"best point": best, "spent": worth}.items():
         clf.threshold_ = _cost_curve.threshold(doubt, int(share * len(first) + 1e-9))

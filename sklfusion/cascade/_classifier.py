@@ -303,7 +303,7 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         )
         verdicts = _certificate.Verdicts.of(proba, fused, unsure, target, texts, self.multilabel_)
         rows = (proba, fused, unsure, y, self.classes_, texts)
-        self.share_, worth = _spend.shares(self, curve, most, verdicts, rows)
+        self.share_, worth = _spend.chosen_shares(self, curve, most, verdicts, rows)
         self.threshold_ = _cost_curve.threshold(unsure, int(worth * len(y) + 1e-9))
         self.certificate_ = _certificate.certificate(verdicts, self.share_, self.delta)
         if self.multilabel_:

@@ -16,7 +16,7 @@ _GROUPS = 20
 _SAME = 1e-12
 
 
-def shares(cascade, curve, most, verdicts, rows):
+def chosen_shares(cascade, curve, most, verdicts, rows):
     """Return the share of texts to ask about, and the one whose threshold decides in a call.
 
     Parameters

@@ -10,7 +10,7 @@ from sklfusion.fusion._certificate import found_right, vote_right
 from sklfusion.fusion._folds import N_FOLDS, equal_rows
 
 #: Fewer different rows than this, or fewer that an LLM gets wrong, prove nothing.
-_LEAST_ROWS, _LEAST_WRONG = 40, 8
+_LEAST_DIFFERENT, _LEAST_WRONG = 40, 8
 #: Share of rows that an LLM must get wrong for the texts not to be easy.
 _NOT_EASY = 0.05
 #: Out of fold, an encoder that knows the labels errs in less than this share of the rows, ...
@@ -52,13 +52,13 @@ def warn_of_own_rows(est, X, Y, fitted):
     once = np.unique(equal_rows(X, N_FOLDS, False), return_index=True)[1]
     X, Y = X[once], Y[once]
     wrong = min((~vote_right(est, X, Y, block)).sum() for block in llms)
-    if len(Y) < _LEAST_ROWS or wrong < max(_LEAST_WRONG, _NOT_EASY * len(Y)):
+    if len(Y) < _LEAST_DIFFERENT or wrong < max(_LEAST_WRONG, _NOT_EASY * len(Y)):
         return
     for logits in fitted.encoder_logits:
         errors = 1 - found_right(logits[once], Y, est.multilabel_, (0.5, False)).mean()
         loss = row_losses(logits[once], Y, est.inputs_.family).mean()
         if errors < _NO_ERROR and loss < _SURE and _explained(est, X, Y) > _COLLAPSED:
-            _warn(est, len(Y), errors, wrong)
+            _say(est, len(Y), errors, wrong)
             return
 
 
@@ -82,7 +82,7 @@ def _explained(est, X, Y):
     return 1 - (left**2).sum() / (columns**2).sum() * (len(Y) - 1) / free
 
 
-def _warn(est, n, errors, wrong):
+def _say(est, n, errors, wrong):
     warnings.warn(
         f"{type(est).__name__} got encoder columns that tell the class of {1 - errors:.0%} of "
         f"{n} different rows out of fold, all texts of a class nearly alike, where the LLM is "
