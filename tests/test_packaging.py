@@ -52,7 +52,7 @@ def test_a_version_that_is_left_behind_is_told(release, tree, name):
 def test_links_become_absolute_at_the_tag(release):
     """Pages and pictures; what is absolute already stays, as do places on the page itself."""
     text = "![a (picture)](docs/a.png) [page](docs/b.md#part) [x](https://x.org) [y](#here)"
-    assert release.absolute(text, "https://host.org/own", "2.0") == (
+    assert release.for_pypi(text, "https://host.org/own", "2.0") == (
         "![a (picture)](https://host.org/own/raw/v2.0/docs/a.png) "
         "[page](https://host.org/own/blob/v2.0/docs/b.md#part) [x](https://x.org) [y](#here)"
     )
@@ -60,10 +60,17 @@ def test_links_become_absolute_at_the_tag(release):
 
 def test_no_relative_link_is_left_in_the_readme(release):
     """PyPI would show it broken."""
-    text = release.absolute((ROOT / "README.md").read_text("utf-8"), "https://host.org/o", "1")
+    text = release.for_pypi((ROOT / "README.md").read_text("utf-8"), "https://host.org/o", "1")
     targets = re.findall(r"\]\(([^)]+)\)", text)
     assert len(targets) > 20
     assert all("://" in target for target in targets)
+
+
+def test_readers_without_a_checkout_install_the_package(release):
+    """The command to try it is one that works there; the one for tests needs the tree anyway."""
+    text = release.for_pypi((ROOT / "README.md").read_text("utf-8"), "https://host.org/o", "1")
+    assert re.search(r'^pip install "sklfusion\[[\w,]+\]" && .*sklfusion demo$', text, re.M)
+    assert len(re.findall(r"^pip install -c constraints.txt -e .* && pytest$", text, re.M)) == 1
 
 
 def test_without_an_address_nothing_is_built(release, tree):

@@ -38,6 +38,14 @@ def test_local_links_and_pictures_exist():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_files_that_contributors_are_sent_to_exist():
+    """In the lists of what to change for an endpoint, a strategy, a data set, a method."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:sklfusion|tests|docs|benchmarks|\.ci)/[\w./-]+)`", text)
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_every_results_file_and_picture_has_its_program():
     """Else nobody could renew it."""
     assert pytest.importorskip("benchmarks._programs").orphans() == []
