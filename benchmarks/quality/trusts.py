@@ -35,7 +35,7 @@ from benchmarks.quality.no_llm import by_family
 from sklfusion.fusion import _trust
 from sklfusion.fusion._reuse import forget_fits
 
-SIZES = (20, 50, 100, 200)
+SIZES = {"labels": (20, 50, 100, 200), "llms": (20, 50)}
 #: Draws of a set of several labels, and of one with several LLMs.
 DRAWS = {"labels": 8, "llms": 4}
 FIRST_DRAW = 1000
@@ -230,7 +230,7 @@ def run(jobs, part, quick=False):
     for one in sets:
         tasks += [
             (*one, embedded[one[-1].name], size, FIRST_DRAW + draw)
-            for size in (SIZES[:1] if quick else SIZES)
+            for size in SIZES[part][: 1 if quick else None]
             for draw in range(1 if quick else DRAWS[part])
         ]
     cell = labels_cell if part == "labels" else llms_cell
@@ -242,7 +242,7 @@ def labels_table(results):
     rows = []
     cells = results["labels"]
     for name in sorted({one["data"] for one in cells}):
-        for size in SIZES:
+        for size in SIZES["labels"]:
             own = [one for one in cells if (one["data"], one["size"]) == (name, size)]
             rows += [_labels_row(name, size, own)] if own else []
     header = [
@@ -280,7 +280,7 @@ def llms_table(results):
     """One row per kind of LLMs and number of labelled rows; differences are to all of them."""
     rows, ways = [], ("without idle ones", "one LLM as challenger", "one LLM")
     for kind in KINDS:
-        for size in SIZES:
+        for size in SIZES["llms"]:
             cells = [c for c in results["llms"] if (c["kind"], c["size"]) == (kind, size)]
             if cells:
                 rows.append(
