@@ -10,7 +10,8 @@ and "better" are by a paired standard error.
 
 All are fitted on the same labelled rows and judged on the same others, in draws that no other
 program shows. What is done about labels was settled on other draws of Reuters and Commodity and on
-simulated votes, the margins on CSS emotion and wiki_politeness and on other LLMs of BABE and FPB.
+simulated votes, the margins on CSS emotion and wiki_politeness and on other groups of LLMs of BABE
+and FPB.
 """
 
 import argparse
