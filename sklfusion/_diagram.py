@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 from sklearn.utils.metaestimators import available_if
-
-from sklfusion._sklearn_compat import VisualBlock
 
 
 class DiagramMixin:

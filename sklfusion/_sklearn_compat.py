@@ -1,4 +1,5 @@
-"""The private parts of scikit-learn that we use: a new release of it touches this file only.
+"""The private parts of scikit-learn that we use: a new release of it touches this file only
+(and ``_diagram``, which draws as scikit-learn does).
 
 How parameters are checked: an estimator has a table ``_parameter_constraints`` from parameter to
 what it may be (a list of constraints, made here or as scikit-learn takes them), and its ``fit``
@@ -13,7 +14,6 @@ from sklearn.utils._param_validation import HasMethods, InvalidParameterError, S
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import Options as _Options
 from sklearn.utils._param_validation import make_constraint as _make_constraint
-from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 from sklearn.utils._set_output import _wrap_data_with_container as wrap_output
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -23,7 +23,6 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
-    "VisualBlock",
     "check_parameters",
     "check_sample_weight",
     "integer",
