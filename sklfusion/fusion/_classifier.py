@@ -247,8 +247,8 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         -----
         DataWarning
             If parameters are set that change nothing here, such as those of an MLP where none is
-            trained; if numbers in ``y`` can be read in two ways as codes of ``classes``; if columns
-            look like scores and are not taken as such, or like an encoder trained on these rows.
+            trained; if numbers in ``y`` can be read in two ways as codes of ``classes``; or if
+            columns look like scores and are not taken so, or like an encoder trained on the rows.
         """
         self._fit(X, y, sample_weight, cross_fit=True)
         warn_of_idle_parameters(self)

@@ -13,12 +13,13 @@ from sklfusion.fusion._folds import N_FOLDS, equal_rows
 _LEAST_DIFFERENT, _LEAST_WRONG = 40, 8
 #: Share of rows that an LLM must get wrong for the texts not to be easy.
 _NOT_EASY = 0.05
-#: Out of fold, an encoder that knows the labels errs in less than this share of the rows, ...
+#: Out of fold, an encoder that knows the labels errs on less than this share of the rows, ...
 _NO_ERROR = 0.01
 #: ... is sure of them to this log-loss, ...
 _SURE = 0.05
-#: ... and places texts of one class at nearly one point: the classes explain this share of the
-#: variance of its columns. For a frozen encoder it is a tenth, trained on other texts two thirds.
+#: ... and has drawn texts of one class together: the classes explain this share of the variance of
+#: its columns. For class scores of an encoder trained on other texts it is two thirds; vectors of a
+#: lightly trained one stay below and pass, since simple texts in a frozen encoder look like them.
 _COLLAPSED = 0.8
 
 
@@ -37,8 +38,8 @@ def warn_of_own_rows(est, X, Y, fitted):
     Warns
     -----
     DataWarning
-        If an LLM errs where an encoder does not err at all, is sure of it, and places all texts
-        of a class at one point.
+        If every LLM errs where an encoder hardly does, is sure of it, and has drawn the texts of
+        a class together.
 
     Notes
     -----
@@ -85,7 +86,7 @@ def _explained(est, X, Y):
 def _say(est, n, errors, wrong):
     warnings.warn(
         f"{type(est).__name__} got encoder columns that tell the class of {1 - errors:.0%} of "
-        f"{n} different rows out of fold, all texts of a class nearly alike, where the LLM is "
+        f"{n} different rows out of fold, texts of a class close together, where the LLM is "
         f"wrong on {wrong}. So look columns of an encoder that was trained on these rows: the "
         "fusion then trusts it too far on new texts. Fit the fusion on other rows, or on columns "
         "that are out of fold (fit_transform of RobertaEmbedder(fine_tune=True), or "
