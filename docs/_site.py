@@ -28,6 +28,7 @@ TAKEN_IN = {
     "programs": "benchmarks/README.md",
 }
 
+_OUTSIDE = warnings.filters[:]  # what happens to warnings outside the examples
 _PATIENCE = 4  # seconds to wait for another project's list of names, before doing without
 _LINK = re.compile(r"\[((?:[^\]\[]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _SUMMARY = 200  # characters of a page's first paragraph in llms.txt
@@ -51,13 +52,13 @@ def models_are_there():
     return all(model["path"] for model in installed())
 
 
-def be_strict(conf, name, when, outside=warnings.filters[:]):
+def be_strict(conf, name, when):
     """Make warnings errors while an example runs, and only then."""
     warnings.resetwarnings()
     if when == "before":
         warnings.simplefilter("error")
     else:
-        warnings.filters[:] = outside
+        warnings.filters[:] = _OUTSIDE
 
 
 @dataclass(frozen=True)

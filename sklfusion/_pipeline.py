@@ -55,6 +55,13 @@ def make_fusion_pipeline(
     Pipeline
         Steps ``features`` (a FeatureUnion of ``embedding`` and ``llm``) and ``fusion``.
 
+    See Also
+    --------
+    AutoFusionClassifier : The same parts in one estimator.
+    RobertaEmbedder : Its encoder.
+    LLMScorer : Its LLM.
+    FusionClassifier : Its last step.
+
     Notes
     -----
     Cost: one LLM request per distinct text, one encoder pass per distinct text.

@@ -64,6 +64,12 @@ class Annotations:
     meta : dict
         How the answers were made: model, strategy, prompt version, counts.
 
+    See Also
+    --------
+    LLMScorer : Makes them with ``annotate``.
+    RecordedScorer : Scores texts with them.
+    LabelRepairClassifier : Repairs the labels in them.
+
     Examples
     --------
     >>> from sklfusion import Annotations
@@ -182,8 +188,21 @@ class Annotations:
         return self.status == "ok"
 
     def scores(self, kind: str = "auto") -> np.ndarray:
-        """Return (n, K) scores: ``"probs"``, ``"votes"``, ``"repeats"`` (vote shares) or the
-        first of these that is there (``"auto"``). Rows without an answer are NaN."""
+        """Return a score per text and class.
+
+        Rows without an answer are NaN.
+
+        Parameters
+        ----------
+        kind : {"auto", "probs", "votes", "repeats"}, default="auto"
+            Which scores; "repeats" are shares of the votes, "auto" the first kind that is
+            there.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes``.
+        """
         if kind == "auto":
             present = [n for n in ("probs", "votes", "repeats") if getattr(self, n) is not None]
             if not present:
@@ -203,8 +222,15 @@ class Annotations:
         return value
 
     def labels(self) -> np.ndarray:
-        """Return the labels said: object array of shape (n,), None where there is no answer, or
-        for multi-label a 0/1 matrix of shape (n, K) with rows of -1."""
+        """Return what was said, as labels.
+
+        None, or for multi-label a row of -1, where there is no answer.
+
+        Returns
+        -------
+        ndarray of shape (n,) of object, or (n, K) of int
+            Labels, or for multi-label a 0/1 matrix.
+        """
         scores = self.scores("votes" if self.votes is not None else "auto")
         if self.multilabel:
             return np.where(np.isnan(scores), -1, scores > 0.5).astype(int)
@@ -216,7 +242,13 @@ class Annotations:
         return out
 
     def codes(self) -> np.ndarray:
-        """Return class indices of shape (n,), -1 where there is no answer (multi-class only)."""
+        """Return class indices of shape (n,), -1 where there is no answer (multi-class only).
+
+        Returns
+        -------
+        ndarray of shape (n,) of int
+            Places in ``classes``.
+        """
         if self.multilabel:
             raise ValueError("codes() is for multi-class annotations; use labels().")
         scores = self.scores("votes" if self.votes is not None else "auto")
@@ -229,6 +261,11 @@ class Annotations:
         """Return the entropy of each row's class distribution in nats, shape (n,).
 
         Multi-label rows give the sum of the labels' binary entropies. NaN without an answer.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nats; 0 where one class has all.
         """
         p = np.clip(self.scores(), 1e-12, 1.0)
         if self.multilabel:
@@ -238,7 +275,13 @@ class Annotations:
         return -(p * np.log(p)).sum(axis=1)
 
     def to_npz(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
-        """Write the annotations to an ``.npz`` file without pickle."""
+        """Write the annotations to an ``.npz`` file without pickle.
+
+        Parameters
+        ----------
+        path : str, Path or binary file
+            Where to write.
+        """
         arrays = {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -260,7 +303,18 @@ class Annotations:
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str] | IO[bytes]) -> Self:
-        """Read annotations written by :meth:`to_npz`."""
+        """Read annotations written by :meth:`to_npz`.
+
+        Parameters
+        ----------
+        path : str, Path or binary file
+            Where they lie.
+
+        Returns
+        -------
+        Annotations
+            As they were written.
+        """
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
         header = json.loads(str(arrays.pop("header")))
@@ -272,6 +326,20 @@ class Annotations:
     @classmethod
     def from_labels(cls, labels: Any, classes: Any, **kwargs: Any) -> Self:
         """Make annotations from one label per text; None, NaN, -1 or an unknown label is missing.
+
+        Parameters
+        ----------
+        labels : sequence of n labels
+            One per text.
+        classes : sequence of K labels
+            In the order of the columns.
+        **kwargs : dict
+            Other fields of the annotations, such as ``meta``.
+
+        Returns
+        -------
+        Annotations
+            With ``votes``, a row of NaN where there is no label.
 
         Examples
         --------

@@ -115,9 +115,14 @@ class AutoFusionClassifier(DiagramMixin, TextInputMixin, ClassifierMixin, BaseEs
 
     Examples
     --------
-    >>> from sklfusion import AutoFusionClassifier
-    >>> clf = AutoFusionClassifier(memory="~/.cache/sklfusion")
-    >>> clf.fit(texts, labels).predict(new_texts)  # doctest: +SKIP
+    >>> from sklfusion import AutoFusionClassifier, RecordedScorer
+    >>> from sklfusion.datasets import load_newsdesk
+    >>> desk = load_newsdesk()
+    >>> llm = RecordedScorer(desk.answers, texts=desk.data)  # in place of "openai/gpt-5-nano"
+    >>> clf = AutoFusionClassifier(llm, random_state=0)
+    >>> clf = clf.fit(desk.data[:240:4], desk.target[:240:4])
+    >>> bool(clf.score(desk.data[240:], desk.target[240:]) > 0.75)
+    True
     """
 
     _parameter_constraints: dict = {
@@ -367,7 +372,18 @@ class AutoFusionClassifier(DiagramMixin, TextInputMixin, ClassifierMixin, BaseEs
         return check_texts(X, caller="AutoFusionClassifier", allow_empty=True)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return labels of shape (n,), or an indicator of shape (n, K) for multi-label."""
+        """Return labels of shape (n,), or an indicator of shape (n, K) for multi-label.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, K) of int
+            Labels out of ``classes_``, or a label indicator.
+        """
         texts = self._texts(X)
         labels = self.pipeline_.predict(texts)
         if not self._coded:
@@ -375,19 +391,52 @@ class AutoFusionClassifier(DiagramMixin, TextInputMixin, ClassifierMixin, BaseEs
         return self.classes_[np.searchsorted(self.fusion_.classes_, labels)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return probabilities of shape (n, K), columns as ``classes_``."""
+        """Return probabilities of shape (n, K), columns as ``classes_``.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         texts = self._texts(X)
         return self.pipeline_.predict_proba(texts)
 
     @available_if(_delegates("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the fused logits."""
+        """Return the fused logits.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n, K), or (n,) for two classes
+            Log-odds.
+        """
         texts = self._texts(X)
         return self.pipeline_.decision_function(texts)
 
     @available_if(_delegates("contributions"))
     def contributions(self, X: Any) -> Any:
-        """Return how much each source contributed to each row; see FusionClassifier."""
+        """Return how much each source contributed to each row; see FusionClassifier.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n, K)
+            What each source adds to the logits.
+        """
         texts = self._texts(X)
         features = self.pipeline_.named_steps["features"].transform(texts)
         return self.fusion_.contributions(features)

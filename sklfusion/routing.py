@@ -67,6 +67,11 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
     classes_ : ndarray of shape (K,)
         Classes, or names of the labels.
 
+    See Also
+    --------
+    FusionClassifier : Learns how far to trust each source, for all classes.
+    CascadeClassifier : Chooses by text, not by class.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -107,11 +112,33 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
         self.n_jobs = n_jobs
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, with those of the members as ``name__param``."""
+        """Return the parameters, with those of the members as ``name__param``.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return those of the members too.
+
+        Returns
+        -------
+        dict
+            Name to value.
+        """
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, also of members; a member's name replaces the member."""
+        """Set parameters, also of members; a member's name replaces the member.
+
+        Parameters
+        ----------
+        **params : dict
+            Name to value; ``member__param`` for those of a member.
+
+        Returns
+        -------
+        self
+            With the new values.
+        """
         self._set_params("estimators", **params)
         return self
 
@@ -135,7 +162,7 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
 
         Returns
         -------
-        self : ClassRoutingClassifier
+        self
         """
         check_parameters(self)
         names = self._check_members()
@@ -212,7 +239,18 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
         return np.array(scores)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return classes of shape (n,), or an int indicator matrix of shape (n, K)."""
+        """Return classes of shape (n,), or an int indicator matrix of shape (n, K).
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the members take.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, K) of int
+            Labels out of ``classes_``, or a label indicator.
+        """
         check_is_fitted(self, "estimators_")
         if self.multilabel_:
             votes = [np.asarray(m.predict(X)) for m in self.estimators_]
@@ -224,6 +262,16 @@ class ClassRoutingClassifier(ClassifierMixin, BaseComposition, BaseEstimator):
 
         One label per row: the routed sums, normalised. Multi-label: of the responsible members,
         independent per label.
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the members take.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
         """
         check_is_fitted(self, "estimators_")
         if self.multilabel_:

@@ -80,10 +80,12 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
     >>> import pandas as pd
     >>> from sklfusion import MultiTargetFusionClassifier
     >>> levels = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
-    >>> y = pd.DataFrame({"topic": topics, "tags": lists_of_tags})  # doctest: +SKIP
-    >>> y["urgency"] = pd.Series(urgency, dtype=levels)  # doctest: +SKIP
-    >>> clf = MultiTargetFusionClassifier("openai/gpt-5-nano")
-    >>> clf.fit(texts, y).predict(new_texts)  # doctest: +SKIP
+    >>> texts = [f"{word} number {n}" for n in range(20) for word in ("ham", "spam")]
+    >>> y = pd.DataFrame({"topic": ["food", "junk"] * 20, "tags": [["eat"], ["ad", "new"]] * 20})
+    >>> y["urgency"] = pd.Series(["low", "mid"] * 20, dtype=levels)
+    >>> clf = MultiTargetFusionClassifier(llm=None, random_state=0)  # or "openai/gpt-5-nano"
+    >>> clf.fit(texts, y).predict(["more spam"])["topic"].tolist()
+    ['junk']
     """
 
     _parameter_constraints: dict = {
@@ -263,13 +265,34 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
         """Return a DataFrame of n rows, a column per target as y had it.
 
         Targets with several labels per text have tuples of labels.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        DataFrame of n rows
+            One column per target.
         """
         said = self._answers(X, "predict")
         columns = {name: self._targets[name].write(values) for name, values in said.items()}
         return pandas().DataFrame(columns, index=X.index if hasattr(X, "iloc") else None)
 
     def predict_proba(self, X: Any) -> dict[str, np.ndarray]:
-        """Return probabilities (n, K) by target, columns as its ``classes_``."""
+        """Return probabilities (n, K) by target, columns as its ``classes_``.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n, K)
+            By target.
+        """
         return self._answers(X, "predict_proba")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -281,6 +304,11 @@ class MultiTargetFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator
         y : DataFrame of n rows
             The targets of ``fit``.
         sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+            Mean over the targets.
         """
         said = self._answers(X, "predict")
         missing = [name for name in self.targets_ if name not in getattr(y, "columns", ())]

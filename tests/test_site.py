@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -94,15 +95,12 @@ def test_pages_from_outside_are_taken_in_with_their_links(site, name, text):
 
 def test_warnings_are_errors_while_an_example_runs(site):
     """And what holds elsewhere is put back after it."""
-    import warnings
-
     with warnings.catch_warnings():
-        before = warnings.filters[:]
-        site.be_strict(None, "", "before", before)
+        site.be_strict(None, "", "before")
         with pytest.raises(UserWarning):
             warnings.warn("too few rows")
-        site.be_strict(None, "", "after", before)
-        assert warnings.filters == before
+        site.be_strict(None, "", "after")
+        assert warnings.filters == site._OUTSIDE
 
 
 def test_without_a_network_there_are_no_links_to_other_projects(site):

@@ -52,6 +52,11 @@ def alignment_table(
     dict of str to dict
         Method to ``nll``, ``l1``, ``jensen_shannon``, ``f1`` and ``cost``.
 
+    See Also
+    --------
+    alignment_nll : The first of its columns.
+    AlignmentDisplay : Draws it.
+
     Examples
     --------
     >>> from sklfusion.alignment import alignment_table
@@ -86,6 +91,10 @@ class AlignmentDisplay:
     figure_ : matplotlib Figure
     axes_ : ndarray of matplotlib Axes of shape (n_datasets, 3)
 
+    See Also
+    --------
+    sklfusion.alignment.alignment_table : The figures.
+
     Examples
     --------
     >>> from sklfusion.plotting import AlignmentDisplay
@@ -104,11 +113,36 @@ class AlignmentDisplay:
     def from_predictions(
         cls, y_true: Any, predictions: Any, *, base_rates: Any, name: str = "", **kwargs: Any
     ) -> Self:
-        """Judge predictions and return a display; see :func:`alignment_table`."""
+        """Judge predictions and return a display; see :func:`alignment_table`.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n, K)
+            Rates, or a label indicator.
+        predictions : dict of str to array-like of shape (n, K)
+            Probabilities by method.
+        base_rates : array-like of shape (K,)
+            Of the labels among other texts.
+        name : str, default=""
+            What the data set is called.
+        **kwargs : dict
+            Passed to :func:`~sklfusion.alignment.alignment_table`.
+
+        Returns
+        -------
+        AlignmentDisplay
+            Not drawn yet.
+        """
         return cls({name: alignment_table(y_true, predictions, base_rates=base_rates, **kwargs)})
 
     def to_text(self) -> str:
-        """Return the tables as aligned text."""
+        """Return the tables as aligned text.
+
+        Returns
+        -------
+        str
+            One line per method.
+        """
         lines = []
         width = max(len(m) for table in self.tables.values() for m in table) + 2
         for name, table in self.tables.items():
@@ -123,7 +157,18 @@ class AlignmentDisplay:
         return "\n".join(lines).rstrip()
 
     def plot(self, metrics: tuple[str, ...] = ("nll", "l1", "f1")) -> Self:
-        """Draw one row of panels per data set, NLL on a log scale. Returns self."""
+        """Draw one row of panels per data set, NLL on a log scale.
+
+        Parameters
+        ----------
+        metrics : tuple of str, default=("nll", "l1", "f1")
+            One column of panels each.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
+        """
         plt = import_optional("matplotlib.pyplot", extra="plot", purpose="Plotting")
         unknown = set(metrics) - set(_COLUMNS)
         if unknown:

@@ -97,6 +97,12 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
     multilabel_ : bool
         False where the annotations are one label per text; rows then sum to one.
 
+    See Also
+    --------
+    LabelDistributionCollector : Asks the questions.
+    sklfusion.alignment.DistributionPool : Pools several sources.
+    sklfusion.alignment.alignment_nll : Judges the result.
+
     Notes
     -----
     The standard deviation scaling of the paper's probe keeps the mean; ours removes it, which
@@ -180,7 +186,7 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
 
         Returns
         -------
-        self : LabelDistributionEstimator
+        self
         """
         self._fit(self._start(X), y)
         return self
@@ -302,6 +308,16 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         """Return probabilities of shape (n, K): independent per label, or rows that sum to one.
 
         Texts without an answer get ``base_rates_``.
+
+        Parameters
+        ----------
+        X : Annotations, list of texts, or (n, D) features
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
         """
         check_is_fitted(self, "classes_")
         return self._finish(self._annotations(X), None)
@@ -332,7 +348,18 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         return probabilities
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return label sets as an int indicator of shape (n, K), or classes of shape (n,)."""
+        """Return label sets as an int indicator of shape (n, K), or classes of shape (n,).
+
+        Parameters
+        ----------
+        X : Annotations, list of texts, or (n, D) features
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K) of int, or (n,)
+            A label indicator, or classes.
+        """
         probabilities = self.predict_proba(X)
         if not self.multilabel_:
             return self.classes_[probabilities.argmax(axis=1)]
@@ -341,7 +368,18 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         return (probabilities > self.threshold).astype(np.int64)
 
     def transform(self, X: Any) -> Any:
-        """Return ``predict_proba(X)``: score columns for a fusion, beside an embedding."""
+        """Return ``predict_proba(X)``: score columns for a fusion, beside an embedding.
+
+        Parameters
+        ----------
+        X : Annotations, list of texts, or (n, D) features
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, K)
+            Score columns.
+        """
         return self.predict_proba(X)
 
     @whole
@@ -350,6 +388,18 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
 
         Texts are asked about once. Those of a probe come from folds that did not see the text,
         so that a fusion does not trust it too much.
+
+        Parameters
+        ----------
+        X : Annotations, list of texts, or (n, D) features
+            As in ``fit``.
+        y : array-like, sparse matrix or DataFrame of shape (n, K), optional
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, K)
+            Score columns.
         """
         X = self._start(X)
         self._fit(X, y)
@@ -359,12 +409,38 @@ class LabelDistributionEstimator(ClassifierMixin, TransformerMixin, BaseEstimato
         return self._finish(X, held_out)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return "method_label" of each column."""
+        """Return "method_label" of each column.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored; scikit-learn passes it.
+
+        Returns
+        -------
+        ndarray of str
+            One name per column.
+        """
         check_is_fitted(self, "classes_")
         return np.array([f"{self.method}_{label}" for label in self.classes_], dtype=object)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return minus the alignment NLL (or L1, by ``scoring``); larger is better."""
+        """Return minus the alignment NLL (or L1, by ``scoring``); larger is better.
+
+        Parameters
+        ----------
+        X : Annotations, list of texts, or (n, D) features
+            As in ``fit``.
+        y : array-like of shape (n, K)
+            Rates, or a label indicator.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each text.
+
+        Returns
+        -------
+        float
+            At most 0.
+        """
         check_is_fitted(self, "classes_")
         X = self._annotations(X)
         Y, _ = self._rates(X, y)

@@ -36,6 +36,15 @@ def calls_per_text(
     n_repeats : int, default=1
         Votes behind "vote_share".
 
+    Returns
+    -------
+    int or float
+        Queries.
+
+    See Also
+    --------
+    sklfusion.LabelDistributionCollector : Asks the questions.
+
     Examples
     --------
     >>> from sklfusion.alignment import calls_per_text
@@ -55,7 +64,30 @@ def calls_per_text(
 
 
 def hard_distribution(votes: Any, epsilon: float = 1e-8) -> np.ndarray:
-    """Return 1 − epsilon where a label was said (share above one half), else epsilon."""
+    """Return 1 − epsilon where a label was said (share above one half), else epsilon.
+
+    Parameters
+    ----------
+    votes : array-like of shape (n, K)
+        0/1, or shares of votes.
+    epsilon : float, default=1e-8
+        Keeps 0 and 1 away.
+
+    Returns
+    -------
+    ndarray of shape (n, K)
+        One column per label.
+
+    See Also
+    --------
+    max_over_steps : By the probabilities of all steps.
+
+    Examples
+    --------
+    >>> from sklfusion.alignment import hard_distribution
+    >>> hard_distribution([[0.8, 0.2]], epsilon=0.01).tolist()
+    [[0.99, 0.01]]
+    """
     return np.where(np.asarray(votes) > 0.5, 1 - epsilon, epsilon)
 
 
@@ -80,7 +112,29 @@ def smoothed_shares(repeats, outcomes=2, smoothing=0.5):
 
 
 def compare_to_none(first_step_logits: Any) -> np.ndarray:
-    """Return P_l = σ(s_l − s_none) from logits or log-probabilities of shape (n, K + 1)."""
+    """Return P_l = σ(s_l − s_none) for each label l.
+
+    Parameters
+    ----------
+    first_step_logits : array-like of shape (n, K + 1)
+        Logits or log-probabilities; the last column is "none".
+
+    Returns
+    -------
+    ndarray of shape (n, K)
+        One column per label.
+
+    See Also
+    --------
+    max_over_steps : All steps, not the first alone.
+    unary_distribution : One question per label.
+
+    Examples
+    --------
+    >>> from sklfusion.alignment import compare_to_none
+    >>> compare_to_none([[2.0, 0.0, 0.0]]).round(2).tolist()
+    [[0.88, 0.5]]
+    """
     s = np.asarray(first_step_logits, dtype=float)
     return expit(s[:, :-1] - s[:, -1:])
 
@@ -102,6 +156,19 @@ def max_over_steps(
     Returns
     -------
     ndarray of shape (n, K)
+
+    See Also
+    --------
+    compare_to_none : The first step alone.
+    hard_distribution : What was said, as it was said.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklfusion.alignment import max_over_steps
+    >>> steps = [np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])]  # two labels and "none", two steps
+    >>> max_over_steps(steps).round(2).tolist()
+    [[0.7, 0.6]]
     """
     rows = []
     for index, steps in enumerate(step_probs):
@@ -124,6 +191,21 @@ def unary_distribution(unary_logits: Any, n_labels: int) -> np.ndarray:
         Logits of "reasonable" and "unreasonable"; a last row for none is left out.
     n_labels : int
         K.
+
+    Returns
+    -------
+    ndarray of shape (n, K)
+        One column per label.
+
+    See Also
+    --------
+    compare_to_none : One question for all labels.
+
+    Examples
+    --------
+    >>> from sklfusion.alignment import unary_distribution
+    >>> unary_distribution([[[2.0, 0.0], [0.0, 0.0]]], n_labels=2).round(2).tolist()
+    [[0.88, 0.5]]
     """
     logits = np.asarray(unary_logits, dtype=float)[:, :n_labels]
     return expit(logits[..., 0] - logits[..., 1])
@@ -152,6 +234,12 @@ def bradley_terry(
         K + 1 with none, which is the last.
     penalty : float, default=0.01
         Larger than 0.
+    penalty : float, default=0.01
+        Weight of the squared strengths, which keeps them finite.
+    max_iter : int, default=100
+        Most Newton steps.
+    tolerance : float, default=1e-9
+        Largest change of a strength at which it ends.
 
     Returns
     -------
@@ -161,6 +249,11 @@ def bradley_terry(
     ------
     ValueError
         If an index is out of range, a probability outside [0, 1] or ``penalty`` not positive.
+
+    See Also
+    --------
+    calls_per_text : What asking about pairs costs.
+    sklfusion.LabelDistributionEstimator : Uses it.
 
     Examples
     --------

@@ -46,6 +46,11 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         S · K.
 
+    See Also
+    --------
+    sklfusion.LabelDistributionEstimator : One source.
+    sklfusion.FusionClassifier : Where labels are classes, not rates.
+
     Notes
     -----
     X holds the probabilities of the S sources side by side, (n, S · K), like the score columns
@@ -97,7 +102,7 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        self : DistributionPool
+        self
 
         Raises
         ------
@@ -138,7 +143,18 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         return Z.reshape(len(X), -1, k)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return independent probabilities of shape (n, K)."""
+        """Return independent probabilities of shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, S · K)
+            Probabilities of the sources, side by side.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            One column per label.
+        """
         check_is_fitted(self, "weights_")
         Z = self._logits(X, len(self.classes_))
         if Z.shape[1] != len(self.weights_):
@@ -150,7 +166,18 @@ class DistributionPool(ClassifierMixin, BaseEstimator):
         return expit(np.einsum("nsk,s->nk", Z, self.weights_) + self.intercept_)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the labels of probability above 0.5 as an int indicator of shape (n, K)."""
+        """Return the labels of probability above 0.5 as an int indicator of shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, S · K)
+            Probabilities of the sources, side by side.
+
+        Returns
+        -------
+        ndarray of shape (n, K) of int
+            A label indicator.
+        """
         return (self.predict_proba(X) > 0.5).astype(np.int64)
 
 
@@ -183,6 +210,11 @@ def expected_f1_sets(probabilities: Any) -> np.ndarray:
     -------
     ndarray of shape (n, K)
         Indicator, int.
+
+    See Also
+    --------
+    example_f1 : What the sets are best for.
+    sklfusion.MultiLabelThresholds : One cut per label instead.
 
     Notes
     -----

@@ -92,6 +92,12 @@ def alignment_nll(
     ValueError
         If shapes differ or a row is no distribution; names the row.
 
+    See Also
+    --------
+    alignment_l1 : In labels, not in nats.
+    jensen_shannon : Finite without clipping.
+    neg_alignment_nll_scorer : As a scorer.
+
     Examples
     --------
     >>> from sklfusion.alignment import alignment_nll
@@ -113,6 +119,28 @@ def alignment_l1(
 
     Parameters are those of :func:`alignment_nll`.
 
+    Parameters
+    ----------
+    y_true : array-like of shape (n, K)
+        Rates in [0, 1], or a label indicator.
+    y_prob : array-like of shape (n, K)
+        Probabilities.
+    multilabel : bool, default=True
+        Whether labels are independent; else rows are distributions over one label.
+    sample_weight : array-like of shape (n,), optional
+        Weight of each text.
+
+    Returns
+    -------
+    float
+        At least 0; 0 is best.
+
+    See Also
+    --------
+    alignment_nll : Cross-entropy.
+    jensen_shannon : In bits, between 0 and 1.
+    neg_alignment_l1_scorer : As a scorer.
+
     Examples
     --------
     >>> from sklfusion.alignment import alignment_l1
@@ -131,6 +159,28 @@ def jensen_shannon(
     Multi-label: between the two coins of each label, mean over labels and texts; one label per
     text: between the two distributions of a text, mean over texts. Unlike the NLL it is finite
     without clipping. Parameters are those of :func:`alignment_nll`.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n, K)
+        Rates in [0, 1], or a label indicator.
+    y_prob : array-like of shape (n, K)
+        Probabilities.
+    multilabel : bool, default=True
+        Whether labels are independent; else rows are distributions over one label.
+    sample_weight : array-like of shape (n,), optional
+        Weight of each text.
+
+    Returns
+    -------
+    float
+        Bits; 0 is best.
+
+    See Also
+    --------
+    alignment_nll : Cross-entropy.
+    alignment_l1 : In labels.
+    neg_jensen_shannon_scorer : As a scorer.
 
     Examples
     --------
@@ -175,6 +225,16 @@ def example_f1(
         largest rate is true, whatever the threshold, so the mean is the accuracy.
     sample_weight : array-like of shape (n,), optional
         Weight of each text.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 is best.
+
+    See Also
+    --------
+    expected_f1_sets : Label sets that are best for it.
+    example_f1_scorer : As a scorer.
 
     Examples
     --------
@@ -222,6 +282,10 @@ def annotator_rates(
     -----
     DataWarning
         If a text has no annotator; it gets the mean rates of the others, or 0.5 with smoothing.
+
+    See Also
+    --------
+    alignment_nll : Compares probabilities with them.
 
     Examples
     --------

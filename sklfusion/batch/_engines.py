@@ -28,10 +28,29 @@ def score_dask(frame: Any, scorer: BatchScorer) -> Any:
     ValueError
         If the frame lacks the column of texts or has one that would be added.
 
+    See Also
+    --------
+    sklfusion.BatchScorer : What it runs on each part.
+    score_ray : The same with another engine.
+
     Notes
     -----
     The model is opened here as well, for the classes. Cost: one partition in memory per thread
     of a worker.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dask.dataframe import from_pandas
+    >>> from sklearn.feature_extraction.text import CountVectorizer
+    >>> from sklearn.naive_bayes import MultinomialNB
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklfusion.batch import BatchScorer, score_dask
+    >>> model = make_pipeline(CountVectorizer(), MultinomialNB())
+    >>> scorer = BatchScorer(model.fit(["a goal", "a bank"], ["sport", "money"]))
+    >>> frame = from_pandas(pd.DataFrame({"text": ["late goal", "bank rate"]}), npartitions=2)
+    >>> score_dask(frame, scorer).compute(scheduler="synchronous")["label"].tolist()
+    ['sport', 'money']
     """
     meta = _score_pandas(frame._meta, scorer)
     return frame.map_partitions(_score_pandas, scorer, meta=meta, enforce_metadata=False)
@@ -71,6 +90,18 @@ def score_ray(dataset: Any, scorer: BatchScorer, **options: Any) -> Any:
     -------
     ray.data.Dataset
         Lazy, as all of Ray Data.
+
+    See Also
+    --------
+    sklfusion.BatchScorer : What it runs on each part.
+    score_spark : The same with another engine.
+
+    Examples
+    --------
+    >>> import ray  # doctest: +SKIP
+    >>> from sklfusion.batch import BatchScorer, score_ray
+    >>> texts = ray.data.read_parquet("texts/")  # doctest: +SKIP
+    >>> score_ray(texts, BatchScorer("model.sklf"))  # doctest: +SKIP
     """
     settings: dict[str, Any] = {"concurrency": 1, "batch_size": scorer.batch_size, **options}
     settings["fn_constructor_args"] = (scorer,)
@@ -102,10 +133,21 @@ def score_spark(frame: Any, scorer: BatchScorer) -> Any:
     pyspark.sql.DataFrame
         Lazy. Rows that failed have a status, so a task does not fail for a text.
 
+    See Also
+    --------
+    sklfusion.BatchScorer : What it runs on each part.
+    score_dask : The same with another engine.
+
     Notes
     -----
     Spark cuts the batches (``spark.sql.execution.arrow.maxRecordsPerBatch``), the scorer cuts
     them further. Python workers are reused, and with them the opened model.
+
+    Examples
+    --------
+    >>> from sklfusion.batch import BatchScorer, score_spark
+    >>> texts = spark.read.parquet("texts/")  # doctest: +SKIP
+    >>> score_spark(texts, BatchScorer("model.sklf"))  # doctest: +SKIP
     """
     types = import_optional("pyspark.sql.pandas.types", extra="spark", purpose="Spark")
     added = scorer.output_schema(arrow().schema([(name, "null") for name in frame.columns]))

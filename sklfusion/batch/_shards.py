@@ -93,6 +93,11 @@ def score_shards(
     DataWarning
         If shards could not be read or scored; the others are done.
 
+    See Also
+    --------
+    stream : One process, nothing kept.
+    sklfusion.BatchScorer : What it runs.
+
     Notes
     -----
     A worker that is killed is replaced and its shard begun anew; replies that had arrived are in

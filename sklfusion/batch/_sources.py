@@ -30,10 +30,10 @@ def read_batches(
     text : str, default="text"
         Name of the column, for sources that are bare texts.
 
-    Yields
-    ------
-    pyarrow.RecordBatch
-        Never empty.
+    Returns
+    -------
+    iterator of RecordBatch
+        With a column ``text``, and the others as they were.
 
     Raises
     ------
@@ -41,6 +41,10 @@ def read_batches(
         If ``batch_size`` is below 1 or a folder holds no Parquet file.
     TypeError
         If the source or an item of it is of another kind.
+
+    See Also
+    --------
+    stream : Scores them.
 
     Examples
     --------

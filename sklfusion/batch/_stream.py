@@ -38,10 +38,10 @@ def stream(
     text : str, default="text"
         Column of the texts.
 
-    Yields
-    ------
-    ndarray of shape (m, ...)
-        m is at most ``batch_size``; in the order of the source.
+    Returns
+    -------
+    iterator of ndarray of shape (rows of the batch, ...)
+        What the method returned.
 
     Raises
     ------
@@ -50,6 +50,12 @@ def stream(
     ValueError
         If a batch has no such column, or a text is missing: for rows that may fail there is
         :class:`BatchScorer`.
+
+    See Also
+    --------
+    read_batches : Its batches.
+    score_shards : Folders, with results that are kept.
+    sklfusion.BatchScorer : For engines.
 
     Notes
     -----

@@ -377,7 +377,18 @@ class CascadeClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return stages(self, X).proba
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return classes of shape (n,), or an indicator of shape (n, K)."""
+        """Return classes of shape (n,), or an indicator of shape (n, K).
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, K) of int
+            Labels out of ``classes_``, or a label indicator.
+        """
         proba = self.predict_proba(X)
         if self.multilabel_:
             return apply_cut(proba, self.cut_, self.fill_empty_)

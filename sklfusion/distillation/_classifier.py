@@ -65,9 +65,12 @@ class StudentClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
 
     Examples
     --------
+    >>> from sklearn.feature_extraction.text import HashingVectorizer
     >>> from sklfusion import StudentClassifier
-    >>> clf = StudentClassifier(random_state=0)
-    >>> clf.fit(texts, labels).predict(new_texts)  # doctest: +SKIP
+    >>> texts = [f"{word} number {n}" for n in range(20) for word in ("ham", "spam")]
+    >>> clf = StudentClassifier(HashingVectorizer(n_features=64), random_state=0)
+    >>> clf.fit(texts, ["good", "bad"] * 20).predict(["more spam"]).tolist()
+    ['bad']
     """
 
     _parameter_constraints: dict = {"random_state": ["random_state"]}
@@ -157,7 +160,18 @@ class StudentClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return self.head_.proba(self._vectors(texts))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return classes of shape (n,), or an indicator of shape (n, K)."""
+        """Return classes of shape (n,), or an indicator of shape (n, K).
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, K) of int
+            Labels out of ``classes_``, or a label indicator.
+        """
         proba = self.predict_proba(X)
         if self.multilabel_:
             return apply_cut(proba, self.cut_, self.fill_empty_)

@@ -74,6 +74,11 @@ def distill(
     NotFittedError
         If the model is not fitted.
 
+    See Also
+    --------
+    StudentClassifier : What comes back.
+    CascadeClassifier : Asks the LLM about some texts, in place of none.
+
     Notes
     -----
     Cost: a model is asked about every distinct text once, with all that this costs where it

@@ -128,7 +128,18 @@ class StaticEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         return wrap_output("transform", rows, X, self)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return ``static_<i>`` for each column."""
+        """Return ``static_<i>`` for each column.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored; scikit-learn passes it.
+
+        Returns
+        -------
+        ndarray of str
+            One name per column.
+        """
         check_is_fitted(self, "vectors_")
         return np.array([f"static_{i}" for i in range(self.n_features_out_)], dtype=object)
 

@@ -251,7 +251,7 @@ class RobertaEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         return self._columns(texts, scores)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns: ``encoder_<class>`` and ``embedding_<i>``.
+        """Return the names of the columns: ``encoder_<class>`` and ``embedding_<i>``.
 
         Parameters
         ----------

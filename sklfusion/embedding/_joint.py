@@ -248,7 +248,7 @@ class JointFusionClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
         return expit(logits) if self.multilabel_ else softmax(logits, axis=1)
 
     def predict(self, X: Any, *, scores: Any = None) -> np.ndarray:
-        """Classes of shape (n,), or label indicators of shape (n, K) cut at one half.
+        """Predict the class of each text, or its label indicator.
 
         Parameters
         ----------

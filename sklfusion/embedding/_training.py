@@ -61,6 +61,11 @@ class EncoderTraining(BaseEstimator):
     amp : bool or "auto", default="auto"
         Mixed precision. "auto": on an accelerator only.
 
+    See Also
+    --------
+    RobertaEmbedder : Takes it as ``fine_tune``.
+    JointFusionClassifier : Takes it as ``training``.
+
     References
     ----------
     .. [1] Efficient Few-Shot Learning Without Prompts, arXiv 2209.11055.

@@ -134,6 +134,13 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs that the MLP trained for, 0 when there is none.
 
+    See Also
+    --------
+    AutoFusionClassifier : From texts, with encoder and LLM.
+    JointFusionClassifier : Trains the encoder along.
+    RecordedScorer : Makes columns of answers that you have.
+    sklfusion.plotting.SourceTrustDisplay : Draws whom it trusts.
+
     Notes
     -----
     Cost: anchored fusion is convex and takes about 0.2 s for 250 rows of 384 columns; the MLP
@@ -357,7 +364,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):
         return probabilities(self._logits(X), self._family, self.multilabel_)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Classes of shape (n,), or label indicators of shape (n, K).
+        """Predict the class of each row, or its label indicator.
 
         Parameters
         ----------

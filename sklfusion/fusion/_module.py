@@ -72,11 +72,24 @@ class FusionMLP(nn.Module):
     seed : int
         Seed of the initial weights; the global generator is not touched.
 
+    See Also
+    --------
+    FusionClassifier : The classifier around it.
+
     Notes
     -----
     ``forward`` takes ``encoder`` (n, n_encoder), ``codes`` (n, sum of block_sizes) and
     ``answered`` (n, number of blocks), 0 where an LLM gave no answer. ``offset`` (n, K), when
     given, replaces the anchored part: that is how the residual is trained on out-of-fold logits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklfusion import FusionMLP
+    >>> module = FusionMLP(8, (3,), 3, anchor=False)
+    >>> encoder, codes, answered = torch.zeros(2, 8), torch.zeros(2, 3), torch.ones(2, 1)
+    >>> tuple(module(encoder, codes, answered).shape)
+    (2, 3)
     """
 
     def __init__(
@@ -148,7 +161,22 @@ class FusionMLP(nn.Module):
         return nn.ParameterDict({name: nn.Parameter(value) for name, value in parameters.items()})
 
     def contributions(self, encoder: Any, codes: Any, answered: Any) -> Any:
-        """Logits that each part adds: a list of (name, (n, K) tensor); they sum to the logits."""
+        """Return the logits that each part adds; they sum to the logits.
+
+        Parameters
+        ----------
+        encoder : tensor of shape (n, d)
+            Scaled features of the encoder.
+        codes : tensor of shape (n, sum of ``block_sizes``)
+            Coded scores of the LLMs, side by side.
+        answered : tensor of shape (n, number of blocks)
+            1 where the LLM answered, else 0.
+
+        Returns
+        -------
+        list of (str, tensor of shape (n, K))
+            Name and logits of each part.
+        """
         parts, mixed = [], []
         if self.anchor is not None:
             anchor = self.anchor
@@ -172,7 +200,24 @@ class FusionMLP(nn.Module):
         return self.mlp(torch.cat([encoder, codes, 1 - answered], dim=1) * self.input_scale)
 
     def forward(self, encoder: Any, codes: Any, answered: Any, offset: Any = None) -> Any:
-        """Class logits, shape (n, K)."""
+        """Return class logits.
+
+        Parameters
+        ----------
+        encoder : tensor of shape (n, d)
+            Scaled features of the encoder.
+        codes : tensor of shape (n, sum of ``block_sizes``)
+            Coded scores of the LLMs, side by side.
+        answered : tensor of shape (n, number of blocks)
+            1 where the LLM answered, else 0.
+        offset : tensor of shape (n, K), optional
+            Added to the logits.
+
+        Returns
+        -------
+        tensor of shape (n, K)
+            Logits.
+        """
         if offset is not None:
             return offset + self._residual(encoder, codes, answered)
         return sum(part for _, part in self.contributions(encoder, codes, answered))

@@ -129,6 +129,11 @@ def to_onnx(clf: Any, path: str | Path | None = None) -> bytes:
     ImportError
         If the extra ``onnx`` is not installed.
 
+    See Also
+    --------
+    FusionClassifier : What it takes.
+    sklfusion.persistence.save : Keeps the whole model.
+
     Notes
     -----
     Scaling, coding and the net are in the graph; encoder and LLM are not. The probabilities equal
@@ -138,9 +143,11 @@ def to_onnx(clf: Any, path: str | Path | None = None) -> bytes:
     Examples
     --------
     >>> from sklfusion import FusionClassifier
+    >>> from sklearn.datasets import make_blobs
     >>> from sklfusion.fusion import to_onnx
-    >>> clf = FusionClassifier().fit(X, y)  # doctest: +SKIP
-    >>> data = to_onnx(clf, "head.onnx")  # doctest: +SKIP
+    >>> X, y = make_blobs(60, n_features=5, random_state=0)
+    >>> clf = FusionClassifier(score_columns=None, random_state=0).fit(X, y)
+    >>> graph = to_onnx(clf, "head.onnx")  # doctest: +SKIP
     """
     from sklfusion.fusion._classifier import FusionClassifier
 

@@ -274,7 +274,18 @@ class VoteStudent(TransformerMixin, BaseEstimator):
         return np.hstack([X, self._probabilities(X)])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the input names, then ``student_<class>``."""
+        """Return the input names, then ``student_<class>``.
+
+        Parameters
+        ----------
+        input_features : sequence of str, optional
+            Names of the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of str
+            One name per column.
+        """
         check_is_fitted(self, "confusion_")
         if input_features is None:
             fallback = [f"embedding_{i}" for i in range(self.n_features_in_)]

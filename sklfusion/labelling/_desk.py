@@ -161,7 +161,13 @@ class LabelDesk:
             self._record.keep(label_event(row, labels, BY_PAGE))
 
     def skip(self, row: int) -> None:
-        """Leave a text out: nobody can tell. Raises as :meth:`answer`."""
+        """Leave a text out: nobody can tell. Raises as :meth:`answer`.
+
+        Parameters
+        ----------
+        row : int
+            Place in the pool.
+        """
         with self._lock:
             row = self._record.place(row)
             self._record.keep({"event": "skip", "row": row, "by": BY_PAGE})
@@ -180,7 +186,13 @@ class LabelDesk:
             self._record.keep({"event": "undo", "row": self._record.answered[-1]})
 
     def add_class(self, name: str) -> None:
-        """Add a class; raises ValueError if it is empty, too long, or there already."""
+        """Add a class; raises ValueError if it is empty, too long, or there already.
+
+        Parameters
+        ----------
+        name : str
+            What the class is called.
+        """
         with self._lock:
             name = " ".join(name.split())
             if not name or len(name) > _LONGEST_CLASS or SEPARATOR in name:
@@ -310,18 +322,39 @@ class LabelDesk:
         Weights are those of :attr:`LabelAcquirer.weights_`; several labels stand with ``|``
         between. Nothing is altered, unless ``excel_safe`` asks for an apostrophe before what a
         spreadsheet would take for a formula.
+
+        Parameters
+        ----------
+        excel_safe : bool, default=False
+            Whether to guard formulas.
+
+        Returns
+        -------
+        str
+            A header, and a line per labelled row.
         """
         with self._lock:
             told = (self._record, self._weights(), self._columns)
             return labels_as_csv(*told, excel_safe=excel_safe)
 
     def to_tasks(self) -> list[dict[str, Any]]:
-        """Return the labelled and skipped rows as tasks of Label Studio."""
+        """Return the labelled and skipped rows as tasks of Label Studio.
+
+        Returns
+        -------
+        list of dict
+            As Label Studio imports them.
+        """
         with self._lock:
             return labels_as_tasks(self._record, self._weights(), self._said_of)
 
     def add_tasks(self, tasks: Sequence[Any]) -> dict[str, int]:
         """Take annotations and predictions out of tasks of Label Studio, all of them or none.
+
+        Parameters
+        ----------
+        tasks : sequence of dict
+            As Label Studio exports them.
 
         Returns
         -------

@@ -73,6 +73,12 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         For labels that no row has, or every row: nothing can be learnt, their probabilities
         pass unchanged.
 
+    See Also
+    --------
+    MultiLabelThresholds : Chooses the cut, not the probabilities.
+    IterativeStratifiedKFold : Its folds.
+    sklearn.calibration.CalibratedClassifierCV : For one label per row.
+
     Notes
     -----
     Targets may be rates in [0, 1] (shares of annotators); ``estimator`` must accept them then.
@@ -138,7 +144,7 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        self : MultiLabelCalibrator
+        self
         """
         name = type(self).__name__
         check_parameters(self)
@@ -187,12 +193,34 @@ class MultiLabelCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return to_logits(scores) if self._method == "predict_proba" else scores
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return calibrated probabilities per label, independent, shape (n, K)."""
+        """Return calibrated probabilities per label, independent, shape (n, K).
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the estimator takes.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self, "calibrators_")
         return apply_maps(self.calibrators_, self._logits(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the labels of probability at least 0.5 as an int indicator of shape (n, K)."""
+        """Return the labels of probability at least 0.5 as an int indicator of shape (n, K).
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the estimator takes.
+
+        Returns
+        -------
+        ndarray of shape (n, K) of int
+            A label indicator.
+        """
         return (self.predict_proba(X) >= 0.5).astype(np.int64)
 
 

@@ -30,6 +30,11 @@ class IterativeStratifiedKFold(KFold):
     random_state : int, RandomState instance or None, default=None
         Used when ``shuffle`` is True.
 
+    See Also
+    --------
+    MultiLabelThresholds : Uses it.
+    sklearn.model_selection.StratifiedKFold : For one label per row.
+
     Notes
     -----
     Folds differ in size by a few rows. Cost is O(n · K + n · n_splits), about a second for

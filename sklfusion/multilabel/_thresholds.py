@@ -100,6 +100,12 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     DataWarning
         For labels that no training row has, or every row; they keep the default.
 
+    See Also
+    --------
+    MultiLabelCalibrator : Sets the probabilities right, not the cut.
+    IterativeStratifiedKFold : Its folds.
+    sklearn.model_selection.TunedThresholdClassifierCV : For two classes.
+
     Examples
     --------
     >>> import numpy as np
@@ -169,7 +175,7 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        self : MultiLabelThresholds
+        self
         """
         check_parameters(self)
         Y, self.classes_ = check_target(y, caller=type(self).__name__)
@@ -262,12 +268,34 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return label_scores(self.estimator_, X, self._method, len(self.classes_))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the label sets as an int indicator matrix of shape (n, K)."""
+        """Return the label sets as an int indicator matrix of shape (n, K).
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the estimator takes.
+
+        Returns
+        -------
+        ndarray of shape (n, K) of int
+            A label indicator.
+        """
         return apply_thresholds(self._scores(X), self.thresholds_, self.at_least_one)
 
     @available_if(_inner_has("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities of the estimator, shape (n, K), unchanged."""
+        """Return the probabilities of the estimator, shape (n, K), unchanged.
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the estimator takes.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self, "thresholds_")
         if self.estimator_ is None:
             return self._scores(X)
@@ -275,6 +303,17 @@ class MultiLabelThresholds(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_inner_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the decision values of the estimator, shape (n, K), unchanged."""
+        """Return the decision values of the estimator, shape (n, K), unchanged.
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the estimator takes.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self, "thresholds_")
         return label_scores(self.estimator_, X, "decision_function", len(self.classes_))

@@ -50,6 +50,11 @@ class SimplexDiffusionClassifier(ClassifierMixin, BaseEstimator):
     estimator_, diffusion_ : objects
         The fitted parts.
 
+    See Also
+    --------
+    SiDyPClassifier : Finds the candidates itself.
+    LabelDiffusion : The settings of the diffusion.
+
     References
     ----------
     .. [1] SiDyP: simplex diffusion with dynamic prior for denoising LLM-generated labels,
@@ -151,7 +156,18 @@ class SimplexDiffusionClassifier(ClassifierMixin, BaseEstimator):
         return np.repeat((X / self._scale)[None], self.n_branches, axis=0)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities of shape (n, K)."""
+        """Return class probabilities of shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         label_proba = self.estimator_.predict_proba(X / self._scale)
@@ -159,6 +175,17 @@ class SimplexDiffusionClassifier(ClassifierMixin, BaseEstimator):
         return self.diffusion_.predict_proba(self._features(X), label_proba)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class per row."""
+        """Return the most probable class per row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels out of ``classes_``.
+        """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]

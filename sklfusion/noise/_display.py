@@ -25,6 +25,10 @@ class StabilityDisplay:
     figure_ : matplotlib Figure
         Its figure.
 
+    See Also
+    --------
+    sklfusion.StabilityReport : The figures.
+
     Examples
     --------
     >>> from sklearn.datasets import make_classification
@@ -42,7 +46,22 @@ class StabilityDisplay:
 
     @classmethod
     def from_report(cls, report: Any, *, ax: Any = None, plot: bool = False) -> Self:
-        """Make a display of a report that has been run, and plot it if asked to."""
+        """Make a display of a report that has been run, and plot it if asked to.
+
+        Parameters
+        ----------
+        report : StabilityReport
+            One that has been run.
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+        plot : bool, default=False
+            Whether to draw at once.
+
+        Returns
+        -------
+        StabilityDisplay
+            Drawn if asked for.
+        """
         if not getattr(report, "results_", None):
             raise ValueError("The report is empty; call its evaluate or compare first.")
         display = cls(dict(report.results_))
@@ -64,12 +83,25 @@ class StabilityDisplay:
 
         Parameters
         ----------
-        estimator, X, labels, X_test, y_test
-            As in :meth:`StabilityReport.compare`.
+        estimator : classifier
+            Trained once per run.
+        X : array-like of shape (n, ...)
+            Training rows.
+        labels : dict of str to labels
+            Sets of labels of these rows, by name.
+        X_test : array-like of shape (n_test, ...)
+            Test rows.
+        y_test : array-like of shape (n_test,)
+            Their gold labels.
         ax : matplotlib Axes, optional
             Where to plot.
-        **kwargs
+        **kwargs : dict
             Parameters of :class:`~sklfusion.StabilityReport`.
+
+        Returns
+        -------
+        StabilityDisplay
+            Drawn.
         """
         report = StabilityReport(estimator, **kwargs)
         report.compare(X, labels, X_test, y_test)
@@ -82,6 +114,11 @@ class StabilityDisplay:
         ----------
         ax : matplotlib Axes, optional
             Where to draw; a new figure by default.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
         """
         plt = import_optional("matplotlib.pyplot", extra="plot", purpose="Plotting a report")
         if ax is None:

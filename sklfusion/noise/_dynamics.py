@@ -50,6 +50,11 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
     detection_rate_ : float
         Share of wrong labels among the marked rows; only when gold labels were passed.
 
+    See Also
+    --------
+    LabelRepairClassifier : Acts on doubtful labels.
+    MLPTrajectoryEncoder : Whose training it watches.
+
     Notes
     -----
     Class centres come from the training rows only. (The reference implementation also pools the
@@ -125,14 +130,35 @@ class TrainingDynamicsNoiseDetector(BaseEstimator):
         return self
 
     def fit_predict(self, X: Any, y: Any = None, *, noisy: Any = None) -> np.ndarray:
-        """Fit and return ``suspicious_``."""
+        """Fit and return ``suspicious_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows.
+        y : array-like of shape (n,), optional
+            Labels that may be wrong.
+        noisy : array-like of shape (n,), optional
+            The same, as routable metadata.
+
+        Returns
+        -------
+        ndarray of shape (n,) of bool
+            True where the label is doubted.
+        """
         return self.fit(X, y, noisy=noisy).suspicious_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "suspicious_")
 
     def rank(self) -> np.ndarray:
-        """Return row indices, most suspicious first; rows without a label lead."""
+        """Return row indices, most suspicious first; rows without a label lead.
+
+        Returns
+        -------
+        ndarray of shape (n,) of int
+            Rows of ``fit``.
+        """
         check_is_fitted(self)
         score = np.nan_to_num(self.suspicion_scores_, nan=np.inf).mean(axis=0)
         return np.argsort(-score, kind="stable")

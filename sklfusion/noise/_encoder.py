@@ -67,6 +67,11 @@ class MLPTrajectoryEncoder(BaseEstimator):
     val_scores_ : list of float
         Accuracy on the noisy validation labels per epoch.
 
+    See Also
+    --------
+    FineTunedTrajectoryEncoder : On texts, with the encoder trained.
+    SiDyPClassifier : Takes either.
+
     Notes
     -----
     Any object with the same four methods can stand in for it in
@@ -215,17 +220,50 @@ class MLPTrajectoryEncoder(BaseEstimator):
         self.best_epoch_ = int(len(hits) - 1 - hits.mean(axis=1)[::-1].argmax())
 
     def transform_epochs(self, X: Any) -> np.ndarray:
-        """Return hidden activations of shape (n_branches, n_epochs, n, hidden_dim)."""
+        """Return hidden activations of shape (n_branches, n_epochs, n, hidden_dim).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_branches, n_epochs, n, hidden_dim)
+            Of every epoch.
+        """
         with one_thread(X):
             return np.stack([self._hidden(s, X) for s in self.snapshots_], axis=1)
 
     def predict_proba_epochs(self, X: Any) -> np.ndarray:
-        """Return class probabilities of shape (n_branches, n_epochs, n, K)."""
+        """Return class probabilities of shape (n_branches, n_epochs, n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_branches, n_epochs, n, K)
+            Of every epoch.
+        """
         with one_thread(X):
             return np.stack([self._proba(s, X) for s in self.snapshots_], axis=1)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the branches' mean probabilities at the chosen epoch, shape (n, K)."""
+        """Return the branches' mean probabilities at the chosen epoch, shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            One column per class.
+        """
         return self._proba(self.snapshots_[self.best_epoch_], X).mean(axis=0)
 
     def _hidden(self, weights, X):

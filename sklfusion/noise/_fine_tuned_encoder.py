@@ -60,9 +60,20 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
     best_epoch_ : int
         Epoch with the best accuracy on the noisy validation labels.
 
+    See Also
+    --------
+    MLPTrajectoryEncoder : On embeddings, in seconds.
+    SiDyPClassifier : Takes either.
+
     Notes
     -----
     Cost on a CPU: about a minute per epoch and 1,000 short texts with MiniLM.
+
+    Examples
+    --------
+    >>> from sklfusion import FineTunedTrajectoryEncoder, SiDyPClassifier
+    >>> model = SiDyPClassifier(encoder=FineTunedTrajectoryEncoder(n_epochs=2))
+    >>> model.fit(texts, llm_labels)  # doctest: +SKIP
     """
 
     _parameter_constraints: dict = {
@@ -101,7 +112,26 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
     def fit(
         self, X: Any, codes: Any, *, n_classes: int, X_val: Any = None, codes_val: Any = None
     ) -> Self:
-        """Fine-tune on texts with a label; see :meth:`MLPTrajectoryEncoder.fit`."""
+        """Fine-tune on texts with a label; see :meth:`MLPTrajectoryEncoder.fit`.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts with a label.
+        codes : array-like of shape (n,) of int
+            Labels as places of the classes.
+        n_classes : int
+            How many classes there are.
+        X_val : sequence of str, optional
+            Texts that choose the epoch.
+        codes_val : array-like of int, optional
+            Their labels.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
         check_parameters(self)
         training = self._check_training()
         texts = check_texts(X, caller=type(self).__name__)
@@ -169,16 +199,49 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
         return loss
 
     def transform_epochs(self, X: Any) -> np.ndarray:
-        """Return pooled vectors of shape (n_branches, n_epochs, n, d); equal for all branches."""
+        """Return pooled vectors of shape (n_branches, n_epochs, n, d); equal for all branches.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n_branches, n_epochs, n, d)
+            Of every epoch.
+        """
         vectors = np.stack([z for z, _ in self._epochs(X)])
         return np.repeat(vectors[None], self.n_branches, axis=0)
 
     def predict_proba_epochs(self, X: Any) -> np.ndarray:
-        """Return class probabilities of shape (n_branches, n_epochs, n, K)."""
+        """Return class probabilities of shape (n_branches, n_epochs, n, K).
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n_branches, n_epochs, n, K)
+            Of every epoch.
+        """
         return np.stack([p for _, p in self._epochs(X)], axis=1)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the heads' mean probabilities at the chosen epoch, shape (n, K)."""
+        """Return the heads' mean probabilities at the chosen epoch, shape (n, K).
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            One column per class.
+        """
         return self.predict_proba_epochs(X)[:, self.best_epoch_].mean(axis=0)
 
     def _epochs(self, X):

@@ -44,6 +44,11 @@ class LabelDiffusion(BaseEstimator):
         start by one chain counted `n_resample` times, step numbers passed for training times,
         sums for means, one-hot read-out.
 
+    See Also
+    --------
+    SiDyPClassifier : Takes it as ``diffusion``.
+    SimplexDiffusionClassifier : Takes it too.
+
     References
     ----------
     .. [1] SiDyP: simplex diffusion with dynamic prior for denoising LLM-generated labels,

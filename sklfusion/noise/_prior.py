@@ -82,6 +82,11 @@ class KNNLabelPrior(BaseEstimator):
     n_corrected_ : int
         Wrong labels whose best candidate is right, if gold labels were passed.
 
+    See Also
+    --------
+    NoisyLabelKNNClassifier : Classifies by it.
+    SiDyPClassifier : Learns through it.
+
     References
     ----------
     .. [1] SiDyP: simplex diffusion with dynamic prior for denoising LLM-generated labels,
@@ -257,7 +262,18 @@ class KNNLabelPrior(BaseEstimator):
         return (self.n_neighbors_ * shares + self._rate) / (self.n_neighbors_ + 1)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the neighbourhood's opinion about the true label of new rows, shape (n, K)."""
+        """Return the neighbourhood's opinion about the true label of new rows, shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         shares = self._shares(X, own=False)
@@ -302,6 +318,11 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
         The best candidate of each training row.
     classes_ : ndarray of shape (K,)
         Classes among the noisy labels.
+
+    See Also
+    --------
+    KNNLabelPrior : Its neighbourhood's opinion.
+    SiDyPClassifier : Dearer, and mostly better.
 
     Examples
     --------
@@ -376,7 +397,18 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities of shape (n, K)."""
+        """Return class probabilities of shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         out = np.zeros((len(X), len(self.classes_)))
@@ -384,6 +416,17 @@ class NoisyLabelKNNClassifier(ClassifierMixin, BaseEstimator):
         return out
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class per row."""
+        """Return the most probable class per row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels out of ``classes_``.
+        """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]

@@ -93,6 +93,12 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (K,)
         Classes among the labels trained on.
 
+    See Also
+    --------
+    SiDyPClassifier : Without any gold label.
+    StabilityReport : Measures the damage.
+    TrainingDynamicsNoiseDetector : Another look at doubtful labels.
+
     Notes
     -----
     Gold labels are read on the selected rows only. ``compare_with_random`` gives the control at
@@ -333,7 +339,18 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return student.set_params(**{k: int(seed) for k in names})
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities of shape (n, K): the students' mean, or vote shares."""
+        """Return class probabilities of shape (n, K): the students' mean, or vote shares.
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the estimator takes.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self)
         if self.vote == "soft":
             return np.mean([e.predict_proba(X) for e in self.estimators_], axis=0)
@@ -341,7 +358,18 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return np.stack([(votes == c).mean(axis=0) for c in self.classes_], axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class per row."""
+        """Return the most probable class per row.
+
+        Parameters
+        ----------
+        X : sequence of length n
+            Whatever the estimator takes.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels out of ``classes_``.
+        """
         check_is_fitted(self)
         if len(self.estimators_) == 1:
             return self.estimators_[0].predict(X)
@@ -361,12 +389,18 @@ class LabelRepairClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, **fit_params
+        X : array-like of shape (n, ...)
             As in :meth:`fit`.
-        X_test, y_test : array-like
-            Test rows with gold labels.
+        y : array-like of shape (n,) or Annotations
+            As in :meth:`fit`.
+        X_test : array-like of shape (n_test, ...)
+            Test rows.
+        y_test : array-like of shape (n_test,)
+            Their gold labels.
         n_random : int, default=5
             Draws of the control.
+        **fit_params : dict
+            As in :meth:`fit`.
 
         Returns
         -------

@@ -96,6 +96,11 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     n_corrected_ : int
         Wrong labels that ``refined_labels_`` sets right, if gold labels were passed.
 
+    See Also
+    --------
+    NoisyLabelKNNClassifier : The cheap baseline.
+    LabelRepairClassifier : If some gold labels can be had.
+
     Notes
     -----
     Cost on 2,000 texts with 384 columns: about 10 to 20 s on one core. A prediction costs
@@ -105,11 +110,6 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     ----------
     .. [1] SiDyP: simplex diffusion with dynamic prior for denoising LLM-generated labels,
        arXiv 2505.19675.
-
-    See Also
-    --------
-    NoisyLabelKNNClassifier : the cheap baseline.
-    LabelRepairClassifier : if some gold labels can be had.
 
     Examples
     --------
@@ -293,7 +293,18 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.refined_labels_ = self.classes_[best.argmax(axis=1)]
 
     def encoder_proba(self, X: Any) -> np.ndarray:
-        """Return stage I's own probabilities of shape (n, K): the baseline to beat."""
+        """Return stage I's own probabilities of shape (n, K): the baseline to beat.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self)
         return self._branch_proba(self._check_X(X, reset=False)).mean(axis=0)
 
@@ -302,7 +313,18 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         return self.encoder_.predict_proba_epochs(X)[:, epoch]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities of shape (n, K)."""
+        """Return class probabilities of shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         if not self.uses_diffusion_:
@@ -311,7 +333,18 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         return self.diffusion_.predict_proba(features, self._branch_proba(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class per row."""
+        """Return the most probable class per row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels out of ``classes_``.
+        """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
 

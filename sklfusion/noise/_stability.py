@@ -100,6 +100,11 @@ class StabilityReport:
     results_ : dict of str to StabilityResult
         One entry per set of labels that was evaluated, by name.
 
+    See Also
+    --------
+    sklfusion.plotting.StabilityDisplay : Draws it.
+    LabelRepairClassifier : Repairs some of the labels.
+
     Notes
     -----
     Alpha and the share of unchanged predictions are high for a classifier that always says the
@@ -198,10 +203,14 @@ class StabilityReport:
 
         Parameters
         ----------
-        X, X_test, y_test : array-like
-            As in :meth:`evaluate`.
+        X : array-like of shape (n, ...)
+            Training rows.
         labels : dict of str to labels
             The sets, by name.
+        X_test : array-like of shape (n_test, ...)
+            Test rows.
+        y_test : array-like of shape (n_test,)
+            Their gold labels.
         reference : str, optional
             The set that the gaps refer to; by default the first.
 

@@ -39,6 +39,11 @@ def model_card(model: Any, *, title: str | None = None) -> str:
     NotFittedError
         If the estimator is not fitted.
 
+    See Also
+    --------
+    info : The same as a dict.
+    save : Writes the file.
+
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression

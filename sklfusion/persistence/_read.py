@@ -108,6 +108,11 @@ def info(path: str | Path) -> dict[str, Any]:
     PersistenceError
         If the file is damaged or of a newer format.
 
+    See Also
+    --------
+    load : Builds the model.
+    model_card : The same for people.
+
     Notes
     -----
     Cost: reads the whole file. Imports no code that the file names.

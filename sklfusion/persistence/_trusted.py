@@ -14,6 +14,10 @@ def trusted_types() -> list[str]:
     list of str
         Sorted.
 
+    See Also
+    --------
+    save : The format that needs no such list.
+
     Notes
     -----
     A ``FusionClassifier`` whose ``net_params`` choose an optimizer or callbacks of their own

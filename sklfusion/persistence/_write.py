@@ -46,6 +46,11 @@ def save(estimator: Any, path: str | Path) -> None:
     OSError
         If the file cannot be written.
 
+    See Also
+    --------
+    load : Reads it back.
+    model_card : Tells people what is in it.
+
     Notes
     -----
     A relative ``memory`` is written as an absolute path, so that the model finds its store from

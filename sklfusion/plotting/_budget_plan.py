@@ -48,9 +48,18 @@ class BudgetPlanDisplay:
 
         Parameters
         ----------
-        model, X, y, X_pool, **settings
-            See :func:`~sklfusion.plan_budget`.
+        model : classifier with ``predict_proba``
+            Unfitted.
+        X : sequence of length n
+            Labelled rows, drawn at random.
+        y : array-like of shape (n,)
+            Their classes.
+        X_pool : sequence of length N, optional
+            Rows without a label, of the same source.
         ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+        **settings : dict
+            Other parameters of :func:`~sklfusion.plan_budget`.
 
         Returns
         -------

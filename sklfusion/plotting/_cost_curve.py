@@ -27,6 +27,10 @@ class CostCurveDisplay:
     ----------
     ax_, figure_ : matplotlib Axes and Figure
 
+    See Also
+    --------
+    sklfusion.CascadeClassifier : Has the curve.
+
     Examples
     --------
     >>> from sklfusion.plotting import CostCurveDisplay
@@ -44,7 +48,20 @@ class CostCurveDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
-        """Plot the ``cost_curve_`` of a fitted :class:`~sklfusion.CascadeClassifier`."""
+        """Plot the ``cost_curve_`` of a fitted :class:`~sklfusion.CascadeClassifier`.
+
+        Parameters
+        ----------
+        estimator : CascadeClassifier
+            Fitted.
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        CostCurveDisplay
+            Drawn.
+        """
         curve = estimator.cost_curve_
         if curve is None:
             raise ValueError("This cascade has budget=0 and never asked; it has no cost curve.")
@@ -53,7 +70,18 @@ class CostCurveDisplay:
         return cls(curve["share"], scores, chosen=estimator.share_, score_name=name).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw one line per method, with one standard deviation over draws. Returns self."""
+        """Draw one line per method, with one standard deviation over draws.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
+        """
         self.figure_, self.ax_ = new_axes(ax)
         ax = self.ax_
         share = 100 * np.asarray(self.share, dtype=float)

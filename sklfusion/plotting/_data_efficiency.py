@@ -30,6 +30,11 @@ class DataEfficiencyDisplay:
     ax_, figure_ : matplotlib Axes and Figure
     lines_ : list of matplotlib Line2D
 
+    See Also
+    --------
+    BudgetPlanDisplay : What more labels would bring, told beforehand.
+    sklearn.model_selection.LearningCurveDisplay : One estimator in cross-validation.
+
     Examples
     --------
     >>> from sklfusion.plotting import DataEfficiencyDisplay
@@ -46,11 +51,33 @@ class DataEfficiencyDisplay:
         self.score_name = score_name
 
     def mean(self, method: str) -> np.ndarray:
-        """Return the mean over draws of one method, shape (n_sizes,)."""
+        """Return the mean over draws of one method, shape (n_sizes,).
+
+        Parameters
+        ----------
+        method : str
+            One of those in ``scores``.
+
+        Returns
+        -------
+        ndarray of shape (n_sizes,)
+            NaN where it was not run.
+        """
         return np.nanmean(np.asarray(self.scores[method], dtype=float), axis=1)
 
     def spread(self, method: str) -> np.ndarray:
-        """Return the standard deviation over draws of one method, shape (n_sizes,)."""
+        """Return the standard deviation over draws of one method, shape (n_sizes,).
+
+        Parameters
+        ----------
+        method : str
+            One of those in ``scores``.
+
+        Returns
+        -------
+        ndarray of shape (n_sizes,)
+            NaN where it was not run.
+        """
         return np.nanstd(np.asarray(self.scores[method], dtype=float), axis=1)
 
     @classmethod
@@ -71,7 +98,8 @@ class DataEfficiencyDisplay:
         Parameters
         ----------
         estimators : dict of str to estimator
-        X, y : the data, ``X`` a list or array
+        X : list or array of n rows
+        y : array-like of shape (n,)
         train_sizes : sequence of int
             Rows taken from the head of each training split (splits should be shuffled).
         cv : splitter
@@ -79,6 +107,8 @@ class DataEfficiencyDisplay:
         scoring : scorer, optional
             As in scikit-learn; by default the estimator's ``score``.
         ax : matplotlib Axes, optional
+        **kwargs : dict
+            Parameters of the display, such as ``score_name``.
 
         Returns
         -------
@@ -102,7 +132,18 @@ class DataEfficiencyDisplay:
         return cls(list(train_sizes), scores, **kwargs).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw means as lines and one standard deviation as bands. Returns self."""
+        """Draw means as lines and one standard deviation as bands.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
+        """
         self.figure_, self.ax_ = ax_figure = new_axes(ax)
         ax = ax_figure[1]
         self.lines_ = []

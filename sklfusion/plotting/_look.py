@@ -29,7 +29,27 @@ def method_color(name, position):
 
 
 def tidy(ax: Any) -> None:
-    """Give axes the look of every plot here: no frame at the top and right, a pale grid behind."""
+    """Give axes the look of every plot here: no frame at the top and right, a pale grid behind.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Changed in place.
+
+    See Also
+    --------
+    METHOD_COLORS : One colour per method, the same in every plot.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklfusion.plotting import tidy
+    >>> figure, ax = plt.subplots()
+    >>> tidy(ax)
+    >>> ax.spines["top"].get_visible()
+    False
+    >>> plt.close(figure)
+    """
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.grid(axis="y", color="#dddddd", linewidth=0.8)

@@ -65,7 +65,13 @@ class MethodsDisplay:
         ).plot(ax=ax)
 
     def order(self) -> list:
-        """Return the names of the methods, best first."""
+        """Return the names of the methods, best first.
+
+        Returns
+        -------
+        list of str
+            The methods.
+        """
         return sorted(self.accuracy, key=lambda name: -self.accuracy[name])
 
     def plot(self, ax: Any = None) -> Self:

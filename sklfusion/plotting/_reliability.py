@@ -28,6 +28,10 @@ def expected_calibration_error(
     float
         Mean absolute gap of confidence and accuracy, weighted by bin size, in [0, 1].
 
+    See Also
+    --------
+    ReliabilityDisplay : Draws what it sums up.
+
     References
     ----------
     Guo et al., "On calibration of modern neural networks", 2017.
@@ -80,6 +84,18 @@ class ReliabilityDisplay:
     ece_ : dict of str to float
         Expected calibration error per method.
     ax_, figure_ : matplotlib Axes and Figure
+
+    See Also
+    --------
+    expected_calibration_error : The figure in the legend.
+    RiskCoverageDisplay : Accuracy of the surest texts.
+
+    Examples
+    --------
+    >>> from sklfusion.plotting import ReliabilityDisplay
+    >>> proba = {"fusion": [[0.9, 0.1], [0.2, 0.8]]}
+    >>> round(ReliabilityDisplay(["a", "b"], proba).plot().ece_["fusion"], 2)
+    0.15
     """
 
     def __init__(self, y_true: Any, y_prob: Any, *, classes: Any = None, n_bins: int = 10) -> None:
@@ -99,14 +115,46 @@ class ReliabilityDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Predict probabilities with a fitted estimator and plot."""
+        """Predict probabilities with a fitted estimator and plot.
+
+        Parameters
+        ----------
+        estimator : classifier with ``predict_proba``
+            Fitted.
+        X : sequence of length n
+            Rows that it has not seen.
+        y : array-like of shape (n,) or indicator of shape (n, K)
+            Their labels.
+        name : str, optional
+            What the line is called; by default the class of the estimator.
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+        **kwargs : dict
+            Parameters of the display, such as ``n_bins``.
+
+        Returns
+        -------
+        ReliabilityDisplay
+            Drawn.
+        """
         name = type(estimator).__name__ if name is None else name
         classes = None if np.ndim(y) == 2 else estimator.classes_
         display = cls(y, {name: estimator.predict_proba(X)}, classes=classes, **kwargs)
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw one line per method beside the diagonal. Returns self."""
+        """Draw one line per method beside the diagonal.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
+        """
         self.figure_, self.ax_ = new_axes(ax, figsize=(4.8, 4.6))
         ax = self.ax_
         ax.plot([0, 1], [0, 1], color="#888888", lw=1, ls="--")

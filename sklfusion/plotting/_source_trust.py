@@ -20,6 +20,17 @@ class SourceTrustDisplay:
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
+
+    See Also
+    --------
+    sklfusion.FusionClassifier : Learns the trust.
+
+    Examples
+    --------
+    >>> from sklfusion.plotting import SourceTrustDisplay
+    >>> display = SourceTrustDisplay({"encoder": 1.0, "llm": 0.6}).plot()
+    >>> display.ax_.get_xlabel()
+    "weight of the source's log-probabilities"
     """
 
     def __init__(self, weights: dict) -> None:
@@ -27,7 +38,20 @@ class SourceTrustDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
-        """Plot the ``source_weights_`` of a fitted fusion, or of the last step of a pipeline."""
+        """Plot the ``source_weights_`` of a fitted fusion, or of the last step of a pipeline.
+
+        Parameters
+        ----------
+        estimator : FusionClassifier, AutoFusionClassifier or Pipeline
+            Fitted.
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        SourceTrustDisplay
+            Drawn.
+        """
         estimator = getattr(estimator, "fusion_", estimator)
         if hasattr(estimator, "steps"):
             estimator = estimator.steps[-1][1]
@@ -39,7 +63,18 @@ class SourceTrustDisplay:
         return cls(dict(estimator.source_weights_)).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw one horizontal bar per source. Returns self."""
+        """Draw one horizontal bar per source.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
+        """
         self.figure_, self.ax_ = new_axes(ax, figsize=(5.2, 1.2 + 0.45 * len(self.weights)))
         ax = self.ax_
         names = list(self.weights)

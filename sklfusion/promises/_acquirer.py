@@ -147,7 +147,7 @@ class LabelAcquirer(BaseEstimator):
 
         Returns
         -------
-        self : LabelAcquirer
+        self
 
         Raises
         ------
@@ -243,7 +243,7 @@ class LabelAcquirer(BaseEstimator):
 
         Returns
         -------
-        self : LabelAcquirer
+        self
 
         Raises
         ------
@@ -373,7 +373,7 @@ class LabelAcquirer(BaseEstimator):
 
         Returns
         -------
-        self : LabelAcquirer
+        self
 
         Raises
         ------

@@ -21,6 +21,10 @@ class PrevalenceDisplay:
     ----------
     ax_, figure_ : matplotlib Axes and Figure
 
+    See Also
+    --------
+    sklfusion.PrevalenceEstimator : Makes the shares.
+
     Examples
     --------
     >>> import numpy as np
@@ -51,9 +55,19 @@ class PrevalenceDisplay:
         ----------
         estimator : PrevalenceEstimator
             Fitted.
-        X_all, by, sample_weight
-            See :meth:`PrevalenceEstimator.estimate`.
+        X_all : sequence of length N
+            All texts, the labelled ones among them.
+        by : array-like of shape (N,), optional
+            Group of each text.
+        sample_weight : array-like of shape (n,), optional
+            As in :meth:`PrevalenceEstimator.estimate`.
         ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        PrevalenceDisplay
+            Drawn.
         """
         shares = estimator.estimate(X_all, by=by, sample_weight=sample_weight)
         return cls(shares).plot(ax=ax)
@@ -65,6 +79,11 @@ class PrevalenceDisplay:
         ----------
         ax : matplotlib Axes, optional
             A new figure if None.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
         """
         plt = import_optional("matplotlib.pyplot", extra="plot", purpose="Plotting")
         told = self.shares

@@ -134,7 +134,7 @@ class PrevalenceEstimator(BaseEstimator):
 
         Returns
         -------
-        self : PrevalenceEstimator
+        self
 
         Raises
         ------

@@ -26,6 +26,11 @@ class RiskCoverageDisplay:
     ----------
     ax_, figure_ : matplotlib Axes and Figure
 
+    See Also
+    --------
+    sklfusion.SelectiveClassifier : Answers up to its dot.
+    ReliabilityDisplay : Whether confidences are to be believed.
+
     Examples
     --------
     >>> from sklfusion.plotting import RiskCoverageDisplay
@@ -68,6 +73,11 @@ class RiskCoverageDisplay:
         ----------
         ax : matplotlib Axes, optional
             A new figure if None.
+
+        Returns
+        -------
+        self
+            With ``ax_`` and ``figure_``.
         """
         plt = import_optional("matplotlib.pyplot", extra="plot", purpose="Plotting")
         if ax is None:

@@ -145,7 +145,7 @@ class SelectiveClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        self : SelectiveClassifier
+        self
 
         Raises
         ------
@@ -262,6 +262,11 @@ class SelectiveClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : sequence of length n
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
         """
         check_is_fitted(self, "threshold_")
         return proba_of(self.estimator_, X, self.classes_, multilabel=False)
@@ -274,6 +279,11 @@ class SelectiveClassifier(ClassifierMixin, BaseEstimator):
         X : sequence of length n
         y : array-like of shape (n,)
         sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        float
+            In [0, 1], or NaN.
         """
         proba, y = self.predict_proba(X), read_labels(y, caller="SelectiveClassifier")
         on = proba.max(axis=1, initial=0) > self.threshold_

@@ -172,18 +172,46 @@ class EvaluationReport:
         return cls(figures, done)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all figures of the page as plain JSON values."""
+        """Return all figures of the page as plain JSON values.
+
+        Returns
+        -------
+        dict
+            What JSON can hold.
+        """
         return json.loads(json.dumps(self.figures_))
 
     def to_json(self, path: str | os.PathLike | None = None) -> str:
-        """Return the figures as JSON text, and write it to ``path`` if one is given."""
+        """Return the figures as JSON text, and write it to ``path`` if one is given.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where to write.
+
+        Returns
+        -------
+        str
+            The figures.
+        """
         said = json.dumps(self.figures_, indent=1)
         if path is not None:
             Path(path).write_text(said + "\n", encoding="utf-8")
         return said
 
     def to_html(self, path: str | os.PathLike | None = None) -> str:
-        """Return the page as HTML text, and write it to ``path`` if one is given."""
+        """Return the page as HTML text, and write it to ``path`` if one is given.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where to write.
+
+        Returns
+        -------
+        str
+            The page.
+        """
         said = page(self.figures_)
         if path is not None:
             Path(path).write_text(said, encoding="utf-8")

@@ -30,6 +30,12 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
     ----------
     model : str or LLMEndpoint, default="local/smollm2-135m"
         Where to ask, as in :class:`LLMScorer`.
+    classes, multilabel, class_descriptions, instructions, strategy, output : object
+        As in :class:`LLMScorer`, which this is with ``predict`` added.
+    add_indicator, calibrate, examples, n_shots, shot_selection, memory : object
+        As in :class:`LLMScorer`.
+    random_state, verbose, n_votes, order_swap, label_form, template : object
+        As in :class:`LLMScorer`. Settings of :class:`LLMEndpoint` are taken by name too.
     threshold : float, default=0.5
         Multi-label: a class is predicted from this probability on.
     abstain_below : float, default=0.0
@@ -38,9 +44,6 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
     abstain_label : label, optional
         What ``predict`` returns for abstentions. By default the most frequent training class;
         without ``y`` in ``fit`` there is none, and ``predict`` returns None for such rows.
-    **scoring
-        Parameters of :class:`LLMScorer`, which this is with ``predict`` added, and settings of
-        :class:`LLMEndpoint`.
 
     Attributes
     ----------
@@ -48,6 +51,11 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
         Sorted classes, the columns of ``predict_proba``. For multi-label the declared order.
         Where ``y`` held codes 0..K-1 of the sorted names in ``classes``, these codes. The columns
         of ``transform`` keep the declared order, and the names.
+
+    See Also
+    --------
+    LLMScorer : The scores alone, for a fusion.
+    FusionClassifier : Learns when to believe them.
 
     Notes
     -----
@@ -138,6 +146,11 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, columns as ``classes_``.
 
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
         Returns
         -------
         ndarray of shape (n, K)
@@ -150,6 +163,11 @@ class LLMClassifier(ClassifierMixin, LLMScorer):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the predicted labels.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
 
         Returns
         -------

@@ -53,6 +53,11 @@ class LabelDistributionCollector(BaseEstimator):
     max_new_tokens : int, default=24
         Longest list.
 
+    See Also
+    --------
+    LabelDistributionEstimator : Reads distributions out of what was collected.
+    Annotations : What it returns.
+
     Notes
     -----
     With ``strategy="decision"`` of the scorer a decision model is asked: all queries about a text
@@ -99,7 +104,13 @@ class LabelDistributionCollector(BaseEstimator):
         self.max_new_tokens = max_new_tokens
 
     def questions(self) -> Any:
-        """Return the wording of the queries."""
+        """Return the wording of the queries.
+
+        Returns
+        -------
+        object
+            With the texts of all prompts as attributes.
+        """
         return Questions(
             self._told_scorer().classes,
             none_label=self.none_label,
@@ -117,7 +128,13 @@ class LabelDistributionCollector(BaseEstimator):
         return hand_over(self.scorer, caller=type(self).__name__, role="scorer", **told)
 
     def calls_per_text(self) -> int:
-        """Return how many queries one text costs."""
+        """Return how many queries one text costs.
+
+        Returns
+        -------
+        int
+            Queries.
+        """
         if self._told_scorer().strategy == "decision":
             return self._decision_collector(self._told_scorer()).calls_per_text()
         return self._endpoint_collector(None).calls_per_text()

@@ -49,6 +49,12 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
     classes_ : ndarray of shape (K,)
         The classes in column order.
 
+    See Also
+    --------
+    LLMScorer : Asks an LLM.
+    Annotations : What scorers return and this reads.
+    sklfusion.datasets.load_newsdesk : Bundled texts with recorded answers.
+
     Notes
     -----
     Cost: one dict lookup per text.
@@ -98,6 +104,18 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
     @whole
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the table and learn the classes.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts; only looked at.
+        y : array-like of shape (n,), optional
+            Labels, which name the classes where the table does not.
+
+        Returns
+        -------
+        self
+            Fitted.
 
         Raises
         ------
@@ -193,6 +211,16 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
     def annotate(self, X: Any) -> Annotations:
         """Return the recorded outputs for texts as :class:`~sklfusion.Annotations`.
 
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        Annotations
+            Rows as the texts; those not in the table have no answer.
+
         Raises
         ------
         ScoringFailedError
@@ -219,12 +247,34 @@ class RecordedScorer(TextInputMixin, TransformerMixin, BaseEstimator):
         return found
 
     def transform(self, X: Any) -> Any:
-        """Return the recorded scores; see :meth:`LLMScorer.transform`."""
+        """Return the recorded scores; see :meth:`LLMScorer.transform`.
+
+        Parameters
+        ----------
+        X : sequence of n str
+            Texts.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, K)
+            One column per class, and the indicator where it is asked for.
+        """
         return score_columns(
             self.annotate(X), output=self.output, add_indicator=self.add_indicator
         )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
+        """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored; scikit-learn passes it.
+
+        Returns
+        -------
+        ndarray of str
+            One name per column.
+        """
         check_is_fitted(self, "classes_")
         return score_names(self.classes_, self.add_indicator)

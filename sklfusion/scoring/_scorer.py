@@ -215,6 +215,19 @@ class LLMScorer(TransformerMixin, BaseLLMEstimator):
         )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``."""
+        """Return ``llm_<class>`` per class, and ``llm__abstained`` with ``add_indicator=True``.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored; scikit-learn passes it.
+        input_features : None
+            Ignored; scikit-learn passes it.
+
+        Returns
+        -------
+        ndarray of str
+            One name per column.
+        """
         check_is_fitted(self, "classes_")
         return score_names(self._declared, self.add_indicator)

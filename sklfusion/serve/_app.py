@@ -67,10 +67,14 @@ def create_app(
 
     Examples
     --------
-    >>> from sklfusion import CascadeClassifier
+    >>> from sklearn.feature_extraction.text import CountVectorizer
+    >>> from sklearn.naive_bayes import MultinomialNB
+    >>> from sklearn.pipeline import make_pipeline
     >>> from sklfusion.serve import create_app
-    >>> model = CascadeClassifier(budget=0)
-    >>> app = create_app(model.fit(["good", "bad"] * 9, [1, 0] * 9))  # doctest: +SKIP
+    >>> model = make_pipeline(CountVectorizer(), MultinomialNB())
+    >>> app = create_app(model.fit(["a goal", "a bank"], ["sport", "money"]))
+    >>> "/predict" in app.openapi()["paths"]
+    True
     """
     service = Service(model, settings or ServiceSettings(), desk)
 

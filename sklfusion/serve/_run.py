@@ -48,7 +48,9 @@ def serve_file(
         Where ``hosts`` is None and ``host`` is a loopback address, only those are answered.
     host, port : str, int
         Where to listen. Port 0 takes any free one.
-    endpoints, memory
+    endpoints : sequence of str, optional
+        As for :func:`sklfusion.persistence.load`.
+    memory : None, str or joblib.Memory, optional
         As for :func:`sklfusion.persistence.load`.
     prepare : callable, optional
         Gets the model when it is loaded and returns it, such as with a budget.
@@ -61,6 +63,16 @@ def serve_file(
     ------
     SklFusionError
         If the port cannot be had, or the file not be loaded.
+
+    See Also
+    --------
+    create_app : The application alone, for another server.
+    sklfusion.persistence.save : Writes the file.
+
+    Examples
+    --------
+    >>> from sklfusion.serve import ServiceSettings, serve_file
+    >>> serve_file("model.sklf", ServiceSettings())  # doctest: +SKIP
     """
     listening = _listen(host, port)
     with listening:

@@ -49,6 +49,17 @@ class ServiceSettings:
         If a value is out of its range.
     SklFusionError
         If the variable that ``token_env`` names is not set.
+
+    See Also
+    --------
+    create_app : Takes them.
+    serve_file : Takes them too.
+
+    Examples
+    --------
+    >>> from sklfusion.serve import ServiceSettings
+    >>> ServiceSettings(name="topics", max_queue=64).max_queue
+    64
     """
 
     name: str = "model"
@@ -79,5 +90,11 @@ class ServiceSettings:
             )
 
     def token(self) -> str | None:
-        """Return the token, read now, or None where none is wanted."""
+        """Return the token, read now, or None where none is wanted.
+
+        Returns
+        -------
+        str or None
+            The token.
+        """
         return None if self.token_env is None else os.environ.get(self.token_env)

@@ -39,7 +39,28 @@ _PIECE = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
 
 
 def text_digest(text: str) -> str:
-    """Return the digest under which a text stands in the ledger (64 hexadecimal digits)."""
+    """Return the digest under which a text stands in the ledger (64 hexadecimal digits).
+
+    Parameters
+    ----------
+    text : str
+        The text.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+
+    See Also
+    --------
+    LedgerView : Its ``texts`` are keyed by it.
+
+    Examples
+    --------
+    >>> from sklfusion.testing import text_digest
+    >>> len(text_digest("The SPORT page"))
+    64
+    """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -78,6 +99,23 @@ class Question:
 def expected_label(text: str, names: list[str] | tuple[str, ...]) -> str:
     """Return the name that the rule gives a text (one label per text).
 
+    Parameters
+    ----------
+    text : str
+        The text.
+    names : sequence of str
+        The labels to choose from.
+
+    Returns
+    -------
+    str
+        One of the names.
+
+    See Also
+    --------
+    expected_labels : For several labels per text.
+    FaultServer : Answers by this rule.
+
     Examples
     --------
     >>> expected_label("The SPORT page", ["world", "sport"])
@@ -89,6 +127,23 @@ def expected_label(text: str, names: list[str] | tuple[str, ...]) -> str:
 
 def expected_labels(text: str, names: list[str] | tuple[str, ...]) -> list[str]:
     """Return the names that the rule gives a text (several labels per text), in their order.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    names : sequence of str
+        The labels to choose from.
+
+    Returns
+    -------
+    list of str
+        Some of the names.
+
+    See Also
+    --------
+    expected_label : For one label per text.
+    FaultServer : Answers by this rule.
 
     Examples
     --------

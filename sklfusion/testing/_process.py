@@ -17,6 +17,11 @@ import sklfusion
 class LedgerView:
     """What the endpoint has seen since its last reset.
 
+    Parameters
+    ----------
+    value : dict
+        What the endpoint tells.
+
     Attributes
     ----------
     received, billed, delivered, usable : int
@@ -46,6 +51,17 @@ class LedgerView:
         ``at`` (seconds since the reset).
     events, bodies : list
         Every request, and every body if ``keep_bodies`` was set; with ``ledger(events=True)``.
+
+    See Also
+    --------
+    FaultServer.ledger : Makes one.
+
+    Examples
+    --------
+    >>> from sklfusion.testing import FaultServer
+    >>> with FaultServer() as server:
+    ...     print(server.ledger().billed)
+    0
     """
 
     def __init__(self, value: dict[str, Any]) -> None:
@@ -79,6 +95,11 @@ class FaultServer:
     origin, base_url : str
         ``http://127.0.0.1:PORT`` and the same with ``/v1``.
 
+    See Also
+    --------
+    LedgerView : What it has seen.
+    expected_billed : What it will have billed.
+
     Examples
     --------
     >>> from sklfusion.testing import FaultServer
@@ -104,7 +125,13 @@ class FaultServer:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> FaultServer:
-        """Start the process; returns when it accepts connections."""
+        """Start the process; returns when it accepts connections.
+
+        Returns
+        -------
+        self
+            Running.
+        """
         command = [sys.executable, "-m", "sklfusion.testing.server", "--port", str(self.port)]
         for name, value in self.settings.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
@@ -148,7 +175,18 @@ class FaultServer:
         return f"{self.origin}/v1"
 
     def ledger(self, *, events: bool = False) -> LedgerView:
-        """Return what the endpoint has seen since the last reset."""
+        """Return what the endpoint has seen since the last reset.
+
+        Parameters
+        ----------
+        events : bool, default=False
+            Whether to tell every request too.
+
+        Returns
+        -------
+        LedgerView
+            The counts of now.
+        """
         return LedgerView(self._ask("GET", f"/__ledger__{'?events=1' if events else ''}"))
 
     def reset(self, **settings: Any) -> None:
@@ -175,7 +213,13 @@ class FaultServer:
         self._ask("POST", "/__script__", list(rules))
 
     def outage(self, seconds: float) -> None:
-        """Reset all connections and refuse new ones for a while, as a restart does."""
+        """Reset all connections and refuse new ones for a while, as a restart does.
+
+        Parameters
+        ----------
+        seconds : float
+            How long.
+        """
         self._ask("POST", "/__outage__", {"seconds": seconds})
 
     def _ask(self, method: str, path: str, value: Any = None) -> Any:

@@ -152,6 +152,22 @@ def expected_billed(profile: str, seed: int, digests: list[str]) -> tuple[int, i
         Of the server.
     digests : list of str
         Of the texts, by :func:`~sklfusion.testing.text_digest`.
+
+    Returns
+    -------
+    tuple of three int
+        Attempts, those charged for, and those charged for that the server spoilt.
+
+    See Also
+    --------
+    FaultServer : Whose ledger it foretells.
+    text_digest : Digest of a text.
+
+    Examples
+    --------
+    >>> from sklfusion.testing import expected_billed, text_digest
+    >>> expected_billed("none", 0, [text_digest("a"), text_digest("b")])
+    (2, 2, 0)
     """
     attempts = billed = injected = 0
     for digest in digests:

@@ -66,6 +66,22 @@ def iter_text_checks(
         Target for ``texts``; the labels "sport" and "food" by default.
     tolerance : float
         Largest absolute difference between results that must be equal.
+
+    Yields
+    ------
+    tuple of (str, callable)
+        Name of a check, and the check.
+
+    See Also
+    --------
+    check_text_estimator : Runs them all.
+
+    Examples
+    --------
+    >>> from sklearn.feature_extraction.text import HashingVectorizer
+    >>> from sklfusion.testing import N_TEXT_CHECKS, iter_text_checks
+    >>> len(list(iter_text_checks(HashingVectorizer()))) == N_TEXT_CHECKS
+    True
     """
     if texts is None:
         texts, y = list(TEXTS), np.array(LABELS) if y is None else y
@@ -89,8 +105,12 @@ def check_text_estimator(
     estimator : estimator
         Unfitted transformer or classifier of texts. It is cloned about 30 times, so it should be
         small or cache its work.
-    texts, y, tolerance
-        See :func:`iter_text_checks`.
+    texts : list of str, optional
+        At least 6; eight sentences about sport and food by default.
+    y : sequence or array, optional
+        Target for ``texts``; the labels "sport" and "food" by default.
+    tolerance : float, default=1e-4
+        Largest absolute difference between results that must be equal.
     expected_failed_checks : dict of {int: str}, optional
         Number of a check and the reason why it fails. It must fail.
 
@@ -103,6 +123,11 @@ def check_text_estimator(
     ------
     AssertionError
         If any check fails; the message lists all that do.
+
+    See Also
+    --------
+    iter_text_checks : One by one.
+    sklearn.utils.estimator_checks.check_estimator : For numbers.
 
     Examples
     --------
