@@ -186,11 +186,22 @@ def test_functions_fit_a_screen():
     assert [where for lines, where in bodies if lines > 40] == []
 
 
+def _docstring_lines(text):
+    """How many lines of a module are docstrings: what the reference shows, not what runs."""
+    with_one = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, with_one) and ast.get_docstring(node) is not None:
+            yield node.body[0].end_lineno - node.body[0].lineno + 1
+
+
 def test_modules_are_short():
-    """Half of the modules are under 180 lines, and none is over 400."""
-    lines = {_name(p): len(p.read_text(encoding="utf-8").splitlines()) for p in MODULES}
+    """Half of them are under 180 lines, and none is over 400, or 500 with what it documents."""
+    texts = {_name(p): p.read_text(encoding="utf-8") for p in MODULES}
+    lines = {name: len(text.splitlines()) for name, text in texts.items()}
     assert np.median(list(lines.values())) < 180
-    assert {name: n for name, n in lines.items() if n > 400} == {}
+    assert {name: n for name, n in lines.items() if n > 500} == {}
+    bare = {name: n - sum(_docstring_lines(texts[name])) for name, n in lines.items()}
+    assert {name: n for name, n in bare.items() if n > 400} == {}
 
 
 def test_nothing_is_dead():

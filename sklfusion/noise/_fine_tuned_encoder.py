@@ -71,8 +71,9 @@ class FineTunedTrajectoryEncoder(BaseEstimator):
 
     Examples
     --------
-    >>> from sklfusion import FineTunedTrajectoryEncoder, SiDyPClassifier
-    >>> model = SiDyPClassifier(encoder=FineTunedTrajectoryEncoder(n_epochs=2))
+    >>> from sklfusion import EncoderTraining, FineTunedTrajectoryEncoder, SiDyPClassifier
+    >>> training = EncoderTraining(max_epochs=2, freeze_layers=-1)
+    >>> model = SiDyPClassifier(encoder=FineTunedTrajectoryEncoder(training=training))
     >>> model.fit(texts, llm_labels)  # doctest: +SKIP
     """
 
