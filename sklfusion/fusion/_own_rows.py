@@ -17,9 +17,9 @@ _NOT_EASY = 0.05
 _NO_ERROR = 0.01
 #: ... is sure of them to this log-loss, ...
 _SURE = 0.05
-#: ... and has drawn texts of one class together: the classes explain this share of the variance of
-#: its columns. For class scores of an encoder trained on other texts it is two thirds; vectors of a
-#: lightly trained one stay below and pass, since simple texts in a frozen encoder look like them.
+#: ... and has drawn texts of one class together: the classes explain this share of the variance
+#: of its columns. For class scores of an encoder trained on other texts it is two thirds; vectors
+#: of a lightly trained one stay below and pass, for simple texts in a frozen encoder look alike.
 _COLLAPSED = 0.8
 
 
