@@ -39,6 +39,7 @@ from sklfusion.noise import KNNLabelPrior as KNNLabelPrior
 from sklfusion.noise import LabelDiffusion as LabelDiffusion
 from sklfusion.noise import LabelRepairClassifier as LabelRepairClassifier
 from sklfusion.noise import MLPTrajectoryEncoder as MLPTrajectoryEncoder
+from sklfusion.noise import NoisyLabelClassifier as NoisyLabelClassifier
 from sklfusion.noise import NoisyLabelKNNClassifier as NoisyLabelKNNClassifier
 from sklfusion.noise import SiDyPClassifier as SiDyPClassifier
 from sklfusion.noise import SimplexDiffusionClassifier as SimplexDiffusionClassifier

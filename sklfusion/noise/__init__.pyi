@@ -8,6 +8,7 @@ from sklfusion.noise._fine_tuned_encoder import (
     FineTunedTrajectoryEncoder as FineTunedTrajectoryEncoder,
 )
 from sklfusion.noise._label_diffusion import LabelDiffusion as LabelDiffusion
+from sklfusion.noise._noisy_label import NoisyLabelClassifier as NoisyLabelClassifier
 from sklfusion.noise._prior import KNNLabelPrior as KNNLabelPrior
 from sklfusion.noise._prior import NoisyLabelKNNClassifier as NoisyLabelKNNClassifier
 from sklfusion.noise._repair import LabelRepairClassifier as LabelRepairClassifier

@@ -39,6 +39,7 @@ ESTIMATORS = frozenset(
         "MultiLabelCalibrator",
         "MultiLabelThresholds",
         "MultiTargetFusionClassifier",
+        "NoisyLabelClassifier",
         "NoisyLabelKNNClassifier",
         "PrevalenceEstimator",
         "RecordedScorer",
