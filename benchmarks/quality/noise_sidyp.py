@@ -145,7 +145,7 @@ def run_draw(part, name, seed):
         fit = {"simple": fit_simple, "steps": fit_steps, "several": fit_several}[part]
         said = fit(X, labels, data.X[test], seed)
     right = {m: float(np.mean(p == data.gold[test])) for m, p in said.items()}
-    return right | {"labels": float(np.mean(labels.T == data.gold[train])), "n": len(train)}
+    return right | {"labels": float(np.mean(data.gold[train] == labels.T)), "n": len(train)}
 
 
 def means(draws):

@@ -133,3 +133,42 @@ def annotator_posterior(X, labels, gold, n_classes, rng):
         prior /= np.sqrt(prior.mean(axis=0))
         prior = np.maximum(prior / prior.sum(axis=1, keepdims=True), 1e-6)
     return weights, matrices
+
+
+def tells_more(other, said, codes, n_classes, rng):
+    """Whether `said` tells more about labels that it was not made from than `other` does.
+
+    Parameters
+    ----------
+    other, said : ndarray of shape (n,)
+        Supposed true classes as codes, cross-fitted.
+    codes : ndarray of shape (n,)
+        Labels; rows of -1 do not count.
+    n_classes : int
+        K.
+    rng : numpy Generator
+        Deals out the rows.
+
+    Returns
+    -------
+    bool
+        Whether the labels are likelier, through confusions learnt on other rows, by more than a
+        standard error of the paired difference.
+
+    Notes
+    -----
+    If mistakes depend on the true class, nothing that is known of the text tells more about the
+    label than the true class does (data processing inequality).
+    """
+    known = codes >= 0
+    codes, part = codes[known], rng.permutation(int(known.sum())) % _FOLDS
+    log = []
+    for classes in (other[known], said[known]):
+        out = np.empty(len(codes))
+        for fold in range(_FOLDS):
+            held = part == fold
+            matrix = confusions(np.eye(n_classes)[classes[~held]], codes[~held])
+            out[held] = np.log(matrix[classes[held], codes[held]])
+        log.append(out)
+    gain = log[1] - log[0]
+    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)) + 1e-9)

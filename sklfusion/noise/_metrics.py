@@ -120,12 +120,3 @@ def plateau_slope(sizes, scores, *, n_boot=500, level=0.95, random_state=None):
     draws = slopes[rng.integers(len(slopes), size=(n_boot, len(slopes)))].mean(axis=1)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(slopes.mean()), float(low), float(high)
-
-
-def agrees_better(other, proba, codes):
-    """Whether `proba` hits the labels more often than `other` does, by a standard error.
-
-    The error is that of the paired difference over the rows.
-    """
-    gain = (proba.argmax(axis=1) == codes) * 1.0 - (other.argmax(axis=1) == codes)
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) + 1e-9)

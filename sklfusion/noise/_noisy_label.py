@@ -52,6 +52,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     label_proba_ : ndarray of shape (n, K)
         What was learnt of each training row: its label, or the weights of the true classes where
         there are several LLMs or gold labels. Zeros for a row without a label.
+    oof_proba_ : ndarray of shape (n, K)
+        Probabilities of the training rows by models that did not see them.
     transition_matrices_ : ndarray of shape (L, K, K) or None
         Row z: estimated distribution of an LLM's label where z is true; None where one LLM's
         labels are all there is, for nothing tells them then.
@@ -145,6 +147,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             self.estimator_ = fit_logistic(X, weights, self.C_)
         self.label_proba_ = weights
         self._factor = self._frequencies(weights, held_out)
+        self.oof_proba_ = held_out * self._factor
+        self.oof_proba_ /= self.oof_proba_.sum(axis=1, keepdims=True)
         return self
 
     def _read(self, y, gold):

@@ -12,12 +12,15 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from sklfusion._sklearn_compat import HasMethods, check_parameters, number, one_of
 from sklfusion._text_input import check_texts
 from sklfusion._whole import whole
+from sklfusion.noise._annotators import tells_more
 from sklfusion.noise._dynamics import _make_encoder, flat_epochs, mark_suspicious, suspicion_scores
 from sklfusion.noise._label_diffusion import LabelDiffusion
 from sklfusion.noise._labels import noisy_target, validation_split
-from sklfusion.noise._metrics import agrees_better
+from sklfusion.noise._noisy_label import NoisyLabelClassifier
 from sklfusion.noise._prior import KNNLabelPrior
-from sklfusion.noise._transition import explains_better
+
+#: Parts of the guard's cross-fit.
+_FOLDS = 5
 
 
 class SiDyPClassifier(ClassifierMixin, BaseEstimator):
@@ -47,11 +50,10 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     diffusion : LabelDiffusion, optional
         How stage II learns and is asked; :class:`~sklfusion.LabelDiffusion` by default.
     guard : bool, default=True
-        Predict by stage I alone unless stage II explains the noisy labels of the validation rows
-        better, through ``transition_matrix_``; fewer than 30 rows cannot tell. With two classes
-        the neighbours' candidates must moreover hit them more often than the encoder, by a
-        standard error, or stage II is not trained: there the correction can only move the border
-        between the classes.
+        Predict by :class:`~sklfusion.NoisyLabelClassifier`, a corrected logistic regression on
+        the embeddings, unless the neighbours' candidates tell more of the labels of rows that
+        they were not made from: over all rows, by a standard error of the paired difference.
+        Where they do not, stage II is not trained.
     validation_fraction : float, default=0.1
         Share of the rows whose noisy labels choose the encoder's epoch, and whose best candidates
         choose the denoisers'.
@@ -89,10 +91,11 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
     train_rows_ : ndarray of int
         Rows that were trained on; the others validate.
     encoder_, diffusion_ : objects
-        The fitted stages.
+        The fitted stages. ``diffusion_`` is None where it was not trained.
     uses_diffusion_ : bool
-        Whether stage II takes part in predictions, see ``guard``. ``diffusion_`` is None where it
-        was not trained.
+        Whether stage II predicts, see ``guard``.
+    simple_ : NoisyLabelClassifier or None
+        What the guard compares with, on class numbers; it predicts where stage II does not.
     n_corrected_ : int
         Wrong labels that ``refined_labels_`` sets right, if gold labels were passed.
 
@@ -194,13 +197,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         features = self._fit_encoder(X, codes, val)
         embeddings = self._embed(X, fit=True)
         self._fit_prior(embeddings, codes, features)
-        self.uses_diffusion_ = self._wants_diffusion(X, embeddings, codes, val)
+        self.uses_diffusion_ = self._wants_diffusion(embeddings, codes)
         self._fit_diffusion(settings, flat_epochs(features), codes, val)
-        if self.uses_diffusion_ and self.guard and not self.legacy and len(val) >= 30:
-            self.uses_diffusion_ = explains_better(
-                self.encoder_proba(X[val]), self.predict_proba(X[val]),
-                self.transition_matrix_, codes[val],
-            )  # fmt: skip
         if gold is not None:
             said = np.r_[self.classes_, self.classes_[:1]][codes]
             self.n_corrected_ = int(((said != gold) & (self.refined_labels_ == gold)).sum())
@@ -260,14 +258,25 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self.uncertain_ = np.stack([p.uncertain_ for p in priors], axis=1)
         self.transition_matrix_ = np.mean([p.transition_matrix_ for p in priors], axis=0)
 
-    def _wants_diffusion(self, X, embeddings, codes, val):
-        if not self.guard or self.legacy or len(self.classes_) > 2:
+    def _wants_diffusion(self, embeddings, codes):
+        self.simple_: NoisyLabelClassifier | None = None
+        if not self.guard or self.legacy:
             return True
-        if not len(val):
-            return False
-        prior = self._prior().fit(embeddings[self.train_rows_], codes[self.train_rows_])
-        encoder = self._branch_proba(X[val]).mean(axis=0)
-        return agrees_better(encoder, prior.predict_proba(embeddings[val]), codes[val])
+        simple = NoisyLabelClassifier(random_state=self._seed)
+        self.simple_ = simple.fit(embeddings, codes)
+        rng = np.random.default_rng(self._seed)
+        part = rng.permutation(len(codes)) % _FOLDS
+        said = np.full(len(codes), -1)
+        for fold in range(_FOLDS):
+            seen = (part != fold) & (codes >= 0)
+            if len(np.unique(codes[seen])) < len(self.classes_):
+                return False  # a class of a row or two: too few to say how it is confused
+            prior = self._prior().fit(embeddings[seen], codes[seen])
+            held = part == fold
+            if held.any():
+                said[held] = prior.predict_proba(embeddings[held]).argmax(axis=1)
+        other = simple.oof_proba_.argmax(axis=1)
+        return tells_more(other, said, codes, len(self.classes_), rng)
 
     def _fit_diffusion(self, settings, features, codes, val):
         from sklfusion.noise._diffusion_trainer import DiffusionTrainer
@@ -328,6 +337,9 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         if not self.uses_diffusion_:
+            simple = getattr(self, "simple_", None)  # models saved before there was one have none
+            if simple is not None:
+                return simple.predict_proba(self._embed(X))
             return self._branch_proba(X).mean(axis=0)
         features = flat_epochs(self.encoder_.transform_epochs(X))
         return self.diffusion_.predict_proba(features, self._branch_proba(X))

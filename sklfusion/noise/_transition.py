@@ -16,7 +16,8 @@ def estimate_transition(proba, codes, *, top_share=0.25, min_rows=10):
     top_share : float, default=0.25
         Anchors per class, as a share of the rows labelled with it.
     min_rows : int, default=10
-        At least so many anchors per class.
+        At least so many anchors per class. A class with fewer labelled rows has no row of its
+        own: it is taken as always called by its name.
 
     Returns
     -------
@@ -36,6 +37,9 @@ def estimate_transition(proba, codes, *, top_share=0.25, min_rows=10):
     n_labelled = np.bincount(codes[known], minlength=n_classes)
     matrix = np.empty((n_classes, n_classes))
     for z in range(n_classes):
+        if n_labelled[z] < min_rows:
+            matrix[z] = np.eye(n_classes)[z]
+            continue
         n_anchors = min(len(proba), max(min_rows, int(top_share * n_labelled[z])))
         matrix[z] = proba[np.argsort(-proba[:, z], kind="stable")[:n_anchors]].mean(axis=0)
     matrix = np.maximum(matrix, 1e-6)
@@ -115,25 +119,3 @@ def posterior(clean_proba, matrix, codes):
     out = clean_proba.copy()
     out[known] *= matrix[:, codes[known]].T
     return out / np.maximum(out.sum(axis=1, keepdims=True), 1e-12)
-
-
-def explains_better(other, proba, matrix, codes):
-    """Whether labels that nobody trained on are likelier if `proba` is right than if `other` is.
-
-    Parameters
-    ----------
-    other, proba : ndarray of shape (n, K)
-        Probabilities of the true classes; the largest counts.
-    matrix : ndarray of shape (K, K)
-        Transition matrix.
-    codes : ndarray of shape (n,)
-        Noisy labels.
-
-    Returns
-    -------
-    bool
-        False if both give the same answers.
-    """
-    log = np.log(np.maximum(matrix, 1e-6))
-    gain = log[proba.argmax(axis=1), codes] - log[other.argmax(axis=1), codes]
-    return bool(gain.sum() > 0)
