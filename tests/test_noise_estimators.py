@@ -21,6 +21,7 @@ from sklfusion import (
     LabelDiffusion,
     LabelRepairClassifier,
     MLPTrajectoryEncoder,
+    NoisyLabelClassifier,
     NoisyLabelKNNClassifier,
     SiDyPClassifier,
     SimplexDiffusionClassifier,
@@ -35,6 +36,7 @@ LIGHT = MLPTrajectoryEncoder(n_branches=1, n_epochs=4, hidden_dim=16, random_sta
 # missing_label=None: several checks use -1 as an ordinary class; by default it is a refused text
 ESTIMATORS = [
     (LabelRepairClassifier(selector="student", action="drop", missing_label=None), 50),
+    (NoisyLabelClassifier(missing_label=None), 50),
     (NoisyLabelKNNClassifier(missing_label=None), 50),
     (
         SimplexDiffusionClassifier(
@@ -99,6 +101,7 @@ CLASSIFIERS = [
         LabelRepairClassifier(selector="student", budget=0.2, action="drop", random_state=0),
         "noisy",
     ),
+    (NoisyLabelClassifier(random_state=0), "noisy"),
     (NoisyLabelKNNClassifier(), "noisy"),
     (SimplexDiffusionClassifier(n_branches=1, **QUICK), "noisy"),
     (SiDyPClassifier(LIGHT, **QUICK), "noisy"),

@@ -74,6 +74,11 @@ NUMBERS = {
         ((X[:, :4], NAMES), {}),
     ),
     "KNNLabelPrior": (skf.KNNLabelPrior(), ((E, Y), {}), ((E[HALF, :3], Y[HALF]), {})),
+    "NoisyLabelClassifier": (
+        skf.NoisyLabelClassifier(random_state=0),
+        ((E, Y), {}),
+        ((E[HALF, :3], NAMES[HALF]), {}),
+    ),
     "NoisyLabelKNNClassifier": (
         skf.NoisyLabelKNNClassifier(),
         ((E, Y), {}),

@@ -27,6 +27,11 @@ class Labelled:
     gold: np.ndarray
     labels: np.ndarray
 
+    @property
+    def wrong(self):
+        """Share of wrong labels."""
+        return float(np.mean(self.gold != self.labels.T))
+
     def split(self, seed):
         """Training and test rows of a draw."""
         rows = np.random.default_rng(seed).permutation(len(self.gold))

@@ -131,7 +131,10 @@ def sets_of(part):
     """Names of the sets of a part."""
     if part == "tuned":
         return TUNED_SETS
-    return [n for n in _llm_labels.load() if n.endswith("/all") == (part == "several")]
+    sets = _llm_labels.load()
+    names = [n for n in sets if n.endswith("/all") == (part == "several")]
+    # the steps are for mistakes: they are taken apart where there are many
+    return [n for n in names if part != "steps" or NOISE[0] <= sets[n].wrong <= NOISE[1]]
 
 
 def run_draw(part, name, seed):

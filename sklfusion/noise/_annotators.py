@@ -24,7 +24,7 @@ def fit_logistic(X, weights, C):
     rows, labels = np.nonzero(weights > 1e-4)
     if len(np.unique(labels)) < 2:
         return None
-    model = LogisticRegression(C=C, max_iter=500)
+    model = LogisticRegression(C=C, max_iter=1000)
     return model.fit(X[rows], labels, sample_weight=weights[rows, labels])
 
 
@@ -116,11 +116,13 @@ def annotator_posterior(X, labels, gold, n_classes, rng):
     weights = eye[np.maximum(labels, 0)] * (labels >= 0)[..., None]
     weights = weights.sum(axis=1) + 0.1
     prior = None
-    for _ in range(1 + _ROUNDS):
-        for _ in range(_STEPS):
+    for round_ in range(1 + _ROUNDS):
+        for step in range(_STEPS):
             weights /= weights.sum(axis=1, keepdims=True)
             weights[told] = eye[gold[told]]
-            matrices = np.array([confusions(weights, codes) for codes in labels.T])
+            # gold rows begin alone, where there are some: the votes would only confirm themselves
+            rows = told if told.any() and not round_ + step else np.ones(len(X), dtype=bool)
+            matrices = np.array([confusions(weights[rows], codes[rows]) for codes in labels.T])
             share = (weights.sum(axis=0) + 1) / (len(X) + n_classes)
             log = np.log(np.tile(share, (len(X), 1)) if prior is None else prior)
             for matrix, codes in zip(matrices, labels.T, strict=True):

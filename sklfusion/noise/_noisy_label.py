@@ -67,8 +67,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     A fit makes 26 logistic regressions, and some ten more with several LLMs or gold labels: under
-    a second on 500 rows of 384 columns. The strengths to choose from are made for embeddings of
-    about length one.
+    a second on 500 rows of 384 columns.
 
     With gold labels at hand :func:`~sklfusion.distill` weighs them against the LLM's and is the
     first thing to try.
@@ -134,6 +133,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         labels, told = self._read(y if noisy is None else noisy, gold)
         check_consistent_length(X, labels)
+        # rows of about length one, as the embeddings are that the penalties were chosen on
+        self._scale = float(np.sqrt((X**2).sum(axis=1).mean())) or 1.0
+        X = X / self._scale
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         k = len(self.classes_)
         with one_thread():
@@ -147,8 +149,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             self.estimator_ = fit_logistic(X, weights, self.C_)
         self.label_proba_ = weights
         self._factor = self._frequencies(weights, held_out)
-        self.oof_proba_ = held_out * self._factor
-        self.oof_proba_ /= self.oof_proba_.sum(axis=1, keepdims=True)
+        self.oof_proba_ = _multiplied(held_out, self._factor)
         return self
 
     def _read(self, y, gold):
@@ -197,10 +198,16 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         with one_thread(X):
-            proba = proba_of(self.estimator_, X, self.label_proba_) * self._factor
-        return proba / proba.sum(axis=1, keepdims=True)
+            proba = proba_of(self.estimator_, X / self._scale, self.label_proba_)
+        return _multiplied(proba, self._factor)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class per row."""
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
+
+
+def _multiplied(proba, factor):
+    """Probabilities times a factor per class, summing to one."""
+    proba = proba * factor
+    return proba / proba.sum(axis=1, keepdims=True)

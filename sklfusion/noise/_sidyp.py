@@ -53,7 +53,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         Predict by :class:`~sklfusion.NoisyLabelClassifier`, a corrected logistic regression on
         the embeddings, unless the neighbours' candidates tell more of the labels of rows that
         they were not made from: over all rows, by a standard error of the paired difference.
-        Where they do not, stage II is not trained.
+        Where they do not, stage II is not trained; and where it learnt so badly that its answers
+        tell less of the validation rows' labels than the simple way's, it does not predict.
     validation_fraction : float, default=0.1
         Share of the rows whose noisy labels choose the encoder's epoch, and whose best candidates
         choose the denoisers'.
@@ -199,6 +200,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         self._fit_prior(embeddings, codes, features)
         self.uses_diffusion_ = self._wants_diffusion(embeddings, codes)
         self._fit_diffusion(settings, flat_epochs(features), codes, val)
+        if self.uses_diffusion_ and self.simple_ is not None and len(val):
+            self.uses_diffusion_ = not self._is_behind(self.simple_, X, codes, val)
         if gold is not None:
             said = np.r_[self.classes_, self.classes_[:1]][codes]
             self.n_corrected_ = int(((said != gold) & (self.refined_labels_ == gold)).sum())
@@ -277,6 +280,13 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
                 said[held] = prior.predict_proba(embeddings[held]).argmax(axis=1)
         other = simple.oof_proba_.argmax(axis=1)
         return tells_more(other, said, codes, len(self.classes_), rng)
+
+    def _is_behind(self, simple, X, codes, val):
+        """Whether the simple way tells more of the validation labels than stage II."""
+        said = self.predict_proba(X[val]).argmax(axis=1)
+        other = simple.oof_proba_[val].argmax(axis=1)
+        rng = np.random.default_rng(self._seed)
+        return tells_more(said, other, codes[val], len(self.classes_), rng)
 
     def _fit_diffusion(self, settings, features, codes, val):
         from sklfusion.noise._diffusion_trainer import DiffusionTrainer
