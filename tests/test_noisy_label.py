@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
 from sklfusion import Annotations, NoisyLabelClassifier, persistence
-from sklfusion.noise._annotators import annotator_posterior, confusions, cross_fit
+from sklfusion.noise._annotators import annotator_posterior, confusions, held_out_proba
 from sklfusion.noise._transition import estimate_transition
 
 
@@ -87,7 +87,7 @@ class TestOneLLM:
         """Held-out probabilities know nothing of random labels."""
         X = data[0]
         labels = np.random.default_rng(0).integers(3, size=len(X))
-        proba = cross_fit(X, np.eye(3)[labels], 10.0, np.random.default_rng(0))
+        proba = held_out_proba(X, np.eye(3)[labels], 10.0, np.random.default_rng(0))
         assert np.mean(proba.argmax(axis=1) == labels) < 0.45
 
 

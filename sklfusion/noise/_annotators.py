@@ -4,17 +4,17 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 #: Parts of a cross-fit.
-_FOLDS = 5
+_PARTS = 5
 #: Strengths of logistic regression to choose from, strongest penalty first. For embeddings of
 #: length one; tried on labels of ten LLMs on four tasks and on clean labels of three others.
-PENALTIES = (0.3, 0.6, 1.0, 3.0, 10.0)
+STRENGTHS = (0.3, 0.6, 1.0, 3.0, 10.0)
 #: A stronger penalty is taken unless it is worse by so many standard errors of the paired
 #: difference: what cannot be told from the best regularises against the mistakes.
 _STANDARD_ERRORS = 2.0
 #: An annotator's confusions are drawn towards those of an average class by so many rows, so that a
 #: class with fewer than about ten has no confusions of its own.
 _PRIOR_ROWS = 10.0
-_ROUNDS, _STEPS = 2, 10
+_EM_ROUNDS, _EM_STEPS = 2, 10
 #: Penalty of the model between the rounds.
 _COVARIATE_PENALTY = 1.0
 
@@ -28,7 +28,7 @@ def fit_logistic(X, weights, C):
     return model.fit(X[rows], labels, sample_weight=weights[rows, labels])
 
 
-def proba_of(model, X, weights):
+def classes_proba(model, X, weights):
     """Probabilities of all K classes; those of the weights themselves where there is no model."""
     share = weights.sum(axis=0) / weights.sum()
     if model is None:
@@ -38,20 +38,20 @@ def proba_of(model, X, weights):
     return out
 
 
-def cross_fit(X, weights, C, rng):
+def held_out_proba(X, weights, C, rng):
     """Probabilities of rows by models that did not see them; all rows, labelled or not."""
     # dealt out by class, so that every part has rows of each
     order = np.lexsort((rng.random(len(X)), weights.argmax(axis=1)))
     part = np.empty(len(X), dtype=int)
-    part[order] = np.arange(len(X)) % _FOLDS
+    part[order] = np.arange(len(X)) % _PARTS
     out = np.empty(weights.shape)
-    for fold in range(_FOLDS):
+    for fold in range(_PARTS):
         held = part == fold
         if not held.any():
             continue
         seen = weights[~held] if weights[~held].any() else weights
         rows = X[~held] if weights[~held].any() else X
-        out[held] = proba_of(fit_logistic(rows, seen, C), X[held], seen)
+        out[held] = classes_proba(fit_logistic(rows, seen, C), X[held], seen)
     return np.maximum(out, 1e-9)
 
 
@@ -65,12 +65,12 @@ def choose_penalty(X, weights, rng):
         Its cross-fitted probabilities.
     """
     known = weights.sum(axis=1) > 0
-    fits = [cross_fit(X, weights, C, rng) for C in PENALTIES]
+    fits = [held_out_proba(X, weights, C, rng) for C in STRENGTHS]
     loss = np.array([-(weights[known] * np.log(p[known])).sum(axis=1) for p in fits])
     behind = loss - loss[loss.mean(axis=1).argmin()]
     error = behind.std(axis=1) / np.sqrt(known.sum())
     best = int(np.argmax(behind.mean(axis=1) <= _STANDARD_ERRORS * error + 1e-12))
-    return PENALTIES[best], fits[best]
+    return STRENGTHS[best], fits[best]
 
 
 def confusions(weights, codes):
@@ -116,8 +116,8 @@ def annotator_posterior(X, labels, gold, n_classes, rng):
     weights = eye[np.maximum(labels, 0)] * (labels >= 0)[..., None]
     weights = weights.sum(axis=1) + 0.1
     prior = None
-    for round_ in range(1 + _ROUNDS):
-        for step in range(_STEPS):
+    for round_ in range(1 + _EM_ROUNDS):
+        for step in range(_EM_STEPS):
             weights /= weights.sum(axis=1, keepdims=True)
             weights[told] = eye[gold[told]]
             # gold rows begin alone, where there are some: the votes would only confirm themselves
@@ -130,7 +130,7 @@ def annotator_posterior(X, labels, gold, n_classes, rng):
             weights = np.exp(log - log.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         weights[told] = eye[gold[told]]
-        prior = cross_fit(X, weights, _COVARIATE_PENALTY, rng)
+        prior = held_out_proba(X, weights, _COVARIATE_PENALTY, rng)
         # the frequencies of the last round count half: they hold its mistakes too
         prior /= np.sqrt(prior.mean(axis=0))
         prior = np.maximum(prior / prior.sum(axis=1, keepdims=True), 1e-6)
@@ -163,11 +163,11 @@ def tells_more(other, said, codes, n_classes, rng):
     label than the true class does (data processing inequality).
     """
     known = codes >= 0
-    codes, part = codes[known], rng.permutation(int(known.sum())) % _FOLDS
+    codes, part = codes[known], rng.permutation(int(known.sum())) % _PARTS
     log = []
     for classes in (other[known], said[known]):
         out = np.empty(len(codes))
-        for fold in range(_FOLDS):
+        for fold in range(_PARTS):
             held = part == fold
             matrix = confusions(np.eye(n_classes)[classes[~held]], codes[~held])
             out[held] = np.log(matrix[classes[held], codes[held]])

@@ -20,7 +20,7 @@ from sklfusion.noise._noisy_label import NoisyLabelClassifier
 from sklfusion.noise._prior import KNNLabelPrior
 
 #: Parts of the guard's cross-fit.
-_FOLDS = 5
+_GUARD_PARTS = 5
 
 
 class SiDyPClassifier(ClassifierMixin, BaseEstimator):
@@ -268,9 +268,9 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
         simple = NoisyLabelClassifier(random_state=self._seed)
         self.simple_ = simple.fit(embeddings, codes)
         rng = np.random.default_rng(self._seed)
-        part = rng.permutation(len(codes)) % _FOLDS
+        part = rng.permutation(len(codes)) % _GUARD_PARTS
         said = np.full(len(codes), -1)
-        for fold in range(_FOLDS):
+        for fold in range(_GUARD_PARTS):
             seen = (part != fold) & (codes >= 0)
             if len(np.unique(codes[seen])) < len(self.classes_):
                 return False  # a class of a row or two: too few to say how it is confused
