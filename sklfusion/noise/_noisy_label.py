@@ -64,6 +64,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     estimator_ : LogisticRegression or None
         The fitted model; None if what is learnt holds one class only.
 
+    See Also
+    --------
+    SiDyPClassifier : Label diffusion, the published method.
+    LabelRepairClassifier : If gold labels can be asked for.
+
     Notes
     -----
     A fit makes 26 logistic regressions, and some ten more with several LLMs or gold labels: under
@@ -77,10 +82,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     .. [1] Dawid and Skene, Maximum likelihood estimation of observer error-rates using the EM
        algorithm, Applied Statistics 28, 1979.
     .. [2] Raykar et al., Learning from crowds, JMLR 11, 2010.
-
-    See Also
-    --------
-    SiDyPClassifier : label diffusion, the published method.
 
     Examples
     --------

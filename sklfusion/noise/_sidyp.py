@@ -102,7 +102,8 @@ class SiDyPClassifier(ClassifierMixin, BaseEstimator):
 
     See Also
     --------
-    NoisyLabelKNNClassifier : The cheap baseline.
+    NoisyLabelClassifier : The simple way, and on most sets the better one.
+    NoisyLabelKNNClassifier : The published method without diffusion.
     LabelRepairClassifier : If some gold labels can be had.
 
     Notes
