@@ -115,25 +115,10 @@ def speed_head_lines():
     return _table(*lines_table(read_json("speed_head")))
 
 
-def distill():
-    """Students beside their teachers: mean over families of data sets."""
-    from benchmarks.quality.distill import table
-
-    return _table(*table(read_json("distill")))
-
-
-def distill_sets():
-    """Students on each data set, and the agreement that was stated."""
-    from benchmarks.quality.distill import sets_table
-
-    return _table(*sets_table(read_json("distill")))
-
-
-def distill_speed():
-    """Texts per CPU second of student and encoder, and the size of the file."""
-    from benchmarks.quality.distill import speed_table
-
-    return _table(*speed_table(read_json("distill")))
+def _of(program, function):
+    """A table of a program in ``quality`` beside ``table(results)``."""
+    module = importlib.import_module(f"benchmarks.quality.{program}")
+    return _table(*getattr(module, function)(read_json(program)))
 
 
 def acquire_sets():
@@ -246,9 +231,16 @@ def trusts_llms():
 #: Programs in ``quality`` whose one table is ``table(results)``.
 TABLES = (
     *("ablation", "acquire", "architecture", "budget_plan", "cascade", "domain_shift"),
-    *("few_shot", "fusion_all", "fusion_parts", "long_texts", "noise_cost", "noise_repair"),
-    *("no_llm", "noise_sidyp", "prompts", "rivals", "semi_supervised", "shares"),
+    *("distill", "few_shot", "fusion_all", "fusion_parts", "label_damage", "label_repair"),
+    *("long_texts", "no_llm", "noise_cost", "noise_repair", "noise_sidyp", "prompts", "rivals"),
+    *("semi_supervised", "shares"),
 )
+#: Programs in ``quality`` with further tables: ``sets_table(results)`` is block ``..._sets``.
+FURTHER = {
+    "distill": ("sets", "speed"),
+    "label_damage": ("sets",),
+    "label_repair": ("parts", "sets", "selectors", "repeats"),
+}
 
 
 def alignment():
@@ -348,9 +340,6 @@ BLOCKS = {
     "decision_models_lines": decision_models_lines,
     "decision_models_others": decision_models_others,
     "demo": demo,
-    "distill": distill,
-    "distill_sets": distill_sets,
-    "distill_speed": distill_speed,
     "fine_tune": fine_tune,
     "local_decision": local_decision,
     "noise_ablation": noise_ablation,
@@ -379,6 +368,11 @@ BLOCKS = {
         for name in ("estimate", "fit", "evaluate", "predict")
     },
     **{name: partial(_experiment, name) for name in TABLES},
+    **{
+        f"{name}_{kind}": partial(_of, name, f"{kind}_table")
+        for name, kinds in FURTHER.items()
+        for kind in kinds
+    },
 }
 
 
