@@ -199,6 +199,13 @@ def batch():
     return _table(*table(read_json("batch")))
 
 
+def latency():
+    """Accuracy, cost and latency of encoder, LLM, fusion and cascade."""
+    from benchmarks.load.latency import table
+
+    return _table(*table(read_json("latency")))
+
+
 def serve():
     """The service under load."""
     from benchmarks.load.serve import table
@@ -341,6 +348,7 @@ BLOCKS = {
     "decision_models_others": decision_models_others,
     "demo": demo,
     "fine_tune": fine_tune,
+    "latency": latency,
     "local_decision": local_decision,
     "noise_ablation": noise_ablation,
     "paper_agnews": paper_agnews,

@@ -164,3 +164,25 @@ def test_gains_are_told_by_size_and_by_set():
     first, second, third = gain.by_set({"cells": cells})
     assert [first[0], second[0], third[0]] == ["A", "CSS two", "CSS one"]
     assert first[1:] == pytest.approx((3.0, 3 - 1.96 * 1.5, 3 + 1.96 * 1.5))
+
+
+@pytest.mark.nightly
+@pytest.mark.data
+@pytest.mark.models
+def test_latency_counts_the_requests_of_every_method(data_dir, monkeypatch):
+    """None by the encoder, one per text by LLM and fusion, within its budget by a cascade."""
+    from benchmarks.load import latency
+
+    monkeypatch.setattr(latency, "MEDIAN_S", 0.01)
+    results = latency.run([0], 40, 4)
+    cells = {name: by_draw["0"] for name, by_draw in results["methods"].items()}
+    asked = {name: (c["fit"]["requests"], c["batch"]["requests"]) for name, c in cells.items()}
+    assert asked["encoder alone"] == (0, 0)
+    assert asked["LLM alone"] == (0, 36)
+    assert asked["fusion"] == (40, 36)
+    for budget in latency.BUDGETS:
+        in_fit, in_call = asked[f"cascade, {budget:.0%}"]
+        assert in_fit == 40
+        assert in_call <= 36 * budget
+    assert len(latency.table(results)[1]) == len(latency.METHODS)
+    plt.close(latency.plot(results))

@@ -5,15 +5,16 @@
 AG News with the recorded answers of gpt-5-nano, which an endpoint in another process gives again
 over HTTP. No times were recorded with them, so the endpoint's are made up: log-normal over texts,
 median 0.8 s, a text in twenty above 1.8 s. Every method is fitted on the same 250 labelled rows
-without stored replies, then predicts some of the 250 test rows one at a time, as a service gets
-them, and the others in one call (16 requests in flight). Requests and tokens are counted by the
-endpoint, at four characters a token.
+with an empty memory of its own. Then it predicts some of the 250 test rows one at a time, as a
+service gets them, and the others in one call (16 requests in flight). Requests and tokens are
+counted by the endpoint, at four characters a token.
 
 One process, one thread. Mostly asleep, so a busy machine shows in the figures of the encoder
 alone; their CPU seconds stand beside them. ``--draws`` renews these draws and keeps the others.
 """
 
 import argparse
+import tempfile
 import time
 import warnings
 
@@ -33,21 +34,29 @@ from sklfusion import (
 
 MEDIAN_S, SIGMA = 0.8, 0.5
 BUDGETS = (0.1, 0.25, 0.5)
-ROWS, N_DRAWS, ONE_BY_ONE = 250, 5, 40
+ROWS, N_DRAWS, ONE_BY_ONE = 250, 4, 40
+#: What the results file says about its making.
+MADE = {
+    "seeds": f"draws 0 to {N_DRAWS - 1}",
+    "interval": "± is the standard deviation over draws of rows of one data set; seconds are "
+    "medians over draws or quantiles over texts",
+}
 METHODS = ("encoder alone", *(f"cascade, {b:.0%}" for b in BUDGETS), "LLM alone", "fusion")
 
 
-def estimators(classes, url, seed):
-    """The contestants by name, unfitted; none has a memory, so each pays for itself."""
+def estimators(classes, url, seed, folder):
+    """The contestants by name, unfitted; each has a memory of its own, so pays for itself."""
     asked = {"classes": classes, "strategy": "label", "base_url": url}
 
     def cascade(budget):
-        llm = LLMScorer("recorded", **asked)
-        return CascadeClassifier(llm=llm, budget=budget, random_state=seed)
+        how = {"budget": budget, "random_state": seed, "memory": f"{folder}/cascade{budget}"}
+        return CascadeClassifier(llm=LLMScorer("recorded", **asked), **how)
 
-    fusion = AutoFusionClassifier(LLMScorer("recorded", **asked), random_state=seed)
-    made = (cascade(0), *map(cascade, BUDGETS), LLMClassifier("recorded", **asked), fusion)
-    return dict(zip(METHODS, made, strict=True))
+    llm = LLMClassifier("recorded", memory=f"{folder}/llm", **asked)
+    fusion = AutoFusionClassifier(
+        LLMScorer("recorded", **asked), random_state=seed, memory=f"{folder}/fusion"
+    )
+    return dict(zip(METHODS, (cascade(0), *map(cascade, BUDGETS), llm, fusion), strict=True))
 
 
 class Watch:
@@ -76,7 +85,7 @@ class Watch:
 def measure(clf, server, texts, y, fresh, y_fresh, n_single):
     """Fit, predict one text at a time, then the rest at once; figures of one method and draw.
 
-    Not the same texts twice: an estimator remembers the answers that it has had.
+    Not the same texts twice: what was answered is not asked about again.
     """
     with Watch(server) as fit:
         clf.fit(texts, y)
@@ -111,10 +120,12 @@ def run(draws, rows=ROWS, n_single=ONE_BY_ONE):
             test = np.random.default_rng(draw).permutation(test)[:rows]
             texts, fresh = ([data.texts[i] for i in part] for part in (train, test))
             y, y_fresh = names[data.y[train]], names[data.y[test]]
-            for name, clf in estimators(data.classes, server.base_url, draw).items():
-                cell = measure(clf, server, texts, y, fresh, y_fresh, n_single)
-                found[name][str(draw)] = cell
-                print(f"{draw} {name}: {cell['accuracy']:.3f}", flush=True)
+            with tempfile.TemporaryDirectory() as folder:
+                made = estimators(data.classes, server.base_url, draw, folder)
+                for name, clf in made.items():
+                    cell = measure(clf, server, texts, y, fresh, y_fresh, n_single)
+                    found[name][str(draw)] = cell
+                    print(f"{draw} {name}: {cell['accuracy']:.3f}", flush=True)
     return {
         "rows": rows,
         "test_rows": len(test),
@@ -183,38 +194,32 @@ def plot(results):
 
     from sklfusion.plotting import METHOD_COLORS, tidy
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.3), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     found = _figures(results)
-    styles = dict(zip(METHODS[1:4], (":", "-.", "--"), strict=True))
+    colors = dict.fromkeys(METHODS, "#CC79A7") | METHOD_COLORS
+    styles = dict.fromkeys(METHODS, "-") | dict(zip(METHODS[1:4], (":", "-.", "--"), strict=True))
     path = [(found[name]["requests"], np.mean(found[name]["accuracy"])) for name in METHODS[:4]]
     left.plot(*zip(*path, strict=True), color="#999999", lw=1, zorder=1)
     for name, f in found.items():
-        color = METHOD_COLORS.get(name, "#CC79A7")
-        mean = np.mean(f["accuracy"])
-        error = np.std(f["accuracy"], ddof=1)
-        left.errorbar(f["requests"], mean, yerr=error, fmt="o", ms=6, color=color, capsize=3)
-        above = name != "LLM alone"
-        left.annotate(
-            name.replace("cascade, ", ""),
-            (f["requests"], mean + error if above else mean - error),
-            xytext=(0, 5 if above else -14),
-            textcoords="offset points",
-            ha={"encoder alone": "left"}.get(name, "right" if f["requests"] > 900 else "center"),
-            color=color,
-        )
+        mean, error = np.mean(f["accuracy"]), _contest.spread(f["accuracy"])
+        look = {"color": colors[name], "lw": 1.8}
+        left.errorbar(f["requests"], mean, yerr=error, fmt="o", ms=6, capsize=3, **look)
+        place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+        told = name.removeprefix("cascade, ") if name.startswith("cascade") else ""
+        left.annotate(told, (f["requests"], mean + error), color=colors[name], **place)
         waits = np.sort(f["waits"])
         share = 1 - np.arange(len(waits)) / len(waits)
-        style = styles.get(name, "-")
-        right.step(waits, share, style, where="post", color=color, lw=1.8, label=name)
+        right.step(waits, share, styles[name], where="post", label=name, **look)
     left.set_xlabel("requests per 1,000 texts")
     left.set_ylabel("accuracy, mean and spread of the draws")
-    left.set_xlim(-40, 1060)
-    tidy(left)
+    left.set_xlim(-40, 1040)
     right.set_xscale("log")
+    right.set_xticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     right.set_xlabel("seconds, one text at a time")
     right.set_ylabel("share of texts that wait longer")
-    right.legend(frameon=False, loc="center left")
-    tidy(right)
+    for ax in (left, right):
+        tidy(ax)
+    figure.legend(loc="outside upper center", ncols=len(METHODS), frameon=False)
     return figure
 
 
@@ -232,7 +237,7 @@ def main():
             results["methods"][name] = last.get(name, {}) | results["methods"][name]
     print_table(*table(results))
     if not options.quick:
-        write_json("latency", results)
+        write_json("latency", results, kept=len(options.draws) < N_DRAWS, **MADE)
         save_figure(plot(results), "latency")
 
 

@@ -1,9 +1,8 @@
 """How much the shape of the MLP matters: layers, width, activation, dropout.
 
-One setting is changed at a time. In the concatenation the MLP is the model; in anchored fusion it
-is a residual that stays only if it lowers the out-of-fold log-loss, so the same changes should
-hardly show. AG News (250 labelled rows) and BABE (400 labelled rows); several seeds, where a seed
-draws the rows, the initial weights and the batches.
+Only in the concatenation (``fusion="concat"``) is the MLP the model, so one setting of it is
+changed at a time there. AG News (250 labelled rows) and BABE (400 labelled rows); several draws,
+where a draw takes the rows, the initial weights and the batches. Differences are paired.
 
 python -m benchmarks.quality.architecture [--quick]
 """
@@ -14,8 +13,9 @@ from benchmarks._common import mean_spread
 from benchmarks.quality import _contest
 
 SETS = {("AG News", "gpt-5-nano"): 250, ("BABE", "gpt_4"): 400}
+DEFAULT = "default: (64, 32), relu, dropout 0.1"
 SETTINGS = {
-    "default: (64, 32), relu, dropout 0.1": {},
+    DEFAULT: {},
     "no hidden layer": {"hidden_layer_sizes": ()},
     "one layer, 16": {"hidden_layer_sizes": (16,)},
     "one layer, 128": {"hidden_layer_sizes": (128,)},
@@ -28,12 +28,11 @@ SETTINGS = {
     "dropout 0.3": {"dropout": 0.3},
     "dropout 0.5": {"dropout": 0.5},
 }
-KINDS = {"concatenation": {"fusion": "concat"}, "fusion": {"residual": True}}
-N_DRAWS = 3
+N_DRAWS = 6
 #: What the results file says about its making.
 MADE = {
-    "seeds": f"draws 0 to {N_DRAWS - 1} of rows, weights and batches",
-    "interval": "± is the standard deviation over draws",
+    "seeds": "draws 0 to 5 of rows, weights and batches",
+    "interval": "± is the standard deviation over draws, differences: 95 % by t over draws",
 }
 
 
@@ -47,49 +46,48 @@ def run(quick=False):
     for data, size in zip(_contest.load_sets(*sets), sets.values(), strict=True):
         data = _contest.head(data, 90 if quick else 1600)
         X = _contest.features(data)
-        cells = {kind: {name: [] for name in settings} for kind in KINDS}
-        kept = {name: 0 for name in settings}
+        cells = {name: [] for name in settings}
+        n_embedding = X.shape[1] - len(data.classes)
         for train, test, seed in _contest.splits(data, size, n_draws):
             for name, params in settings.items():
-                for kind, options in KINDS.items():
-                    clf = _contest.fusion(
-                        data, seed, n_embedding=X.shape[1] - len(data.classes), **options, **params
-                    ).fit(X[train], data.y[train])
-                    score = _contest.hits(clf.predict(X[test]), data.y[test]).mean()
-                    cells[kind][name].append(float(score))
-                    kept[name] += kind == "fusion" and "residual" in clf.chosen_
-        results["sets"][f"{data.name}, {size} rows"] = {"scores": cells, "kept": kept}
+                clf = _contest.fusion(
+                    data, seed, n_embedding=n_embedding, fusion="concat", **params
+                ).fit(X[train], data.y[train])
+                cells[name].append(float(_contest.hits(clf.predict(X[test]), data.y[test]).mean()))
+        results["sets"][f"{data.name}, {size} rows"] = cells
         print(f"{data.name}: done", flush=True)
     return results
 
 
+def against_default(cells):
+    """Differences to the default, draw by draw, of the other settings."""
+    return {
+        name: np.subtract(draws, cells[DEFAULT])
+        for name, draws in cells.items()
+        if name != DEFAULT
+    }
+
+
 def table(results):
-    """One row per setting; the last row is how far apart the settings' means lie."""
-    names = list(next(iter(results["sets"].values()))["kept"])
+    """One row per setting."""
+    names = list(next(iter(results["sets"].values())))
     header, rows = ["setting"], [[name] for name in names]
-    apart = ["largest minus smallest mean"]
-    for title, part in results["sets"].items():
-        for kind, cells in part["scores"].items():
-            header.append(f"{title}: {kind}")
-            for row, name in zip(rows, names, strict=True):
-                row.append(mean_spread(cells[name]))
-            means = [np.mean(cells[name]) for name in names]
-            apart.append(f"{max(means) - min(means):.3f}")
-        header.append("residual kept")
+    for title, cells in results["sets"].items():
+        header += [title, "minus the default (95 %)"]
+        gaps = against_default(cells)
         for row, name in zip(rows, names, strict=True):
-            row.append(f"{part['kept'][name]} of {results['draws']}")
-        apart.append("")
-    return header, [*rows, apart]
+            gap = gaps.get(name)
+            half = None if gap is None else _contest.half_width(gap)
+            shown = "" if gap is None else f"{np.mean(gap):+.3f} ± {half:.3f}"
+            row += [mean_spread(cells[name]), shown]
+    return header, rows
 
 
 def draw(results):
-    """One panel per data set and way to fuse."""
+    """One panel per data set: differences to the default."""
+    panels = {title: against_default(cells) for title, cells in results["sets"].items()}
     return _contest.dot_plot(
-        {
-            f"{title}\n{kind}": cells
-            for title, part in results["sets"].items()
-            for kind, cells in part["scores"].items()
-        }
+        panels, xlabel="accuracy minus the default's (95 %)", error=_contest.half_width
     )
 
 
