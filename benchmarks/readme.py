@@ -221,6 +221,13 @@ def local_decision():
     return f"{_table(*table(results))}\n{told(results)}\n"
 
 
+def domain_signals():
+    """What tells of a drift without labels, and how well."""
+    from benchmarks.quality.domain_shift import signals_table
+
+    return _table(*signals_table(read_json("domain_shift")))
+
+
 def trusts_labels():
     """Labels without a positive row: one trust for all labels beside the LLM alone."""
     from benchmarks.quality.trusts import labels_table
@@ -368,6 +375,7 @@ BLOCKS = {
     "speed_first": speed_first,
     "speed_local_llm": speed_local_llm,
     "throughput": throughput,
+    "domain_signals": domain_signals,
     "trusts_labels": trusts_labels,
     "trusts_llms": trusts_llms,
     "typed": partial(picture, "getting_started"),

@@ -10,8 +10,9 @@ from benchmarks.quality import _contest
 
 PROGRAMS = [
     *("ablation", "architecture", "semi_supervised", "cascade", "decision_models", "rivals"),
+    "domain_shift",
 ]
-LLM_PROGRAMS = ["prompts", "domain_shift", "label_forms"]
+LLM_PROGRAMS = ["prompts", "label_forms"]
 
 
 def _quick(name, tmp_path, monkeypatch, capsys):
