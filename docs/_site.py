@@ -6,6 +6,7 @@
     models_are_there, be_strict    how the examples run
     Members        the methods and properties of a class, for its page
     take_in        pages that lie outside docs/, and links that leave it
+    link_names     names of classes in the prose, as links to their pages
     write_llms_txt the pages as a list for language models
 """
 
@@ -19,6 +20,11 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+
+import sklfusion
+from sklfusion import plotting
 from sklfusion.models import installed
 
 #: Pages of the site whose text lies elsewhere in the repository.
@@ -114,9 +120,21 @@ def take_in(app, name, source):
     source[0] = _LINK.sub(mend, home.read_text(encoding="utf-8"))
 
 
-def _first_paragraph(doctree):
-    from docutils import nodes
+def link_names(app, doctree):
+    """Make links of the public names that stand as code in the prose, but not in headings."""
+    public = {name: f"sklfusion.{name}" for name in sklfusion.__all__}
+    public |= {name: f"sklfusion.plotting.{name}" for name in plotting.__all__}
+    page = app.env.docname
+    for literal in list(doctree.findall(nodes.literal)):
+        name, inside = literal.astext(), literal.parent
+        if name in public and not isinstance(inside, nodes.title | nodes.reference | pending_xref):
+            link = pending_xref("", refdomain="py", reftype="obj", reftarget=public[name])
+            link["refdoc"], link["refexplicit"], link["refwarn"] = page, True, True
+            literal.replace_self(link)
+            link += literal
 
+
+def _first_paragraph(doctree):
     paragraph = next(iter(doctree.findall(nodes.paragraph)), None)
     text = "" if paragraph is None else " ".join(paragraph.astext().split())
     return text if len(text) <= _SUMMARY else text[:_SUMMARY].rpartition(" ")[0] + " …"
@@ -151,5 +169,6 @@ def write_llms_txt(app, failed):
 def setup(app):
     """Tell Sphinx when to call what."""
     app.connect("source-read", take_in)
+    app.connect("doctree-read", link_names)
     app.connect("build-finished", write_llms_txt)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

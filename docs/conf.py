@@ -31,8 +31,9 @@ extensions = [
 ]
 exclude_patterns = ["_build", "examples", "generated/backreferences"]
 templates_path = ["_templates"]
-# docstrings inherited from scikit-learn refer to its own user guide
-suppress_warnings = ["ref.ref", "toc.not_readable"]
+# Docstrings inherited from scikit-learn refer to its own user guide, and types of parameters to
+# glossaries of other projects, which may be out of reach.
+suppress_warnings = ["ref.ref", "ref.term", "toc.not_readable"]
 # A signature that fits on one line stays there; longer ones get a line per parameter.
 maximum_signature_line_length = 88
 
@@ -40,6 +41,8 @@ autosummary_generate = True
 autosummary_context = {"own_members": _site.Members("sklfusion")}
 autodoc_typehints = "none"  # the docstrings say what each parameter is, in words
 numpydoc_show_class_members = False
+numpydoc_xref_param_type = True  # types of parameters are links where there is a page for them
+numpydoc_xref_ignore = {"of", "shape", "or", "optional", "default", "and", "to", "with", "in"}
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
