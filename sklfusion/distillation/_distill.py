@@ -86,7 +86,7 @@ def distill(
 
     With gold labels on some rows, these say how often each answer is right; through that table
     the other rows teach a probe, and what the gold rows show themselves decides how far it is
-    trusted. ``benchmarks/quality/label_damage.py`` measures what that gains.
+    trusted. ``benchmarks/quality/label_repair.py`` measures what that gains.
 
     Examples
     --------
