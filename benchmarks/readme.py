@@ -65,11 +65,25 @@ def cascade_budgets():
     return _table(*budget_table(read_json("cascade")))
 
 
-def noise_ablation():
-    """Variants of SiDyP."""
-    from benchmarks.quality.noise_sidyp import ablation_table
+def noise_by_set():
+    """Ways to learn from LLM labels, set by set."""
+    from benchmarks.quality.noise_sidyp import by_set_table
 
-    return _table(*ablation_table(read_json("noise_sidyp")))
+    return _table(*by_set_table(read_json("noise_sidyp")))
+
+
+def noise_steps():
+    """SiDyP's correction and diffusion, two by two."""
+    from benchmarks.quality.noise_sidyp import steps_table
+
+    return _table(*steps_table(read_json("noise_sidyp")))
+
+
+def noise_several():
+    """The same with the labels of all LLMs of a set."""
+    from benchmarks.quality.noise_sidyp import several_table
+
+    return _table(*several_table(read_json("noise_sidyp")))
 
 
 def paper_reuters_full():
@@ -357,7 +371,9 @@ BLOCKS = {
     "fine_tune": fine_tune,
     "latency": latency,
     "local_decision": local_decision,
-    "noise_ablation": noise_ablation,
+    "noise_by_set": noise_by_set,
+    "noise_several": noise_several,
+    "noise_steps": noise_steps,
     "paper_agnews": paper_agnews,
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,

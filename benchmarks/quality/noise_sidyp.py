@@ -1,326 +1,307 @@
-"""Learning from LLM labels: SiDyP beside plain training and four other ways.
+"""Learning from LLM labels: six simple ways, and what SiDyP's two steps add.
 
-Run as ``python -m benchmarks.quality.noise_sidyp``. Nobody sees a gold label but the last line of
-each run, which scores test rows. What a method can choose (regularisation, strength of smoothing)
-is chosen by accuracy on the *noisy* labels of validation rows, a tenth of the training rows, the
-same for all. Draws that are in the results file are not made again; ``--fresh`` forgets them.
+Run as ``python -m benchmarks.quality.noise_sidyp``. Labels are those that LLMs gave, with and
+without examples in their prompts; nobody sees a gold label but the last line of each run, which
+scores test rows. 60 % of a set's rows, a thousand at most, are trained on. What a method can
+choose is chosen by cross-fitted loss on the noisy labels. ``--part`` runs one part: ``simple``
+(ten draws), ``steps`` (correction by diffusion, two by two), ``tuned`` (a fine-tuned MiniLM) and
+``several`` (all LLMs of a set). Draws that were made are kept; ``--fresh`` forgets them.
 """
 
 import argparse
-import itertools
 import json
 import time
 import warnings
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
-from sklearn.model_selection import train_test_split
 
 from benchmarks._common import CACHE, print_table, save_figure, write_json
-from benchmarks.quality import _noise_sets
+from benchmarks._intervals import by_group, family, t_interval
+from benchmarks.quality import _llm_labels
 from sklfusion import (
+    EncoderTraining,
+    FineTunedTrajectoryEncoder,
     KNNLabelPrior,
-    LabelDiffusion,
     MLPTrajectoryEncoder,
+    NoisyLabelClassifier,
     NoisyLabelKNNClassifier,
     SiDyPClassifier,
-    TrainingDynamicsNoiseDetector,
 )
+from sklfusion.noise._annotators import choose_penalty, classes_proba, fit_logistic
 
 NAME = "noise_sidyp"
-GRID = (0.1, 0.3, 1.0, 3.0, 10.0)
-SEEDS = 5
-METHODS = (
-    "plain", "label smoothing", "CleanLearning", "kNN baseline", "kNN + transition", "encoder",
-    "SiDyP",
-)  # fmt: skip
-#: What the results file says about its making.
-MADE = {
-    "seeds": f"seeds 0 to {SEEDS - 1}",
-    "interval": "± is the deviation over seeds, of a difference the paired standard error",
-}
+#: Passes after which the net knows its labels by heart (accuracy on them above 99 %).
+PASSES = 100
+#: Share of wrong labels between which the mean that the program is about is taken.
+NOISE = (0.3, 0.6)
+SIMPLE = ("net to the end", "logistic", "label smoothing", "CleanLearning", "NoisyLabelClassifier")
+STEPS = ("neither", "correction", "diffusion", "both", "SiDyP")
+TUNED = ("to the end", "frequencies divided out")
+SEVERAL = ("net to the end", "logistic", "NoisyLabelClassifier")
+DRAWS = {"simple": 10, "steps": 2, "tuned": 1, "several": 5}
+#: Passes of the fine-tuning, and the sets that it is run on: one LLM per task.
+TUNED_PASSES = 6
+TUNED_SETS = ("CSS emotion/chatgpt", "CSS semeval_stance/flan-ul2",
+              "CSS wiki_politeness/chatgpt", "CSS discourse/chatgpt")  # fmt: skip
 
 
-def logistic(C):
-    return LogisticRegression(C=C, max_iter=1000)
+def net_to_the_end(X, codes, seed):
+    """A small network trained until it knows the labels by heart."""
+    net = MLPTrajectoryEncoder(
+        n_branches=1, n_epochs=PASSES, dropout=0.0, weight_decay=0.0, alpha_coreg=0.0,
+        select="last", random_state=seed,
+    )  # fmt: skip
+    return net.fit(X, codes, n_classes=int(codes.max()) + 1)
 
 
-def soft_logistic(X, target, C):
-    """Logistic regression on label distributions: each row once per class, with weights."""
-    rows, labels = np.nonzero(target)
-    return logistic(C).fit(X[rows], labels, sample_weight=target[rows, labels])
-
-
-def candidates(name, X, codes, seed):
-    """Yield (setting, fitted model) for the settings a method may choose from."""
+def fit_simple(X, codes, X_test, seed):
+    """Predictions of the simple ways for the test rows, by name."""
     from cleanlab.classification import CleanLearning
 
+    known = codes >= 0
+    X, codes = X[known], codes[known]
     onehot = np.eye(int(codes.max()) + 1)[codes]
-    if name == "plain":
-        for C in GRID:
-            yield {"C": C}, logistic(C).fit(X, codes)
-    elif name == "label smoothing":
-        for C in GRID[1:4]:
-            for s in (0.1, 0.3):
-                target = (1 - s) * onehot + s / onehot.shape[1]
-                yield {"C": C, "smoothing": s}, soft_logistic(X, target, C)
-    elif name == "CleanLearning":
-        for C in GRID[1:4]:
-            yield {"C": C}, CleanLearning(logistic(C), cv_n_folds=3, seed=seed).fit(X, codes)
-    else:
-        prior, detector = KNNLabelPrior(), None
-        if name == "kNN baseline":
-            prior, detector = None, TrainingDynamicsNoiseDetector(random_state=seed)
-        first = NoisyLabelKNNClassifier(logistic(GRID[1]), prior=prior, detector=detector)
-        first.fit(X, codes)
-        yield {"C": GRID[1]}, first.estimator_
-        for C in GRID[2:4]:  # the candidates do not depend on C
-            yield {"C": C}, soft_logistic(X, first.prior_estimator_.prior_, C)
-
-
-def fit_baseline(name, data, seed):
-    """Choose on noisy validation labels; return test predictions and the choice."""
-    known = np.flatnonzero(data.noisy >= 0)
-    train, val = train_test_split(
-        known, test_size=0.1, random_state=seed, stratify=data.noisy[known]
-    )
-    best = None
-    for setting, model in candidates(name, data.X[train], data.noisy[train], seed):
-        score = np.mean(model.predict(data.X[val]) == data.noisy[val])
-        if best is None or score > best[0]:
-            best = score, setting, model
-    return best[2].predict(data.X_test), best[1]
-
-
-def fit_sidyp(data, seed, **params):
-    """Fit SiDyP around the encoder that noisy validation labels prefer."""
-    known = np.flatnonzero(data.noisy >= 0)
-    train, val = train_test_split(
-        known, test_size=0.1, random_state=seed, stratify=data.noisy[known]
-    )
-    encoders = [MLPTrajectoryEncoder(dropout=d, random_state=seed) for d in (0.1, 0.5)]
-    scores = []
-    for encoder in encoders:
-        encoder.fit(
-            data.X[train], data.noisy[train], n_classes=int(data.noisy.max()) + 1,
-            X_val=data.X[val], codes_val=data.noisy[val],
-        )  # fmt: skip
-        scores.append(max(encoder.val_scores_))
-    encoder = encoders[int(np.argmax(scores))]
-    parts = {"prior": KNNLabelPrior(), "diffusion": LabelDiffusion()}
-    model = SiDyPClassifier(encoder, **parts, random_state=seed).set_params(**params)
-    return model.fit(data.X, data.noisy)
-
-
-def score(predicted, data):
-    """Accuracy and macro-F1 against gold test labels."""
+    C, _ = choose_penalty(X, onehot, np.random.default_rng(seed))
+    smooth = 0.8 * onehot + 0.2 / onehot.shape[1]
+    smoothed = classes_proba(fit_logistic(X, smooth, C), X_test, smooth)
+    clean = CleanLearning(LogisticRegression(C=C, max_iter=500), cv_n_folds=3, seed=seed)
     return {
-        "accuracy": float(np.mean(predicted == data.y_test)),
-        "macro_f1": float(f1_score(data.y_test, predicted, average="macro")),
-    }
-
-
-def run_draw(name, seed, done, methods=METHODS):
-    """Add what is missing to one draw of one set."""
-    data = _noise_sets.load(name, seed)
-    out = done | {
-        "n": len(data.noisy), "n_test": len(data.y_test),
-        "label_accuracy": float(np.mean(data.noisy == data.gold)),
+        "net to the end": net_to_the_end(X, codes, seed).predict_proba(X_test).argmax(axis=1),
+        "logistic": LogisticRegression(C=C, max_iter=500).fit(X, codes).predict(X_test),
+        "label smoothing": smoothed.argmax(axis=1),
+        "CleanLearning": clean.fit(X, codes).predict(X_test),
+        "NoisyLabelClassifier": NoisyLabelClassifier(random_state=seed)
+        .fit(X, codes).predict(X_test),
     }  # fmt: skip
-    for method in METHODS[:-2]:
-        if method in methods and method not in out:
-            predicted, setting = fit_baseline(method, data, seed)
-            out[method] = score(predicted, data) | {"setting": setting}
-    if "SiDyP" in methods and "SiDyP" not in out:
-        out |= sidyp_draw(data, seed)
-    return out
 
 
-def sidyp_draw(data, seed):
-    """SiDyP and its encoder."""
-    start = time.perf_counter()
-    model = fit_sidyp(data, seed)
-    seconds = time.perf_counter() - start
-    encoder = model.classes_[model.encoder_proba(data.X_test).argmax(axis=1)]
+def fit_steps(X, codes, X_test, seed):
+    """Correction by diffusion, two by two, and SiDyP as it is."""
+    plain = KNNLabelPrior(correction=None)
+    both = SiDyPClassifier(guard=False, random_state=seed).fit(X, codes)
+    other = SiDyPClassifier(prior=plain, guard=False, random_state=seed).fit(X, codes)
     return {
-        "encoder": score(encoder, data),
-        "SiDyP": score(model.predict(data.X_test), data) | {"seconds": seconds},
-        "refined_accuracy": float(np.mean(model.refined_labels_ == data.gold)),
-        "uses_diffusion": model.uses_diffusion_,
+        "neither": both.classes_[both.encoder_proba(X_test).argmax(axis=1)],
+        "correction": NoisyLabelKNNClassifier(prior=KNNLabelPrior())
+        .fit(X, codes).predict(X_test),
+        "diffusion": other.predict(X_test),
+        "both": both.predict(X_test),
+        "SiDyP": SiDyPClassifier(random_state=seed).fit(X, codes).predict(X_test),
+    }  # fmt: skip
+
+
+def fit_tuned(data, train, test, seed):
+    """A fine-tuned MiniLM at its last pass, and the same with the frequencies divided out."""
+    codes = data.labels[train]
+    training = EncoderTraining(
+        max_epochs=TUNED_PASSES, batch_size=16, warmup=0.06, freeze_layers=-1
+    )
+    encoder = FineTunedTrajectoryEncoder(
+        n_branches=1, alpha_coreg=0.0, training=training, random_state=seed
+    )
+    encoder.fit([data.texts[i] for i in train], codes, n_classes=int(data.gold.max()) + 1)
+    encoder.snapshots_ = encoder.snapshots_[-1:]
+    proba = encoder.predict_proba_epochs([data.texts[i] for i in test])[:, -1].mean(axis=0)
+    frozen = NoisyLabelClassifier(random_state=seed).fit(data.X[train], codes)
+    share = (np.bincount(codes[codes >= 0], minlength=proba.shape[1]) + 1.0) / len(codes)
+    divided = proba * share ** -(1 - frozen.agreement_**2)
+    return {TUNED[0]: proba.argmax(axis=1), TUNED[1]: divided.argmax(axis=1)}
+
+
+def fit_several(X, labels, X_test, seed):
+    """All LLMs: their majority as labels of the plain ways, all of them for ours."""
+    k = int(labels.max()) + 1
+    votes = (np.eye(k)[np.maximum(labels, 0)] * (labels >= 0)[..., None]).sum(axis=1)
+    # ties fall to the earlier LLM
+    votes += 0.1 * np.eye(k)[np.maximum(labels[:, 0], 0)] * (labels[:, :1] >= 0)
+    codes = np.where(votes.sum(axis=1) > 0, votes.argmax(axis=1), -1)
+    known = codes >= 0
+    onehot = np.eye(k)[codes[known]]
+    C, _ = choose_penalty(X[known], onehot, np.random.default_rng(seed))
+    logistic = LogisticRegression(C=C, max_iter=500).fit(X[known], codes[known])
+    ours = NoisyLabelClassifier(random_state=seed).fit(X, labels)
+    return {
+        "net to the end": net_to_the_end(X, codes, seed).predict_proba(X_test).argmax(axis=1),
+        "logistic": logistic.predict(X_test),
+        "NoisyLabelClassifier": ours.predict(X_test),
     }
 
 
-NO_CORRECTION = {"prior__correction": None, "prior__n_neighbors": 10}
-#: What is changed in each row of the ablation, on SemEval; all but the first without the guard,
-#: which would hide what a part is worth.
-ABLATION = {
-    "SiDyP": {"guard": True},
-    "no guard": {},
-    "fixed prior": {"diffusion__n_resample": 0},
-    "sharpening from the warm-up on": {"diffusion__resample_start": 0.2},
-    "marked rows left out (30 %)": {"noise_ratio": 0.3},
-    "no correction of the prior": NO_CORRECTION,
-    "no correction, 30 % marked": NO_CORRECTION | {"noise_ratio": 0.3},
-    "no agreement terms": {"encoder__alpha_coreg": 0.0, "diffusion__lambda_coreg": 0.0},
-    "one-hot read-out, one chain": {"diffusion__readout": "onehot", "diffusion__n_chains": 1},
-    "as the reference (legacy)": {
-        "legacy": True, "noise_ratio": 0.3, "diffusion__n_epochs": 10,
-    },
-}  # fmt: skip
-VIEWS = ("text", "entities marked", "marked and entities")
+def sets_of(part):
+    """Names of the sets of a part."""
+    if part == "tuned":
+        return TUNED_SETS
+    sets = _llm_labels.load()
+    names = [n for n in sets if n.endswith("/all") == (part == "several")]
+    # the steps are for mistakes: they are taken apart where there are many
+    return [n for n in names if part != "steps" or NOISE[0] <= sets[n].wrong <= NOISE[1]]
 
 
-def ablation_draw(variant, seed):
-    """One variant of SiDyP on SemEval, one seed."""
-    if variant in ABLATION:
-        data = _noise_sets.load("SemEval/Mixtral", seed)
-        model = fit_sidyp(data, seed, **{"guard": False} | ABLATION[variant])
-        return {variant: score(model.predict(data.X_test), data)}
-    data = _noise_sets.load("SemEval/Mixtral", seed, view=variant)
-    model = fit_sidyp(data, seed, guard=False)
-    encoder = model.classes_[model.encoder_proba(data.X_test).argmax(axis=1)]
+def run_draw(part, name, seed):
+    """Accuracy of all methods of a part on one draw of one set."""
+    data = _llm_labels.load()[name]
+    train, test = data.split(seed)
+    X, labels = data.X[train], data.labels[train]
+    if part == "tuned":
+        said = fit_tuned(data, train, test, seed)
+    else:
+        fit = {"simple": fit_simple, "steps": fit_steps, "several": fit_several}[part]
+        said = fit(X, labels, data.X[test], seed)
+    right = {m: float(np.mean(p == data.gold[test])) for m, p in said.items()}
+    return right | {"labels": float(np.mean(data.gold[train] == labels.T)), "n": len(train)}
+
+
+def means(draws):
+    """Per set and method: mean accuracy over its draws."""
     return {
-        f"embedding: {variant}": score(model.predict(data.X_test), data),
-        f"embedding: {variant}, encoder alone": score(encoder, data),
-    }
+        name: {key: float(np.mean([d[key] for d in seeds.values()])) for key in
+               next(iter(seeds.values()))} | {"draws": len(seeds)}
+        for name, seeds in draws.items() if seeds
+    }  # fmt: skip
 
 
-def summarise(draws):
-    """Per set: means, standard deviations and the paired gain of SiDyP over its encoder."""
-    out = {}
-    for name, seeds in draws.items():
-        runs = list(seeds.values())
-        row = {
-            "n_seeds": len(runs),
-            "label_accuracy": np.mean([r["label_accuracy"] for r in runs]),
-        }
-        for method in METHODS:
-            values = [r[method]["accuracy"] for r in runs]
-            row[method] = float(np.mean(values))
-            row[f"{method} sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        gain = [r["SiDyP"]["accuracy"] - r["encoder"]["accuracy"] for r in runs]
-        p, n = row["encoder"], runs[0]["n_test"]
-        row["gain"] = float(np.mean(gain))
-        row["gain error"] = float(np.std(gain, ddof=min(1, len(gain) - 1)) / len(gain) ** 0.5)
-        row["with stage II"] = sum(r["uses_diffusion"] for r in runs)
-        # the error of a test set of this size, which all seeds share
-        row["test_se"] = float(np.sqrt(p * (1 - p) / n))
-        out[name] = row
-    return out
+def is_noisy(row):
+    """Whether between 30 and 60 % of a set's labels are wrong."""
+    return NOISE[0] <= 1 - row["labels"] <= NOISE[1]
 
 
-def table(results):
-    """Header and rows of the main table."""
-    header = ["set", "labels", *METHODS, "SiDyP - encoder", "test SE", "with stage II", "seeds"]
-    return header, [
-        [name, f"{100 * row['label_accuracy']:.1f}"]
-        + [f"{100 * row[m]:.1f} ± {100 * row[f'{m} sd']:.1f}" for m in METHODS]
-        + [f"{100 * row['gain']:+.1f} ± {100 * row['gain error']:.1f}"]
-        + [f"{100 * row['test_se']:.1f}", row["with stage II"], row["n_seeds"]]
-        for name, row in results["summary"].items()
+def gain(rows, method, base):
+    """Mean gain over families in points, and its interval by t."""
+    names = [name.partition("/")[0] for name in rows]
+    values = [100 * (row[method] - row[base]) for row in rows.values()]
+    return t_interval(by_group(names, values, family)), len(by_group(names, values, family))
+
+
+def gain_table(draws, methods):
+    """Mean accuracy per method over families, and its gain over the first."""
+    rows, out = means(draws), []
+    names = [name.partition("/")[0] for name in rows]
+    for method in methods:
+        values = [100 * row[method] for row in rows.values()]
+        ahead = "" if method == methods[0] else _cell(gain(rows, method, methods[0])[0])
+        behind = sum(row[method] < row[methods[0]] for row in rows.values())
+        mean = by_group(names, values, family).mean()
+        out.append([method, f"{mean:.1f}", ahead, f"{behind} of {len(rows)}" if ahead else ""])
+    return ["", "accuracy", f"gain over the {methods[0]}", "sets below it"], out
+
+
+def _cell(interval):
+    mean, low, high = interval
+    return f"{mean:+.1f}" if np.isnan(low) else f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def set_table(draws, methods):
+    """Accuracy by set, noisiest labels first."""
+    rows = sorted(means(draws).items(), key=lambda item: item[1]["labels"])
+    return ["set/labels of", "right", *methods, "draws"], [
+        [name, f"{100 * r['labels']:.0f}", *(f"{100 * r[m]:.1f}" for m in methods), r["draws"]]
+        for name, r in rows
     ]
 
 
-def ablation_table(results):
-    """Header and rows of the ablation."""
-    runs = list(results["ablation"].values())
-    rows = []
-    for variant in dict.fromkeys(v for run in runs for v in run):
-        done = [run[variant] for run in runs if variant in run]
-        cells = [_percent([d[m] for d in done]) for m in ("accuracy", "macro_f1")]
-        rows.append([variant, *cells, len(done)])
-    return ["variant, SemEval/Mixtral", "accuracy", "macro-F1", "seeds"], rows
+def _noisy(draws):
+    return {n: s for n, s in draws.items() if s and is_noisy(means({n: s})[n])}
+
+
+def table(results):
+    """The simple ways: mean over families of sets with many wrong labels, and the gain."""
+    return gain_table(_noisy(results["draws"]["simple"]), SIMPLE)
+
+
+def by_set_table(results):
+    """The same by set."""
+    return set_table(_noisy(results["draws"]["simple"]), SIMPLE)
+
+
+def steps_table(results):
+    """Correction by diffusion, two by two, and SiDyP with its guard."""
+    return set_table(results["draws"]["steps"], STEPS)
+
+
+def several_table(results):
+    """All LLMs of a set at once: their majority for the plain ways."""
+    return set_table(results["draws"]["several"], SEVERAL)
 
 
 def report(results):
-    """Print the tables."""
+    """Print all tables that there are draws for."""
     print_table(*table(results))
-    print()
-    print_table(*ablation_table(results))
+    print_table(*by_set_table(results))
+    for part, methods in (("steps", STEPS), ("several", SEVERAL), ("tuned", TUNED)):
+        if results["draws"].get(part):
+            print_table(*set_table(results["draws"][part], methods))
 
 
-def _percent(values):
-    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{100 * np.mean(values):.1f} ± {100 * spread:.1f}"
-
-
-def draw_figure(summary):
-    """Gain of every method over plain training."""
+def draw_figure(results):
+    """Gain of each way over the net: every set, and the mean over families with its interval."""
     import matplotlib.pyplot as plt
 
-    names = list(summary)
-    figure, ax = plt.subplots(figsize=(8, 0.3 * len(names) + 1.5), layout="constrained")
-    for method, marker in zip(METHODS[1:], "sDv^ox", strict=True):
-        gains = [100 * (summary[n][method] - summary[n]["plain"]) for n in names]
-        ax.plot(gains, range(len(names)), marker, label=method, alpha=0.8)
-    ax.axvline(0, color="grey", lw=1)
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
-    ax.set_xlabel("points of accuracy above plain training on the noisy labels")
-    ax.legend(fontsize=8)
-    save_figure(figure, NAME)
+    rows = means(_noisy(results["draws"]["simple"]))
+    figure, ax = plt.subplots(figsize=(7.2, 2.9), layout="constrained")
+    for place, method in enumerate(SIMPLE[1:]):
+        gains = np.sort([100 * (r[method] - r[SIMPLE[0]]) for r in rows.values()])
+        # sets below the line of the mean, one beside the other where they are close
+        ax.plot(gains, np.full(len(gains), place + 0.22), "|", color="#888888", ms=9)
+        (mean, low, high), _ = gain(rows, method, SIMPLE[0])
+        color = "#0072B2" if method == SIMPLE[-1] else "#444444"
+        error = [[mean - low], [high - mean]]
+        ax.errorbar(mean, place - 0.1, xerr=error, fmt="o", ms=6, lw=1.6, capsize=3, color=color)
+    ax.axvline(0, color="#666666", lw=0.9, zorder=0)
+    ax.set_yticks(range(len(SIMPLE) - 1), SIMPLE[1:])
+    ax.set_ylim(len(SIMPLE) - 1.5, -0.5)
+    ax.grid(axis="x", color="#dddddd", linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel(
+        "points of accuracy over a net trained to the end\n"
+        "dot: mean over families of sets with its 95 % interval; strokes: sets"
+    )
+    save_figure(figure, NAME, shows="Gain of four ways to learn from LLM labels over a net")
 
 
-def complete(draws):
-    """The draws on which all methods have run, sets in order."""
-    out = {n: {s: d for s, d in draws.get(n, {}).items() if "SiDyP" in d and "plain" in d}
-           for n in _noise_sets.names()}  # fmt: skip
-    return {name: seeds for name, seeds in out.items() if seeds}
-
-
-def run(draws, names, args):
+def run(draws, parts, args):
     """Make the missing draws, seed by seed, and yield after each."""
-    for seed in map(str, range(args.seeds)):
-        for name in names:
-            done = draws.setdefault(name, {}).get(seed, {})
-            if not set(args.methods) <= set(done):
-                draws[name][seed] = run_draw(name, int(seed), done, args.methods)
-                yield f"{name} {seed}"
-
-
-def run_ablation(ablation, args):
-    """The same for the ablation, variant by variant."""
-    for seed in map(str, range(min(args.seeds, 3))):
-        done = ablation.setdefault(seed, {})
-        for variant in (*ABLATION, *VIEWS):
-            if variant not in done and f"embedding: {variant}" not in done:
-                done |= ablation_draw(variant, int(seed))
-                yield f"{variant} {seed}"
+    for part in parts:
+        kept = draws.setdefault(part, {})
+        for seed in range(min(args.seeds, DRAWS[part])):
+            for name in sets_of(part):
+                done = kept.setdefault(name, {})
+                if str(seed) not in done:
+                    done[str(seed)] = run_draw(part, name, seed)
+                    yield f"{part} {name} {seed}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two sets, one seed, nothing written")
+    parser.add_argument("--quick", action="store_true", help="one draw each, nothing written")
     parser.add_argument("--fresh", action="store_true", help="forget earlier draws")
-    parser.add_argument("--sets", nargs="*", help="only these sets")
-    parser.add_argument("--methods", nargs="*", default=METHODS, help="only these methods")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--part", choices=DRAWS, action="append", help="only this part")
+    parser.add_argument("--seeds", type=int, default=max(DRAWS.values()))
+    parser.add_argument("--show", action="store_true", help="write what is there, run nothing")
     parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so long")
-    parser.add_argument("--ablation", action="store_true", help="only the ablation")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
-    path = CACHE / f"{NAME}.json"
-    stored = json.loads(path.read_text()) if path.exists() and not args.fresh else {}
-    draws, ablation = stored.get("draws", {}), stored.get("ablation", {})
-    names, start = args.sets or _noise_sets.names(), time.perf_counter()
-    if args.quick:
-        draws, ablation, args.seeds = {}, {}, 1
-        names = ["SemEval/Mixtral", "TREC/asymmetric"]
-    steps = [] if args.ablation else [run(draws, names, args)]
-    steps += [run_ablation(ablation, args)] if args.ablation else []
-    for done in itertools.chain(*steps):
+    parts, start = [] if args.show else args.part or list(DRAWS), time.perf_counter()
+    draws = {}
+    for part in DRAWS:
+        path = CACHE / f"{NAME}_{part}.json"
+        if path.exists() and not args.fresh and not args.quick:
+            draws[part] = json.loads(path.read_text())
+    args.seeds = 1 if args.quick else args.seeds
+    for done in run(draws, parts, args):
         print(f"{done}, {time.perf_counter() - start:.0f} s", flush=True)
         if not args.quick:
-            path.write_text(json.dumps({"draws": draws, "ablation": ablation}))
+            part = done.partition(" ")[0]
+            (CACHE / f"{NAME}_{part}.json").write_text(json.dumps(draws[part]))
         if time.perf_counter() - start > args.seconds:
             return
-    draws = complete(draws)
-    results = {"draws": draws, "ablation": ablation, "summary": summarise(draws)}
+    results = {"draws": {part: kept for part, kept in draws.items() if kept}}
     report(results)
-    if not (args.quick or args.sets or set(args.methods) < set(METHODS)):
-        write_json(NAME, results, kept=not args.fresh, **MADE)
-        draw_figure(results["summary"])
+    if not args.quick and "simple" in results["draws"]:
+        made = {part: max(len(s) for s in kept.values()) for part, kept in draws.items() if kept}
+        seeds = ", ".join(f"{part}: draws 0 to {n - 1}" for part, n in made.items())
+        write_json(NAME, results, seeds=seeds, interval="95 % by t over families of sets")
+        draw_figure(results)
 
 
 if __name__ == "__main__":
