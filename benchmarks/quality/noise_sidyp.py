@@ -299,7 +299,7 @@ def main():
     report(results)
     if not args.quick and "simple" in results["draws"]:
         made = {part: max(len(s) for s in kept.values()) for part, kept in draws.items() if kept}
-        seeds = ", ".join(f"{part}: draws 0 to {n - 1}" for part, n in made.items())
+        seeds = ", ".join(f"{part}: {n} from seed 0 on" for part, n in made.items())
         write_json(NAME, results, seeds=seeds, interval="95 % by t over families of sets")
         draw_figure(results)
 
