@@ -195,7 +195,18 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return prior / prior.sum() / share
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return class probabilities of shape (n, K)."""
+        """Return class probabilities of shape (n, K).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            Columns as ``classes_``.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         with one_thread(X):
@@ -203,7 +214,18 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return _multiplied(proba, self._factor)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class per row."""
+        """Return the most probable class per row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows with the columns of ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels out of ``classes_``.
+        """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
 
