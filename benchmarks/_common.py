@@ -69,7 +69,7 @@ def print_table(header, rows):
             print("|" + "|".join("-" * (w + 2) for w in widths) + "|")
 
 
-def write_json(name, results, *, seeds, interval, kept=False, roots=None):
+def write_json(name, results, *, seeds, interval, kept=False, roots=None, again=None):
     """Write results to ``benchmarks/results/<name>.json`` with what they were made by.
 
     Parameters
@@ -86,6 +86,8 @@ def write_json(name, results, *, seeds, interval, kept=False, roots=None):
         Whether parts of the last run are among the results: while those are stale, all is.
     roots : sequence of str, optional
         Modules whose imports say what was run, if that is not the program.
+    again : str, optional
+        What of earlier results was measured again by this code, and came out the same.
     """
     from benchmarks._programs import program_of
 
@@ -93,6 +95,7 @@ def write_json(name, results, *, seeds, interval, kept=False, roots=None):
     path = RESULTS / f"{name}.json"
     former = read_made(name) if kept and path.exists() else None
     made = _provenance.record(program_of(name), seeds, interval, former, roots)
+    made |= {"again": again} if again else {}
     path.write_text(json.dumps({"provenance": made} | results, indent=1, default=_plain) + "\n")
     print(f"\nwritten: {path.relative_to(ROOT)}")
     return path

@@ -18,6 +18,7 @@ OTHERWISE = {
     "fusionbench": [
         *(f"benchmarks/results/fusionbench_{method}.json" for method in FUSIONBENCH),
         "docs/images/fusionbench.png",
+        "docs/images/gain.png",
     ],
     "load.scorecard": ["benchmarks/results/scorecard.json", "docs/scorecard.md"],
     "newsdesk_answers": ["sklfusion/data/newsdesk_answers.csv"],

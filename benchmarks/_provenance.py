@@ -17,7 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROJECT = ("sklfusion", "benchmarks")
 #: Draws what was measured, and measures nothing.
-NOT_FOLLOWED = "sklfusion/plotting/"
+NOT_FOLLOWED = ("sklfusion/plotting/", "sklfusion/plotting.py")
+#: What runs only where a program asks for it by this word; elsewhere the encoder is frozen.
+ON_DEMAND = {"sklfusion/embedding/_finetune.py": "fine_tune"}
 #: What a figure without them would be hearsay.
 WANTED = ("program", "date", "versions", "seeds", "interval", "code")
 
@@ -62,13 +64,23 @@ def record(program, seeds, interval, former=None, roots=None):
 
 def code_of(*programs, root=ROOT):
     """Digest of every file that programs reach by their imports, by path from the root."""
-    texts, todo = {}, [_file(f"benchmarks.{program}", root) for program in programs]
+    start = [_file(f"benchmarks.{program}", root) for program in programs]
+    texts = _reached(start, root, ON_DEMAND)
+    asks = set(texts) - {"benchmarks/_provenance.py"}  # which only names the words
+    words = "".join(texts[file] for file in asks if file.startswith("benchmarks/"))
+    without = [file for file, word in ON_DEMAND.items() if word not in words]
+    texts = _reached(start, root, without)
+    return {file: digest(text) for file, text in sorted(texts.items())}
+
+
+def _reached(todo, root, without):
+    texts, todo = {}, list(todo)
     while todo:
         file = todo.pop()
-        if file and file not in texts and not file.startswith(NOT_FOLLOWED):
+        if file and not (file in texts or file in without or file.startswith(NOT_FOLLOWED)):
             texts[file] = (root / file).read_text(encoding="utf-8")
             todo += _needed(file, texts[file], root)
-    return {file: digest(text) for file, text in sorted(texts.items())}
+    return texts
 
 
 def changed(made, root=ROOT):
@@ -80,13 +92,22 @@ def changed(made, root=ROOT):
     ]
 
 
-def note(made, root=ROOT):
-    """The line under a figure."""
-    code = hashlib.sha256(str(sorted(made["code"].items())).encode()).hexdigest()[:8]
-    line = f"*`{made['program']}`: {made['seeds']}; {made['interval']}; code {code}.*"
-    if changed(made, root):
-        line += f" *Measured on {made['date']}; the code that it ran through has changed since.*"
-    return line
+def notes(records, root=ROOT):
+    """The lines under a figure: one for the results of a program that were made alike."""
+    alike = {}
+    for made in records:
+        alike.setdefault((made["program"], made["seeds"], made["interval"]), []).append(made)
+    lines = []
+    for (program, seeds, interval), found in alike.items():
+        text = "".join(str(sorted(made["code"].items())) for made in found)
+        code = hashlib.sha256(text.encode()).hexdigest()[:8]
+        checked = "".join(sorted({f"; {made['again']}" for made in found if "again" in made}))
+        line = f"*`{program}`: {seeds}; {interval}{checked}; code {code}.*"
+        old = [made["date"] for made in found if changed(made, root)]
+        if old:
+            line += f" *Measured on {min(old)}; the code that it ran through has changed since.*"
+        lines.append(line)
+    return lines
 
 
 @cache

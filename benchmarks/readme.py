@@ -220,6 +220,31 @@ def latency():
     return _table(*table(read_json("latency")))
 
 
+def _fusionbench(methods=_programs.FUSIONBENCH):
+    """Name to stored entry of methods of FusionBench."""
+    from benchmarks.fusionbench._entries import module, results_of
+
+    return {module(m).NAME: read_json(results_of(m)) for m in methods}
+
+
+def fusionbench():
+    """The stored methods, and fusion minus each."""
+    from benchmarks.fusionbench._table import CHOSEN, methods_table, told
+
+    entries = _fusionbench()
+    return f"{_table(*methods_table(entries))}\n{told(entries)}\n\n{CHOSEN}\n"
+
+
+def fusionbench_margin(columns=None):
+    """Fusion over the better part, known in hindsight, by number of labelled rows."""
+    from benchmarks.fusionbench._table import margin_table, told
+
+    entries = _fusionbench(("llm", "encoder", "fusion"))
+    header, rows = margin_table(entries)
+    shown = _table(header[:columns], [row[:columns] for row in rows])
+    return f"{shown}\n{told(entries)}\n"
+
+
 def serve():
     """The service under load."""
     from benchmarks.load.serve import table
@@ -259,8 +284,8 @@ def trusts_llms():
 #: Programs in ``quality`` whose one table is ``table(results)``.
 TABLES = (
     *("ablation", "acquire", "architecture", "budget_plan", "cascade", "domain_shift"),
-    *("distill", "few_shot", "fusion_all", "fusion_parts", "label_damage", "label_repair"),
-    *("long_texts", "no_llm", "noise_cost", "noise_repair", "noise_sidyp", "prompts", "rivals"),
+    *("distill", "few_shot", "fusion_parts", "label_damage", "label_repair"),
+    *("long_texts", "no_llm", "noise_cost", "noise_repair", "noise_sidyp", "prompts"),
     *("semi_supervised", "shares"),
 )
 #: Programs in ``quality`` with further tables: ``sets_table(results)`` is block ``..._sets``.
@@ -326,14 +351,10 @@ def figures(name):
     return BLOCKS[name](), set(_read)
 
 
-def made_by(name):
-    """The line about a results file: under a block, or under a picture without one."""
-    return _provenance.note(_common.read_made(name))
-
-
-def picture(name):
+def picture(*names):
     """A block for a page that shows a picture of results and no table of them."""
-    read_json(name)
+    for name in names:
+        read_json(name)
     return ""
 
 
@@ -370,6 +391,11 @@ BLOCKS = {
     "demo": demo,
     "fine_tune": fine_tune,
     "latency": latency,
+    "fusionbench": fusionbench,
+    "fusionbench_gain": partial(
+        fusionbench_margin, columns=-1
+    ),  # without the pairs that are behind
+    "fusionbench_margin": fusionbench_margin,
     "local_decision": local_decision,
     "noise_by_set": noise_by_set,
     "noise_several": noise_several,
@@ -377,7 +403,9 @@ BLOCKS = {
     "paper_agnews": paper_agnews,
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,
-    "picture_of_fusion_all": partial(picture, "fusion_all"),
+    "picture_of_fusionbench": partial(
+        picture, "fusionbench_llm", "fusionbench_encoder", "fusionbench_fusion"
+    ),
     "picture_of_paper_replay": partial(picture, "paper_replay"),
     "peers_causes": peers_causes,
     "peers_summary": peers_summary,
@@ -426,7 +454,8 @@ def render(text):
 
 def _filled(name):
     text, results = figures(name) if name != "programs" else (programs(), ())
-    parts = [text, *(f"{made_by(result)}\n" for result in sorted(results))]
+    records = [_common.read_made(result) for result in sorted(results)]
+    parts = [text, *(f"{line}\n" for line in _provenance.notes(records))]
     return "\n".join(part for part in parts if part)
 
 

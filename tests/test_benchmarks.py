@@ -9,7 +9,7 @@ from benchmarks import _common
 from benchmarks.quality import _contest
 
 PROGRAMS = [
-    *("ablation", "architecture", "semi_supervised", "cascade", "decision_models", "rivals"),
+    *("ablation", "architecture", "semi_supervised", "cascade", "decision_models"),
     "domain_shift",
 ]
 LLM_PROGRAMS = ["prompts", "label_forms"]
@@ -137,34 +137,6 @@ def test_half_of_the_texts_take_longer_than_the_median():
     taken = [seconds_of(text_digest(f"text {n}"), 0.8, 0.5) for n in range(2000)]
     assert np.median(taken) == pytest.approx(0.8, rel=0.05)
     assert np.mean(np.array(taken) > 0.8 * np.exp(1.645 * 0.5)) == pytest.approx(0.05, abs=0.02)
-
-
-def test_the_picture_of_the_gain_is_that_of_the_results():
-    """What lies in the picture in words is what its program would draw today."""
-    gain = pytest.importorskip("benchmarks.quality.gain")
-    image = pytest.importorskip("PIL.Image")
-    results = gain.read_json("fusion_all")
-    stored = image.open(_common.IMAGES / "gain.png").text["Description"]
-    assert stored == gain.shown(results), "run python -m benchmarks.quality.gain"
-
-
-def test_gains_are_told_by_size_and_by_set():
-    """Families count once; LLMs of one set are averaged, with the mean of their errors."""
-    gain = pytest.importorskip("benchmarks.quality.gain")
-    cells = [
-        {"data": "A", "size": 100, "gain": 0.02, "error": 0.01},
-        {"data": "A", "size": 100, "gain": 0.04, "error": 0.02},
-        {"data": "CSS one", "size": 100, "gain": 0.0, "error": 0.01},
-        {"data": "CSS two", "size": 100, "gain": 0.02, "error": 0.01},
-        {"data": "A", "size": "all", "gain": 0.5, "error": 0.01},
-    ]
-    ((size, mean, low, high),) = gain.by_size({"cells": cells})
-    assert (size, mean) == (100, pytest.approx(2.0))  # of 3 for A and 1 for CSS
-    assert low == pytest.approx(2 - 12.706, abs=1e-3)  # t with one degree of freedom, SE 1
-    assert high == pytest.approx(2 + 12.706, abs=1e-3)
-    first, second, third = gain.by_set({"cells": cells})
-    assert [first[0], second[0], third[0]] == ["A", "CSS two", "CSS one"]
-    assert first[1:] == pytest.approx((3.0, 3 - 1.96 * 1.5, 3 + 1.96 * 1.5))
 
 
 @pytest.mark.nightly

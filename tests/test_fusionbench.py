@@ -8,8 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 fusionbench = pytest.importorskip("benchmarks.fusionbench")
-from benchmarks import _intervals  # noqa: E402
-from benchmarks.fusionbench import _entries, _run, _table, _task  # noqa: E402
+from benchmarks import _common, _intervals  # noqa: E402
+from benchmarks.fusionbench import _entries, _gain, _run, _table, _task  # noqa: E402
 from benchmarks.quality._llm_sets import LLMSet  # noqa: E402
 
 
@@ -104,6 +104,27 @@ def entry(scores, data="d1"):
     return {"cells": found, "data": {f"{k[0]}, {k[1]}": data for k in scores}}
 
 
+def test_a_check_tells_scores_that_have_moved(bench, monkeypatch, tmp_path):
+    """One draw of every cell again: an entry whose scores are as stored is of today's code."""
+    monkeypatch.setattr(_common, "RESULTS", tmp_path)
+    monkeypatch.setattr(_common, "ROOT", tmp_path)
+    monkeypatch.setattr(_entries, "_roots", lambda method: ["_intervals"])
+    name = _entries.results_of("llm")
+    entry = few(_entries.module("llm").make)
+    path = _common.write_json(name, entry, seeds="two", interval="none", roots=["_intervals"])
+    assert _entries.check("llm", jobs=1) == []
+    assert "cells again on" in _common.read_made(name)["again"]
+    assert _common.read_json(name) == entry
+    stored = json.loads(path.read_text())
+    stored["cells"][1]["score"][1] += 0.01
+    stored["provenance"].pop("again")
+    path.write_text(json.dumps(stored))
+    [moved] = _entries.check("llm", jobs=1)
+    assert moved[:2] == ("One", "x")
+    assert moved[3] - moved[4] == pytest.approx(0.01, abs=1e-4)
+    assert "again" not in _common.read_made(name)
+
+
 KEYS = [("A", "x", 20), ("A", "all two", 20), ("CSS b", "x", 20), ("CSS c", "x", 20)]
 
 
@@ -139,6 +160,17 @@ def test_margins_count_sets_and_families_once_each():
     assert "includes zero with 20 labelled rows" in _table.told(found)
     ahead = entries([[0.92, 0.92], [0.92, 0.92], [0.93, 0.93], [0.92, 0.92]])
     assert "over data sets of the margin" not in _table.told(ahead)
+
+
+def test_the_picture_of_gains_tells_families_and_sets():
+    """Left means over families with t over them; right each set, with t over draws."""
+    found = entries([[0.92, 0.94], [0.92, 0.94], [0.94, 0.94], [0.9, 0.9]])
+    shown = _gain.by_size(found)
+    assert [row[0] for row in shown] == [20]
+    assert shown[0][1:] == pytest.approx(np.multiply(100, _intervals.t_interval([0.03, 0.02])))
+    first, second, last = _gain.by_set(found, size=20)
+    assert [first[0], second[0], last[0]] == ["CSS b", "A", "CSS c"]
+    assert second[1:] == pytest.approx(np.multiply(100, _intervals.t_interval([0.02, 0.04])))
 
 
 def test_level_is_within_one_paired_standard_error():
@@ -205,3 +237,66 @@ def test_the_command_scores_a_method_of_yours(bench, monkeypatch, tmp_path, caps
     main()
     assert {c["data"] for c in json.loads(place.read_text())["cells"]} == {"One"}
     assert "yours" in capsys.readouterr().out
+
+
+def test_the_stored_entries_are_of_the_same_cells_and_data():
+    """Every method on every pair, ten draws; each with the code that it ran through."""
+    found = _entries.stored()
+    assert list(found) == [_entries.module(m).NAME for m in _entries.METHODS]
+    _table.same_data(found)
+    keys = {name: set(_table.cells(e)) for name, e in found.items()}
+    assert len(keys["fusion"]) == 175
+    everywhere = {key for key in keys["fusion"] if key[2] != _table.NOT_EVERYWHERE}
+    assert len(everywhere) == 165
+    assert all(everywhere <= k <= keys["fusion"] for k in keys.values())
+    assert all(len(c["score"]) == 10 for e in found.values() for c in e["cells"])
+    for method in _entries.METHODS:
+        code = _common.read_made(_entries.results_of(method))["code"]
+        if "benchmarks/fusionbench/_run.py" in code:  # not measured before there was a bench
+            ours = method in ("concatenation", "fusion")
+            assert ours == ("sklfusion/fusion/_trust.py" in code)
+
+
+def test_the_tables_of_the_pages_are_rebuilt_from_the_entries(monkeypatch):
+    """Word for word; other scores would give other tables."""
+    from benchmarks import readme
+
+    pages = [readme.ROOT / "README.md", *(readme.ROOT / "docs").glob("fusion*.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    names = ("fusionbench", "fusionbench_margin", "fusionbench_gain")
+    for name in names:
+        table = readme.figures(name)[0]
+        assert text.count(table) == text.count(f"<!-- figures: {name} -->") >= 1
+    read = _common.read_json
+
+    def better(name):
+        found = read(name)
+        if name == "fusionbench_fusion":
+            for cell in found["cells"]:
+                cell["score"] = [s + 0.01 for s in cell["score"]]
+        return found
+
+    monkeypatch.setattr(_common, "read_json", better)
+    for name in names:
+        assert readme.figures(name)[0] not in text
+
+
+def test_the_picture_of_the_gain_is_that_of_the_entries():
+    """What lies in the picture in words is what would be drawn today."""
+    image = pytest.importorskip("PIL.Image")
+    stored = image.open(_common.IMAGES / "gain.png").text["Description"]
+    assert stored == _gain.shown(_entries.stored()), "run python -m benchmarks.fusionbench"
+
+
+@pytest.mark.nightly
+@pytest.mark.data
+@pytest.mark.models
+@pytest.mark.parametrize("method", _entries.METHODS)
+def test_a_small_cell_gives_the_stored_number(data_dir, method):
+    """Within two points per draw: another processor rounds the vectors otherwise."""
+    [found] = fusionbench.run(
+        _entries.module(method).make, names=["AG News"], sizes=(50,), draws=3, jobs=1
+    )["cells"]
+    stored = _table.cells(_entries.stored()[_entries.module(method).NAME])
+    wanted = stored["AG News", "gpt-5-nano", 50]
+    assert found["score"] == pytest.approx(wanted["score"][:3], abs=0.02)

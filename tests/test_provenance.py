@@ -72,6 +72,22 @@ def test_the_code_is_what_the_program_reaches(made):
     ]
 
 
+def test_the_training_of_an_encoder_counts_where_it_is_asked_for(root):
+    """Elsewhere the encoder is frozen, and how it would be trained moves no figure."""
+    training = root / "sklfusion/embedding/_finetune.py"
+    training.parent.mkdir()
+    training.write_text("RATE = 1\n")
+    (root / "sklfusion/embedding/__init__.py").write_text("")
+    program = root / "benchmarks/quality/probe.py"
+    text = program.read_text() + "def embed(how=None):\n    "
+    text += "from sklfusion.embedding._finetune import RATE\n"
+    name = "sklfusion/embedding/_finetune.py"
+    program.write_text(text)
+    assert name not in _provenance.code_of("quality.probe", root=root)
+    program.write_text(text + "embed(how='fine_tune')\n")
+    assert name in _provenance.code_of("quality.probe", root=root)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [("0.5", "0.6"), (", None", ", 1"), (":.1f", ":.2f"), ("def fit(self", "def fit(self, x")],
@@ -81,10 +97,20 @@ def test_a_change_of_the_code_makes_a_result_stale(root, made, before, after):
     file = root / "sklfusion/fusion/_trust.py"
     text = file.read_text()
     assert _provenance.changed(made, root) == []
-    assert "changed" not in _provenance.note(made, root)
+    assert "changed" not in _provenance.notes([made], root)[0]
     file.write_text(text.replace(before, after))
     assert _provenance.changed(made, root) == ["sklfusion/fusion/_trust.py"]
-    assert "the code that it ran through has changed" in _provenance.note(made, root)
+    assert "the code that it ran through has changed" in _provenance.notes([made], root)[0]
+
+
+def test_results_of_one_program_share_a_line(root, made):
+    """It is stale if one of them is."""
+    [fresh] = _provenance.notes([made, made], root)
+    old = made | {"date": "2026-11-01", "code": made["code"] | {"sklfusion/_late.py": "0" * 12}}
+    [line] = _provenance.notes([made, old], root)
+    assert fresh.startswith("*`quality.probe`: draws 0 to 9; t over data sets; code ")
+    assert "Measured on 2026-11-01" in line
+    assert len(_provenance.notes([made, made | {"seeds": "seed 0"}], root)) == 2
 
 
 def test_words_make_no_result_stale(root, made):
@@ -142,7 +168,8 @@ def test_every_figure_says_by_what_it_was_made():
             results = readme.figures(block[2])[1]
             assert results, block[2]
             lines = re.findall(r"^\*`[\w.]+`: .+; .+; code [0-9a-f]{8}\.\*", block[0], re.M)
-            assert len(lines) == len(results), f"{page.name}: {block[2]}"
+            programs = {_common.read_made(result)["program"] for result in results}
+            assert len(lines) == len(programs), f"{page.name}: {block[2]}"
 
 
 def test_a_picture_without_its_line_is_noticed(tmp_path, monkeypatch):

@@ -28,6 +28,15 @@ def test_figures_come_from_the_benchmark_results():
     assert stale == []
 
 
+def test_nothing_in_the_readme_is_older_than_the_code():
+    """Its figures are measured anew when the code that they ran through changes."""
+    readme = pytest.importorskip("benchmarks.readme")
+    blocks = readme._BLOCK.finditer(README)
+    shown = set().union(*(readme.figures(block[2])[1] for block in blocks))
+    old = readme.stale()
+    assert {name: old[name] for name in shown & set(old)} == {}
+
+
 def test_local_links_and_pictures_exist():
     """No dead links within the repository."""
     tops = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]

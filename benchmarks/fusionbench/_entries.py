@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+from datetime import date
 
 from benchmarks import _provenance
 from benchmarks._common import earlier, read_json, write_json
@@ -26,14 +27,35 @@ def results_of(method):
 
 def measure(method, jobs=2, names=None):
     """Run a stored method, going on where an earlier run of the same code was ended."""
-    roots = (f"fusionbench.methods.{method}", "fusionbench._run")
-    code = _provenance.code_of(*roots)
+    code = _provenance.code_of(*_roots(method))
     package = sorted(item for item in code.items() if item[0].startswith("sklfusion/"))
     kept = f"{method}-{hashlib.sha256(str(package).encode()).hexdigest()[:12]}"
     entry = _run.run(module(method).make, names=names, jobs=jobs, kept=kept)
     if names is None:
-        write_json(results_of(method), entry, roots=roots, **MADE)
+        write_json(results_of(method), entry, roots=_roots(method), **MADE)
     return entry
+
+
+def check(method, jobs=2):
+    """Score one draw of every cell again; if all are as stored, the entry is of today's code.
+
+    Returns
+    -------
+    list
+        Cells that differ by more than rounding. Where there are any, the entry stays as it is,
+        and :func:`measure` makes it anew.
+    """
+    entry = read_json(results_of(method))
+    found = _run.again(module(method).make, entry, jobs)
+    unlike = [(*key, was, now) for key, was, now in found if abs(was - now) > _run.ROUNDING]
+    if not unlike:
+        told = f"one draw of each of {len(found)} cells again on {date.today()}: the same"
+        write_json(results_of(method), entry, roots=_roots(method), again=told, **MADE)
+    return unlike
+
+
+def _roots(method):
+    return f"fusionbench.methods.{method}", "fusionbench._run"
 
 
 def stored():

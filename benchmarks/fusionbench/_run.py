@@ -17,6 +17,9 @@ from benchmarks._common import CACHE, print_table
 from benchmarks.fusionbench import _task
 from benchmarks.quality._parts import hits, vectors, wide
 
+#: Scores are stored with five decimals.
+ROUNDING = 1e-5
+
 
 def run(method, *, names=None, sizes=_task.SIZES, draws=_task.DRAWS, jobs=2, kept=None):
     """Score a classifier on FusionBench.
@@ -64,6 +67,24 @@ def run(method, *, names=None, sizes=_task.SIZES, draws=_task.DRAWS, jobs=2, kep
         "data": {f"{s.name}, {s.llm}": _task.digest(s) for s in pairs},
         "cells": cells,
     }
+
+
+def again(method, entry, jobs=2):
+    """One draw of every cell of an entry anew: cell, stored score, score now.
+
+    The draws take turns, so that all of them are looked at.
+    """
+    pairs = {(s.name, s.llm): s for s in _task.sets()}
+    E = vectors(pairs.values())
+    tasks = []
+    for number, cell in enumerate(entry["cells"]):
+        draw = number % len(cell["score"])
+        size = None if cell["size"] == "all" else cell["size"]
+        tasks.append(((cell["data"], cell["llm"], size), draw, cell["score"][draw]))
+    now = Parallel(n_jobs=jobs)(
+        delayed(score)(method, pairs[key[:2]], E[key[0]], key[2], draw) for key, draw, _ in tasks
+    )
+    return [(key, was, new["score"]) for (key, _, was), new in zip(tasks, now, strict=True)]
 
 
 def show(entry, name="yours"):

@@ -20,7 +20,7 @@ CHOSEN = (
     "a pair of all their LLMs together."
 )
 COLORS = {
-    "the part that did better": "#E69F00",
+    "the part that did better": "#D55E00",
     "logistic regression": "#56B4E9",
     "stacking": "#CC79A7",
     HINDSIGHT: "#555555",
@@ -81,15 +81,15 @@ def methods_table(entries, against=OURS):
     same_data(entries)
     ours = entries[against]
     own = cells(ours)
-    sizes = list(dict.fromkeys(key[2] for key in own if key[2] != NOT_EVERYWHERE))
+    columns = list(dict.fromkeys(key[2] for key in own if key[2] != NOT_EVERYWHERE))
     rows = []
     for name, entry in entries.items():
         found = {key: c for key, c in cells(entry).items() if key in own}
         row = [name]
-        row += [_mean([c for k, c in found.items() if k[2] == s], "score") for s in sizes]
+        row += [_mean([c for k, c in found.items() if k[2] == s], "score") for s in columns]
         row += [_mean(found.values(), key) for key in ("ece", "log_loss")]
         rows.append(row + (["", "", ""] if name == against else _gains(ours, entry)))
-    header = ["", *(f"{size} rows" for size in sizes), "calibration error", "log-loss"]
+    header = ["", *(f"{size} rows" for size in columns), "calibration error", "log-loss"]
     header += [f"{against} minus it, 95 % over sets", "95 % over families"]
     return [*header, f"{against} ahead / level / behind"], rows
 
@@ -111,19 +111,20 @@ def margin_table(entries):
     """Header and rows: by labelled rows, fusion over the better part, known in hindsight."""
     parts = hindsight(entries)
     rows = []
-    for size in _sizes(entries):
-        own, part = _of_size(entries[OURS], size), _of_size(parts, size)
+    for size in sizes(entries):
+        own, part = of_size(entries[OURS], size), of_size(parts, size)
         common, scores = differences(own, part)
         below = [f"{d} ({llm})" for (d, llm, _), s in zip(common, scores, strict=True)
                  if verdict(s) < 0]  # fmt: skip
-        means = [_mean(_of_size(entries[n], size)["cells"], "score") for n in (LLM, ENCODER, OURS)]
+        means = [_mean(of_size(entries[n], size)["cells"], "score") for n in (LLM, ENCODER, OURS)]
         rows.append([size, len(common), *means, *_gains(own, part), "; ".join(below) or "none"])
     header = ["labelled rows", "pairs", LLM, ENCODER, OURS]
     header += ["over the better part, 95 % over sets", "95 % over families"]
     return [*header, "ahead / level / behind", "behind"], rows
 
 
-def _sizes(entries):
+def sizes(entries):
+    """The numbers of labelled rows, in order."""
     return list(dict.fromkeys(key[2] for key in sorted(cells(entries[OURS]), key=_rank)))
 
 
@@ -131,7 +132,8 @@ def _rank(key):
     return np.inf if key[2] == "all" else key[2]
 
 
-def _of_size(entry, size):
+def of_size(entry, size):
+    """The cells of an entry with so many labelled rows, as an entry."""
     return {"cells": [c for c in entry["cells"] if c["size"] == size]}
 
 
@@ -145,7 +147,7 @@ def told(entries):
         "a data set with many LLMs counts once."
     ]
     for over, group in (("data sets", str), ("families", family)):
-        zero = [str(s) for s in _sizes(entries) if _includes_zero(entries, parts, s, group)]
+        zero = [str(s) for s in sizes(entries) if _includes_zero(entries, parts, s, group)]
         if zero:
             lines.append(
                 f"**The interval over {over} of the margin over the better part includes zero "
@@ -155,9 +157,7 @@ def told(entries):
 
 
 def _includes_zero(entries, parts, size, group):
-    common, scores = differences(_of_size(entries[OURS], size), _of_size(parts, size))
-    grouped = by_group([key[0] for key in common], np.mean(scores, axis=1), group)
-    _, low, high = t_interval(grouped)
+    _, low, high = interval(entries[OURS], parts, size, group)
     return low <= 0 <= high
 
 
@@ -182,32 +182,34 @@ def draw(entries):
 
     colors = METHOD_COLORS | COLORS
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
-    sizes = [s for s in _sizes(entries) if s != NOT_EVERYWHERE]
-    places = np.arange(len(sizes))
+    shown = [size for size in sizes(entries) if size != NOT_EVERYWHERE]
+    places = np.arange(len(shown))
     for name, entry in entries.items():
-        scores = [100 * np.mean([np.mean(c["score"]) for c in _of_size(entry, s)["cells"]])
-                  for s in sizes]  # fmt: skip
-        style = {"linewidth": 3 if name == OURS else 1.5, "color": colors[name]}
-        left.plot(places, scores, "o-", label=name, markersize=4, **style)
+        scores = [[np.mean(c["score"]) for c in of_size(entry, s)["cells"]] for s in shown]
+        width = 3 if name == OURS else 1.5
+        means = 100 * np.mean(scores, axis=1)
+        left.plot(places, means, "o-", ms=4, lw=width, color=colors[name], label=name)
     left.set(ylabel="accuracy or exact match, mean over 33 pairs, %")
-    left.legend(frameon=False, fontsize=8)
     rivals = {HINDSIGHT: hindsight(entries)}
     rivals |= {name: e for name, e in entries.items() if name not in (OURS, LLM, ENCODER)}
-    for shift, (name, entry) in zip(np.linspace(-0.3, 0.3, len(rivals)), rivals.items(),
-                                    strict=True):  # fmt: skip
-        ends = np.array([_interval(entries[OURS], entry, s) for s in sizes]).T * 100
-        right.errorbar(places + shift, ends[0], [ends[0] - ends[1], ends[2] - ends[0]], fmt="o",
-                       markersize=4, linewidth=1.4, color=colors[name], label=name)  # fmt: skip
+    shifts = np.linspace(-0.3, 0.3, len(rivals))
+    for shift, (name, entry) in zip(shifts, rivals.items(), strict=True):
+        found = [interval(entries[OURS], entry, size, family) for size in shown]
+        mean, low, high = 100 * np.transpose(found)
+        bars, style = [mean - low, high - mean], {"fmt": "o", "ms": 4, "lw": 1.4}
+        right.errorbar(places + shift, mean, bars, color=colors[name], label=name, **style)
     right.axhline(0, color="#444444", linewidth=1)
     right.set(ylabel="points that fusion is ahead, 95 % over families")
-    right.legend(frameon=False, fontsize=8)
     for ax in (left, right):
-        ax.set_xticks(places, [str(s) for s in sizes])
+        ax.set_xticks(places, [str(size) for size in shown])
         ax.set_xlabel("labelled rows")
+        ax.legend(frameon=False, fontsize=8)
         tidy(ax)
     return figure
 
 
-def _interval(ours, other, size):
-    common, scores = differences(_of_size(ours, size), _of_size(other, size))
-    return t_interval(by_group([key[0] for key in common], np.mean(scores, axis=1), family))
+def interval(ours, other, size, group=str):
+    """Mean of ours minus the other with so many rows, and its interval over sets or families."""
+    common, scores = differences(of_size(ours, size), of_size(other, size))
+    names = [key[0] for key in common]
+    return np.array(t_interval(by_group(names, np.mean(scores, axis=1), group)))

@@ -3,7 +3,7 @@
     python -m benchmarks.quality.no_llm [--quick] [--jobs N]
 
 `FusionClassifier` gets the frozen embedding and no score column, on every data set of
-`benchmarks.quality.fusion_all`, whose LLMs are left out: with its defaults, as the plain MLP
+`benchmarks.fusionbench`, whose LLMs are left out: with its defaults, as the plain MLP
 (``fusion="concat"``), and with two other views of how frequent the classes are. These are a bias
 per class that is freer (precision 0.5), and classes taken as equally frequent, so that the bias
 alone says otherwise. Logistic regression has its C tuned by cross-validation. All are fitted on
