@@ -3,6 +3,7 @@
 ::
 
     reachable      other projects whose names may become links
+    types          which names of types are links
     models_are_there, be_strict    how the examples run
     Members        the methods and properties of a class, for its page
     take_in        pages that lie outside docs/, and links that leave it
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docutils import nodes
+from numpydoc.xref import DEFAULT_LINKS
 from sphinx.addnodes import pending_xref
 
 import sklfusion
@@ -51,6 +53,12 @@ def reachable(projects):
     except (urllib.error.URLError, OSError):
         return {}
     return {name: (url, None) for name, url in projects.items()}
+
+
+def types(reach_others):
+    """Names of types to what they link to; those of other projects are words out of reach."""
+    ours = {name: f"sklfusion.{name}" for name in sklfusion.__all__}
+    return ours if reach_others else ours | {name: name for name in DEFAULT_LINKS}
 
 
 def models_are_there():

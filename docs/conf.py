@@ -31,9 +31,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "examples", "generated/backreferences"]
 templates_path = ["_templates"]
-# Docstrings inherited from scikit-learn refer to its own user guide, and types of parameters to
-# glossaries of other projects, which may be out of reach.
-suppress_warnings = ["ref.ref", "ref.term", "toc.not_readable"]
+# docstrings inherited from scikit-learn refer to its own user guide
+suppress_warnings = ["ref.ref", "toc.not_readable"]
 # A signature that fits on one line stays there; longer ones get a line per parameter.
 maximum_signature_line_length = 88
 
@@ -41,8 +40,6 @@ autosummary_generate = True
 autosummary_context = {"own_members": _site.Members("sklfusion")}
 autodoc_typehints = "none"  # the docstrings say what each parameter is, in words
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = True  # types of parameters are links where there is a page for them
-numpydoc_xref_ignore = {"of", "shape", "or", "optional", "default", "and", "to", "with", "in"}
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -59,6 +56,11 @@ intersphinx_mapping = _site.reachable(
         "pandas": "https://pandas.pydata.org/docs/",
     }
 )
+
+# Types of parameters are links, to these pages and to others that can be reached.
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # words that are no name of a type
+numpydoc_xref_aliases = _site.types(bool(intersphinx_mapping))
 
 # The examples run when the embedded models are there, with every warning an error.
 sphinx_gallery_conf = {

@@ -106,3 +106,6 @@ def test_warnings_are_errors_while_an_example_runs(site):
 def test_without_a_network_there_are_no_links_to_other_projects(site):
     """And no warning: the build is the same, but for those links."""
     assert site.reachable({"one": "http://127.0.0.1:9/"}) == {}
+    assert site.types(False)["float"] == "float"
+    assert "float" not in site.types(True)  # left to numpydoc, which knows where it is
+    assert site.types(True)["LLMEndpoint"] == "sklfusion.LLMEndpoint"
