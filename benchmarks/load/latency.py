@@ -19,6 +19,7 @@ import time
 import warnings
 
 import numpy as np
+from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from benchmarks._common import earlier, mean_spread, print_table, save_figure, write_json
@@ -35,12 +36,11 @@ from sklfusion import (
 MEDIAN_S, SIGMA = 0.8, 0.5
 BUDGETS = (0.1, 0.25, 0.5)
 ROWS, N_DRAWS, ONE_BY_ONE = 250, 4, 40
-#: What the results file says about its making.
-MADE = {
-    "seeds": f"draws 0 to {N_DRAWS - 1}",
-    "interval": "± is the standard deviation over draws of rows of one data set; seconds are "
-    "medians over draws or quantiles over texts",
-}
+#: What the errors in the results file are.
+INTERVAL = (
+    "± is the standard deviation over draws of rows of one data set; seconds are "
+    "medians over draws or quantiles over texts"
+)
 METHODS = ("encoder alone", *(f"cascade, {b:.0%}" for b in BUDGETS), "LLM alone", "fusion")
 
 
@@ -89,17 +89,15 @@ def measure(clf, server, texts, y, fresh, y_fresh, n_single):
     """
     with Watch(server) as fit:
         clf.fit(texts, y)
-    cascade = isinstance(clf, CascadeClassifier)
-    if cascade:
-        clf.set_params(strict=False)  # a service: the threshold decides, text by text
+    service = clf
+    if isinstance(clf, CascadeClassifier):  # as a service the threshold decides, text by text
+        service = clone(clf).set_params(strict=False).fit(texts, y)  # its replies are stored
     said, waits = [], []
     with Watch(server) as single:
         for text in fresh[:n_single]:
             start = time.perf_counter()
-            said.extend(clf.predict([text]))
+            said.extend(service.predict([text]))
             waits.append(time.perf_counter() - start)
-    if cascade:
-        clf.set_params(strict=True)
     with Watch(server) as batch:
         said.extend(clf.predict(fresh[n_single:]))
     parts = {"fit": fit.told(), "single": single.told(), "batch": batch.told()}
@@ -204,7 +202,8 @@ def plot(results):
         mean, error = np.mean(f["accuracy"]), _contest.spread(f["accuracy"])
         look = {"color": colors[name], "lw": 1.8}
         left.errorbar(f["requests"], mean, yerr=error, fmt="o", ms=6, capsize=3, **look)
-        place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+        place = {"xytext": (0, 5), "textcoords": "offset points"}
+        place["ha"] = {METHODS[2]: "right", METHODS[3]: "left"}.get(name, "center")
         told = name.removeprefix("cascade, ") if name.startswith("cascade") else ""
         left.annotate(told, (f["requests"], mean + error), color=colors[name], **place)
         waits = np.sort(f["waits"])
@@ -237,7 +236,9 @@ def main():
             results["methods"][name] = last.get(name, {}) | results["methods"][name]
     print_table(*table(results))
     if not options.quick:
-        write_json("latency", results, kept=len(options.draws) < N_DRAWS, **MADE)
+        seeds = f"draws {', '.join(sorted(results['methods']['fusion']))}"
+        kept = len(options.draws) < N_DRAWS
+        write_json("latency", results, kept=kept, seeds=seeds, interval=INTERVAL)
         save_figure(plot(results), "latency")
 
 
