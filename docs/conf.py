@@ -35,6 +35,7 @@ templates_path = ["_templates"]
 suppress_warnings = ["ref.ref", "toc.not_readable"]
 # A signature that fits on one line stays there; longer ones get a line per parameter.
 maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"  # the list beside a class: fit(), not its.full.name.fit()
 
 autosummary_generate = True
 autosummary_context = {"own_members": _site.Members("sklfusion")}
