@@ -32,7 +32,7 @@ extensions = [
 exclude_patterns = ["_build", "examples", "generated/backreferences"]
 templates_path = ["_templates"]
 # docstrings inherited from scikit-learn refer to its own user guide
-suppress_warnings = ["ref.ref", "toc.not_readable"]
+suppress_warnings = ["ref.ref"]
 # A signature that fits on one line stays there; longer ones get a line per parameter.
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"  # the list beside a class: fit(), not its.full.name.fit()
