@@ -9,6 +9,7 @@ from sklfusion.distillation import StudentClassifier as StudentClassifier
 from sklfusion.distillation import distill as distill
 from sklfusion.embedding import EncoderTraining as EncoderTraining
 from sklfusion.embedding import JointFusionClassifier as JointFusionClassifier
+from sklfusion.embedding import MultilingualEmbedder as MultilingualEmbedder
 from sklfusion.embedding import RobertaEmbedder as RobertaEmbedder
 from sklfusion.exceptions import AuthenticationError as AuthenticationError
 from sklfusion.exceptions import BudgetExceededError as BudgetExceededError

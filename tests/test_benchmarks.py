@@ -159,3 +159,19 @@ def test_latency_counts_the_requests_of_every_method(data_dir, monkeypatch):
         assert in_call <= 36 * budget
     assert len(latency.table(results)[1]) == len(latency.METHODS)
     plt.close(latency.plot(results))
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore:.*longer than the 40 tokens:sklfusion.exceptions.DataWarning")
+def test_another_encoder_is_fine_tuned_by_one_command(
+    data_dir, tiny_roberta, tmp_path, monkeypatch
+):
+    """As ``--model roberta-base --device cuda``, with a checkpoint small enough for two cores."""
+    from benchmarks.quality import fine_tune
+
+    monkeypatch.setattr(fine_tune, "CACHE", tmp_path)
+    command = ["--model", str(tiny_roberta), "--device", "cpu", "--quick", "--only", "reuters"]
+    found = fine_tune.main(command)["reuters"]["methods"]
+    assert found["LLM alone"]["score"] == pytest.approx(0.876, abs=1e-3)
+    assert found["fusion"]["score"] > found["encoder alone, cut at 0.5"]["score"]

@@ -136,6 +136,7 @@ def test_every_public_text_estimator_is_in_the_list():
     covered = {name.partition("-")[0] for name in CASES}
     covered.add("JointFusionClassifier")  # in test_joint.py, with an encoder small enough to train
     covered |= {"StaticEmbedder", "StudentClassifier"}  # likewise in test_distillation.py
+    covered.add("MultilingualEmbedder")  # in test_embedding_multilingual.py
     covered.add("MultiTargetFusionClassifier")  # in test_targets.py: its y is a frame
     for name in sklfusion.__all__:
         value = getattr(sklfusion, name)

@@ -37,6 +37,9 @@ SETTINGS = {
         "batch_size": 16,
     },
 }
+EMBEDDED = "all-minilm-l6-v2"
+#: What is usual for encoders of RoBERTa's size; not tuned, on any row.
+USUAL = {"lr": 2e-5, "max_epochs": 3, "max_length": 128, "freeze_layers": 0}
 SEEDS = range(5)
 Z95 = 1.96
 #: What the results file says about its making.
@@ -81,18 +84,20 @@ def encoder_of(settings):
     from sklfusion import EncoderTraining, RobertaEmbedder
 
     training = dict(settings)
-    max_length = training.pop("max_length")
-    how = EncoderTraining(**training)
-    return RobertaEmbedder(fine_tune=how, max_length=max_length, random_state=0)
+    of_encoder = {k: training.pop(k) for k in ("model", "device", "max_length") if k in training}
+    return RobertaEmbedder(fine_tune=EncoderTraining(**training), random_state=0, **of_encoder)
 
 
-def fine_tuned_scores(name, texts, y, targets, *, quick, retrain):
+def fine_tuned_scores(name, texts, y, targets, options):
     """Train on (texts, y) and score the lists of texts in `targets`; kept in the cache."""
+    quick, retrain = options.quick, options.retrain
     settings = dict(SETTINGS[name])
+    if options.model != EMBEDDED:
+        settings |= USUAL | {"model": options.model, "device": options.device}
     if quick:
         settings |= {"rows": 400, "max_epochs": 1}
     n = settings.pop("rows")
-    tag = "-".join(f"{key}{value}" for key, value in sorted(settings.items()))
+    tag = "-".join(f"{key}{value}" for key, value in sorted(settings.items())).replace("/", "_")
     path = CACHE / f"fine_tune-{name}-{n}-{tag}.npz"
     if path.exists() and not retrain:
         print(f"scores from {path.name}")
@@ -137,19 +142,17 @@ def fuse(X_fit, y_fit, X_test, k, seed):
     return head.fit(X_fit, y_fit).predict(X_test)
 
 
-def run_agnews(quick, retrain):
+def run_agnews(options):
     """Rows of the table for AG News."""
     texts, y, test_texts, test_y, votes = load_agnews()
-    (scores,), seconds = fine_tuned_scores(
-        "agnews", texts, y, [test_texts], quick=quick, retrain=retrain
-    )
+    (scores,), seconds = fine_tuned_scores("agnews", texts, y, [test_texts], options)
     outcomes = {
         "LLM alone": [np.nan_to_num(votes).argmax(1) == test_y],
         "encoder alone": [scores.argmax(1) == test_y],
     }
     llm, frozen = log_votes(votes, False), embed(test_texts)
     inputs = {"fusion": [scores, llm], "fusion + frozen embedding": [scores, frozen, llm]}
-    seeds = list(SEEDS)[:1] if quick else SEEDS
+    seeds = list(SEEDS)[:1] if options.quick else SEEDS
     for name, blocks in inputs.items():
         X = np.hstack(blocks)
         outcomes[name] = []
@@ -162,12 +165,11 @@ def run_agnews(quick, retrain):
     return summary(outcomes), seconds
 
 
-def run_reuters(quick, retrain):
+def run_reuters(options):
     """Rows of the table for Reuters: exact match on the shared half of the test rows."""
     texts, y, (val_texts, val_y, val_votes), (test_texts, test_y, test_votes) = load_reuters()
-    (val, test), seconds = fine_tuned_scores(
-        "reuters", texts, y, [val_texts, test_texts], quick=quick, retrain=retrain
-    )
+    targets = [val_texts, test_texts]
+    (val, test), seconds = fine_tuned_scores("reuters", texts, y, targets, options)
 
     def exact(predicted):
         return (predicted == test_y).all(axis=1)
@@ -178,7 +180,7 @@ def run_reuters(quick, retrain):
     }
     blocks = [(val, test), (log_votes(val_votes, True), log_votes(test_votes, True))]
     X_val, X_test = (np.hstack(part) for part in zip(*blocks, strict=True))
-    seeds = list(SEEDS)[:1] if quick else SEEDS
+    seeds = list(SEEDS)[:1] if options.quick else SEEDS
     outcomes["fusion"] = [exact(fuse(X_val, val_y, X_test, 10, seed)) for seed in seeds]
     return summary(outcomes), seconds
 
@@ -227,19 +229,22 @@ def main(argv=None):
     parser.add_argument("--only", choices=["agnews", "reuters"])
     parser.add_argument("--retrain", action="store_true", help="ignore kept scores")
     parser.add_argument("--search", action="store_true", help="choose the learning rate again")
+    parser.add_argument("--model", default=EMBEDDED, help="hub id or folder of another encoder")
+    parser.add_argument("--device", default="auto", help="where that one runs, such as cuda")
     arguments = parser.parse_args(argv)
     results = {"settings": SETTINGS}
     if arguments.search:
         results["search"] = search()
     runs = {"agnews": run_agnews, "reuters": run_reuters}
     for name in [arguments.only] if arguments.only else runs:
-        table, seconds = runs[name](arguments.quick, arguments.retrain)
+        table, seconds = runs[name](arguments)
         results[name] = {"methods": table, "training_seconds": seconds}
         print(f"\n{name} (training took {seconds:.0f} s)")
         print_table(*table_of({name: results[name]}))
     if not arguments.quick:
-        results = {**earlier("fine_tune"), **results}
-        write_json("fine_tune", results, kept=bool(arguments.only), **MADE)
+        written = "fine_tune" if arguments.model == EMBEDDED else "real_roberta"
+        results = {**earlier(written), **results, "model": arguments.model}
+        write_json(written, results, kept=bool(arguments.only), **MADE)
     return results
 
 

@@ -1,3 +1,4 @@
 from sklfusion.embedding._embedder import RobertaEmbedder as RobertaEmbedder
 from sklfusion.embedding._joint import JointFusionClassifier as JointFusionClassifier
+from sklfusion.embedding._multilingual import MultilingualEmbedder as MultilingualEmbedder
 from sklfusion.embedding._training import EncoderTraining as EncoderTraining

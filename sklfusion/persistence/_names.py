@@ -39,6 +39,7 @@ ESTIMATORS = frozenset(
         "MultiLabelCalibrator",
         "MultiLabelThresholds",
         "MultiTargetFusionClassifier",
+        "MultilingualEmbedder",
         "NoisyLabelClassifier",
         "NoisyLabelKNNClassifier",
         "PrevalenceEstimator",
