@@ -23,6 +23,10 @@ OTHERWISE = {
     "load.scorecard": ["benchmarks/results/scorecard.json", "docs/scorecard.md"],
     "newsdesk_answers": ["sklfusion/data/newsdesk_answers.csv"],
     "pictures": ["docs/images/fusion_model.png", "docs/images/house.png"],
+    "quality.fine_tune": [
+        "benchmarks/results/fine_tune.json",
+        "benchmarks/results/real_roberta.json",
+    ],
     "readme": [],
     "report": ["docs/images/report.png", "docs/images/notebook.png"],
     "speed.embedding": ["benchmarks/results/speed_embedding.json"],

@@ -285,7 +285,7 @@ def trusts_llms():
 TABLES = (
     *("ablation", "acquire", "architecture", "budget_plan", "cascade", "domain_shift"),
     *("distill", "few_shot", "fusion_parts", "label_damage", "label_repair"),
-    *("long_texts", "no_llm", "noise_cost", "noise_repair", "noise_sidyp", "prompts"),
+    *("languages", "long_texts", "no_llm", "noise_cost", "noise_repair", "noise_sidyp", "prompts"),
     *("semi_supervised", "shares"),
 )
 #: Programs in ``quality`` with further tables: ``sets_table(results)`` is block ``..._sets``.
