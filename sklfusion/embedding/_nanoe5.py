@@ -59,12 +59,12 @@ def verified(path: Path) -> Path:
 
 def width() -> int:
     """Return the number of columns of a vector."""
-    return _opened()[2]
+    return _library()[2]
 
 
 def embed(texts: list[str], query: bool) -> np.ndarray:
     """Return vectors of length 1 of texts, (n, d) float32; texts of any length are read whole."""
-    library, handle, columns = _opened()
+    library, handle, columns = _library()
     vectors = np.empty((len(texts), columns), dtype=np.float32)
     # C strings end at a zero byte, and what follows it would be lost without a word
     rows = [text.replace("\0", " ").encode("utf-8") for text in texts]
@@ -76,7 +76,7 @@ def embed(texts: list[str], query: bool) -> np.ndarray:
     return vectors
 
 
-def _opened():
+def _library():
     """Library, handle and width, opened once per process."""
     path = find_weights()
     with _lock:
