@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from _interrupt import calls_of, interrupted
 from sklearn.base import clone
 
 from sklfusion import MultilingualEmbedder, persistence
@@ -82,6 +83,19 @@ def test_saved_and_pickled_models_hold_no_weights(embedder, tmp_path):
     assert path.stat().st_size < 100_000
     for loaded in (persistence.load(path), pickle.loads(pickle.dumps(embedder))):
         np.testing.assert_array_equal(loaded.transform(["a goal"]), embedder.transform(["a goal"]))
+
+
+@needs_package
+def test_a_fit_that_is_broken_off_leaves_the_model_of_before():
+    """At each of some points: as it was, or as a whole fit makes it."""
+    model = MultilingualEmbedder("query").fit(["a"])
+    before = model.transform(["a goal"])
+    for point in range(1, calls_of(lambda: clone(model).fit(["b"])), 3):
+        assert interrupted(lambda: model.set_params(prefix="query").fit(["b"]), point)
+        np.testing.assert_array_equal(model.transform(["a goal"]), before)
+        fresh = MultilingualEmbedder()
+        assert interrupted(lambda fresh=fresh: fresh.fit(["b"]), point)
+        assert not hasattr(fresh, "model_digest_")
 
 
 @needs_package

@@ -245,8 +245,9 @@ def test_every_estimator_is_tried():
     tried |= {
         "LLMScorer",
         "LLMClassifier",
-        "MultiTargetFusionClassifier",
-    }  # its in test_targets.py
+        "MultiTargetFusionClassifier",  # its in test_targets.py
+        "MultilingualEmbedder",  # its in test_embedding_multilingual.py
+    }
     assert estimators - WITHOUT_FIT <= tried
 
 
