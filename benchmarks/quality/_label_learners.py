@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks._common import CACHE, read
 from benchmarks.quality import _contest, _parts
+from benchmarks.quality._llm_labels import FEWEST_OF_A_CLASS
 from sklfusion import (
     LabelRepairClassifier,
     RobertaEmbedder,
@@ -22,8 +23,6 @@ SELECTORS = ("random", "entropy", "student", "error_model", "neighbors", "sample
 REPEATS = {"random": 2, "sampled": 2}
 #: Prompts of one LLM on BABE, whose answers count as repeats of a question.
 PROMPTS = ("0shot", "0shot_system_prompt", "2shot", "4shot", "8shot")
-#: Classes with fewer LLM labels are left out where five folds are cut.
-FEWEST_OF_A_CLASS = 5
 #: SiDyP takes longer than all others together; so many draws of each set.
 SIDYP_DRAWS = 2
 PLAIN, ALL_GOLD = "LLM labels alone", "gold labels of all rows"

@@ -10,6 +10,8 @@ from benchmarks.quality import _llm_sets
 
 #: Rows trained on at most, and share of a set that is trained on; the others test.
 N_TRAIN, SHARE = 1000, 0.6
+#: Classes with fewer labels than this are left out where folds are cut.
+FEWEST_OF_A_CLASS = 5
 #: Sets of several labels per text and of no text are left out.
 _LEFT_OUT = ("Reuters", "Commodity", "GoEmotions", "Global warming")
 #: BABE: prompts with four examples beside those without, of the same LLMs.

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks._common import CACHE, print_table, save_figure, write_json
 from benchmarks._intervals import by_group, family, t_interval
 from benchmarks.quality import _llm_labels
+from benchmarks.quality._llm_labels import FEWEST_OF_A_CLASS
 from sklfusion import (
     EncoderTraining,
     FineTunedTrajectoryEncoder,
@@ -39,7 +40,7 @@ SIMPLE = ("net to the end", "logistic", "label smoothing", "CleanLearning", "Noi
 STEPS = ("neither", "correction", "diffusion", "both", "SiDyP")
 TUNED = ("to the end", "frequencies divided out")
 SEVERAL = ("net to the end", "logistic", "NoisyLabelClassifier")
-DRAWS = {"simple": 10, "steps": 2, "tuned": 1, "several": 5}
+DRAWS = {"simple": 10, "steps": 10, "tuned": 3, "several": 10}
 #: Passes of the fine-tuning, and the sets that it is run on: one LLM per task.
 TUNED_PASSES = 6
 TUNED_SETS = ("CSS emotion/chatgpt", "CSS semeval_stance/flan-ul2",
@@ -55,22 +56,32 @@ def net_to_the_end(X, codes, seed):
     return net.fit(X, codes, n_classes=int(codes.max()) + 1)
 
 
-def fit_simple(X, codes, X_test, seed):
-    """Predictions of the simple ways for the test rows, by name."""
+def fit_clean(X, codes, X_test, C, seed):
+    """Predictions of CleanLearning, whose folds need some rows of each class."""
     from cleanlab.classification import CleanLearning
 
+    names, counts = np.unique(codes, return_counts=True)
+    names = names[counts >= FEWEST_OF_A_CLASS]
+    if len(names) < 2:
+        return np.full(len(X_test), np.bincount(codes).argmax())
+    kept = np.isin(codes, names)
+    model = CleanLearning(LogisticRegression(C=C, max_iter=500), cv_n_folds=3, seed=seed)
+    return names[model.fit(X[kept], np.searchsorted(names, codes[kept])).predict(X_test)]
+
+
+def fit_simple(X, codes, X_test, seed):
+    """Predictions of the simple ways for the test rows, by name."""
     known = codes >= 0
     X, codes = X[known], codes[known]
     onehot = np.eye(int(codes.max()) + 1)[codes]
     C, _ = choose_penalty(X, onehot, np.random.default_rng(seed))
     smooth = 0.8 * onehot + 0.2 / onehot.shape[1]
     smoothed = classes_proba(fit_logistic(X, smooth, C), X_test, smooth)
-    clean = CleanLearning(LogisticRegression(C=C, max_iter=500), cv_n_folds=3, seed=seed)
     return {
         "net to the end": net_to_the_end(X, codes, seed).predict_proba(X_test).argmax(axis=1),
         "logistic": LogisticRegression(C=C, max_iter=500).fit(X, codes).predict(X_test),
         "label smoothing": smoothed.argmax(axis=1),
-        "CleanLearning": clean.fit(X, codes).predict(X_test),
+        "CleanLearning": fit_clean(X, codes, X_test, C, seed),
         "NoisyLabelClassifier": NoisyLabelClassifier(random_state=seed)
         .fit(X, codes).predict(X_test),
     }  # fmt: skip
@@ -281,11 +292,13 @@ def main():
     parser.add_argument("--seconds", type=float, default=np.inf, help="stop after so long")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*does not have valid feature names.*")
+    warnings.filterwarnings("ignore", message=".*has too few examples.*")
     parts, start = [] if args.show else args.part or list(DRAWS), time.perf_counter()
     draws = {}
     for part in DRAWS:
         path = CACHE / f"{NAME}_{part}.json"
-        if path.exists() and not args.fresh and not args.quick:
+        kept = not (args.fresh and part in parts) and not args.quick
+        if path.exists() and kept:
             draws[part] = json.loads(path.read_text())
     args.seeds = 1 if args.quick else args.seeds
     for done in run(draws, parts, args):
