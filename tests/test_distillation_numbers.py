@@ -11,6 +11,7 @@ from sklfusion.distillation._gap import gap_report, interval, row_scores
 from sklfusion.distillation._head import WeighedHead, fit_student_head
 from sklfusion.distillation._lesson import Lesson, adds_up, read_lesson
 from sklfusion.fusion._soft_probe import SoftProbe, fit_soft_probe
+from sklfusion.noise import NoisyLabelClassifier
 
 
 def clouds(n=300, n_classes=3, seed=0):
@@ -151,6 +152,7 @@ def test_labels_on_some_rows_are_weighed():
     assert isinstance(weighed, WeighedHead)
     assert isinstance(weighed.votes, VoteStudent)
     assert isinstance(weighed.fusion, FusionClassifier)
+    assert isinstance(weighed.pooled, NoisyLabelClassifier)
     blind = fit_student_head(E, read(None, said, [0, 1, 2], 300), np.random.RandomState(0))
     assert isinstance(blind, SoftProbe)
     every = fit_student_head(E, read(y.tolist(), said, [0, 1, 2], 300), np.random.RandomState(0))
@@ -160,6 +162,31 @@ def test_labels_on_some_rows_are_weighed():
         proba = head.proba(new)
         np.testing.assert_allclose(proba.sum(axis=1), 1)
         assert np.mean(proba.argmax(axis=1) == wanted) > 0.8
+
+
+def test_a_pooled_model_has_half_of_the_say():
+    """Also where its classes are some of the teacher's; an older save has none."""
+    E, y = clouds()
+    said = np.eye(4)[y]  # of four classes one is never said
+    some = [int(label) if row < 60 else None for row, label in enumerate(y)]
+    head = fit_student_head(E, read(some, said, [0, 1, 2, 3], 300), np.random.RandomState(0))
+    assert head.pooled.classes_.tolist() == [0, 1, 2]
+    assert head.pooled.transition_matrices_.shape == (1, 3, 3)
+    fused = head.fusion.predict_proba(head.votes.transform(E))
+    pooled = np.hstack([head.pooled.predict_proba(E), np.zeros((300, 1))])
+    np.testing.assert_allclose(head.proba(E), (fused + pooled) / 2)
+    head.__dict__.pop("pooled")
+    np.testing.assert_allclose(head.proba(E), fused)
+
+
+def test_a_teacher_worth_nothing_does_little_harm():
+    """Random answers: the student stays near what its gold rows alone would tell."""
+    E, y = clouds(400)
+    said = np.eye(3)[np.random.RandomState(2).randint(3, size=400)]
+    some = [int(label) if row < 60 else None for row, label in enumerate(y)]
+    head = fit_student_head(E, read(some, said, [0, 1, 2], 400), np.random.RandomState(0))
+    new, wanted = clouds(seed=5)
+    assert np.mean(head.proba(new).argmax(axis=1) == wanted) > 0.85
 
 
 def test_a_label_without_gold_rows_is_left_to_the_probe():
