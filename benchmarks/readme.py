@@ -86,6 +86,20 @@ def noise_several():
     return _table(*several_table(read_json("noise_sidyp")))
 
 
+def noise_tuned():
+    """A fine-tuned encoder, and the same with the frequencies of the labels divided out."""
+    from benchmarks.quality.noise_sidyp import tuned_table
+
+    return _table(*tuned_table(read_json("noise_sidyp")))
+
+
+def noise_steps_gain():
+    """SiDyP's correction and diffusion, two by two: means over families."""
+    from benchmarks.quality.noise_sidyp import steps_gain_table
+
+    return _table(*steps_gain_table(read_json("noise_sidyp")))
+
+
 def paper_reuters_full():
     """Reuters, the paper's model outputs, at every training fraction."""
     from benchmarks.quality.paper_replay import reuters_table
@@ -285,14 +299,15 @@ def trusts_llms():
 TABLES = (
     *("ablation", "acquire", "architecture", "budget_plan", "cascade", "domain_shift"),
     *("distill", "few_shot", "fusion_parts", "label_damage", "label_repair"),
-    *("languages", "long_texts", "no_llm", "noise_cost", "noise_repair", "noise_sidyp", "prompts"),
-    *("semi_supervised", "shares"),
+    *("languages", "long_texts", "no_llm", "noise_cost", "noise_sidyp", "prompts"),
+    *("semi_supervised", "shares", "tuned_damage", "two_rates"),
 )
 #: Programs in ``quality`` with further tables: ``sets_table(results)`` is block ``..._sets``.
 FURTHER = {
     "distill": ("sets", "speed"),
     "label_damage": ("sets",),
     "label_repair": ("parts", "sets", "selectors", "repeats"),
+    "tuned_damage": ("sets",),
 }
 
 
@@ -400,6 +415,8 @@ BLOCKS = {
     "noise_by_set": noise_by_set,
     "noise_several": noise_several,
     "noise_steps": noise_steps,
+    "noise_steps_gain": noise_steps_gain,
+    "noise_tuned": noise_tuned,
     "paper_agnews": paper_agnews,
     "paper_reuters_full": paper_reuters_full,
     "peers": peers,

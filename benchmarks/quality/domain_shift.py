@@ -29,6 +29,8 @@ from sklfusion.plotting import METHOD_COLORS, tidy
 
 #: Labelled rows of the old place, and labels that the last column has from the new one.
 TRAIN_ROWS, NEW_LABELS, N_DRAWS = 90, 20, 8
+#: Places with fewer draws, being among the old ones in the others, count in means only.
+FEWEST_DRAWS = 4
 PARTS = ("recorded", "sentiment")
 SOURCES = ("LLM alone", "encoder alone")
 REMEDIES = ("frequencies", "mixture", "20 new labels")
@@ -189,6 +191,11 @@ def said(values):
     return f"{middle:+.1f}" + ("" if np.isnan(low) else f" [{low:+.1f}, {high:+.1f}]")
 
 
+def is_shown(cells):
+    """Whether a place has draws enough to be shown by itself."""
+    return len(by_draw(cells, "fusion")) >= FEWEST_DRAWS
+
+
 def table(results):
     """One row per new place with intervals over draws, then the mean over families."""
     found, families = places(results)
@@ -200,7 +207,8 @@ def table(results):
         ]
         points = differences(cells)
         means.append([np.mean(p) for p in points])
-        rows.append([name, *parts, *(said(p) for p in points)])
+        if is_shown(cells):
+            rows.append([name, *parts, *(said(p) for p in points)])
     columns = [by_group(list(families.values()), c) for c in zip(*means, strict=True)]
     rows.append([f"mean of {len(columns[0])} families", "", "", "", *(said(c) for c in columns)])
     header = ["new place", *METHODS[:3], "fusion minus better part: old place", "new place"]
@@ -237,7 +245,7 @@ def draw(results):
     """Accuracy in the old place, in the new one, and there with each remedy."""
     import matplotlib.pyplot as plt
 
-    found, _ = places(results)
+    found = {name: cells for name, cells in places(results)[0].items() if is_shown(cells)}
     panels = {
         "old place": ("old", METHODS[:3]),
         "new place, unchanged": ("new", METHODS[:3]),
@@ -256,6 +264,7 @@ def draw(results):
             _markers(ax, row, {m: by_draw(cells, m, place) for m in methods})
         ax.set_yticks(range(len(found)), list(found))
         ax.set_ylim(len(found) - 0.5, -0.5)
+        ax.set_xlim(right=1.0)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("accuracy or exact match")
         tidy(ax)

@@ -33,7 +33,7 @@ from benchmarks.quality._label_learners import (
 from benchmarks.quality._llm_sets import load
 
 NAME = "label_repair"
-DRAWS = 3
+DRAWS = 5
 PARTS = {
     "students": learners.students,
     "selectors": learners.selectors,

@@ -235,6 +235,16 @@ def several_table(results):
     return set_table(results["draws"]["several"], SEVERAL)
 
 
+def steps_gain_table(results):
+    """The same as means over families, and what each is above "neither"."""
+    return gain_table(results["draws"]["steps"], STEPS)
+
+
+def tuned_table(results):
+    """A fine-tuned encoder, and the same with the frequencies of its labels divided out."""
+    return set_table(results["draws"]["tuned"], TUNED)
+
+
 def report(results):
     """Print all tables that there are draws for."""
     print_table(*table(results))
