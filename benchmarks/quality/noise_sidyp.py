@@ -40,7 +40,7 @@ SIMPLE = ("net to the end", "logistic", "label smoothing", "CleanLearning", "Noi
 STEPS = ("neither", "correction", "diffusion", "both", "SiDyP")
 TUNED = ("to the end", "frequencies divided out")
 SEVERAL = ("net to the end", "logistic", "NoisyLabelClassifier")
-DRAWS = {"simple": 10, "steps": 10, "tuned": 3, "several": 10}
+DRAWS = {"simple": 10, "steps": 10, "tuned": 2, "several": 10}
 #: Passes of the fine-tuning, and the sets that it is run on: one LLM per task.
 TUNED_PASSES = 6
 TUNED_SETS = ("CSS emotion/chatgpt", "CSS semeval_stance/flan-ul2",
