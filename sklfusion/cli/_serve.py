@@ -1,5 +1,6 @@
 """``sklfusion serve``: a saved model behind HTTP, with its page."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,8 @@ def serve_command(
     else:
         check_source(model, "sklfusion fit")
     desk = pool.desk_maker(memory)
+    if model is not None:  # libraries and encoder take seconds, in which nothing would be seen
+        print(f"sklfusion: loading {model.name}", file=sys.stderr, flush=True)
     named = access.allowed_host
     settings = ServiceSettings(
         name=(model or pool.label or Path()).stem,
