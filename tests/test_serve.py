@@ -360,7 +360,7 @@ def test_a_port_in_use_is_told_in_a_line_with_status_1(service, saved):
     """Before the model is loaded."""
     done = _start(saved, "--port", service.port)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"sklfusion: loading {saved.name}" in done.stderr
+    assert f"loading {saved.name}" in done.stderr
     assert f"Port {service.port} of 127.0.0.1 is in use" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1,12 +1,12 @@
 """``sklfusion serve``: a saved model behind HTTP, with its page."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sklfusion._progress import progress_logger
 from sklfusion.cli._app import command
 from sklfusion.cli._label import LabelOptions
 from sklfusion.cli._model import Endpoints, MoneyOptions, quiet_model
@@ -87,7 +87,7 @@ def serve_command(
         check_source(model, "sklfusion fit")
     desk = pool.desk_maker(memory)
     if model is not None:  # libraries and encoder take seconds, in which nothing would be seen
-        print(f"sklfusion: loading {model.name}", file=sys.stderr, flush=True)
+        progress_logger.info("loading %s", model.name)
     named = access.allowed_host
     settings = ServiceSettings(
         name=(model or pool.label or Path()).stem,
