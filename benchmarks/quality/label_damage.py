@@ -28,12 +28,12 @@ from sklfusion import StabilityReport
 from sklfusion.noise._metrics import krippendorff_alpha, plateau_slope, share_unchanged
 
 NAME = "label_damage"
-DRAWS = 3
+DRAWS = 10
 MAX_TRAIN, MAX_TEST = 1000, 1000
 #: Rows of the learning curve, and all of them.
 SIZES = (50, 100, 200, 400)
 RUNS = 5  # trainings that are compared with each other
-STABILITY_DRAWS = 2  # draws on which they are
+STABILITY_DRAWS = 4  # draws on which they are
 LABELS = ("gold", "llm")
 #: What the results file says about its making.
 MADE = {
