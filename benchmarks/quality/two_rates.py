@@ -20,8 +20,8 @@ from benchmarks._intervals import paired
 from benchmarks.quality._contest import hits
 from benchmarks.quality._llm_sets import load
 
-#: Draws by labelled rows: as many as a core gives in an hour and a half. Reuters takes four times as
-#: long, its texts being longer.
+#: Draws by labelled rows: as many as a core gives in an hour and a half. Reuters takes four times
+#: as long, its texts being longer.
 DRAWS = {"SemEval": {500: 3, 1000: 1, 2000: 1}, "Reuters": {500: 1}}
 MOST_TEST = 1000
 #: Tokens of a text that are read, in every way.
