@@ -191,9 +191,10 @@ def said(values):
     return f"{middle:+.1f}" + ("" if np.isnan(low) else f" [{low:+.1f}, {high:+.1f}]")
 
 
-def is_shown(cells):
-    """Whether a place has draws enough to be shown by itself."""
-    return len(by_draw(cells, "fusion")) >= FEWEST_DRAWS
+def shown(found):
+    """Which of the places have draws enough to be shown by themselves; all, if none has."""
+    many = [name for name, cells in found.items() if len(by_draw(cells, "fusion")) >= FEWEST_DRAWS]
+    return many or list(found)
 
 
 def table(results):
@@ -207,7 +208,7 @@ def table(results):
         ]
         points = differences(cells)
         means.append([np.mean(p) for p in points])
-        if is_shown(cells):
+        if name in shown(found):
             rows.append([name, *parts, *(said(p) for p in points)])
     columns = [by_group(list(families.values()), c) for c in zip(*means, strict=True)]
     rows.append([f"mean of {len(columns[0])} families", "", "", "", *(said(c) for c in columns)])
@@ -245,7 +246,8 @@ def draw(results):
     """Accuracy in the old place, in the new one, and there with each remedy."""
     import matplotlib.pyplot as plt
 
-    found = {name: cells for name, cells in places(results)[0].items() if is_shown(cells)}
+    found, _ = places(results)
+    found = {name: found[name] for name in shown(found)}
     panels = {
         "old place": ("old", METHODS[:3]),
         "new place, unchanged": ("new", METHODS[:3]),
