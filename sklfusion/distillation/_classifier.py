@@ -61,7 +61,8 @@ class StudentClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     Cost: about .1 ms per text for the vectors; the fit takes a second or two for some thousand
     texts. Labels on some rows and a teacher on all: the other rows teach a probe what the teacher
     says, through a table of how often it is right, and the labelled rows decide how far that is
-    trusted beside what they show themselves.
+    trusted beside what they show themselves; with one label per text, averaged with
+    :class:`NoisyLabelClassifier` on all rows.
 
     Examples
     --------
