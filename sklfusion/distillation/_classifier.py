@@ -62,7 +62,7 @@ class StudentClassifier(TextInputMixin, ClassifierMixin, BaseEstimator):
     texts. Labels on some rows and a teacher on all: the other rows teach a probe what the teacher
     says, through a table of how often it is right, and the labelled rows decide how far that is
     trusted beside what they show themselves; with one label per text, averaged with
-    :class:`NoisyLabelClassifier` on all rows.
+    ``NoisyLabelClassifier`` on all rows.
 
     Examples
     --------

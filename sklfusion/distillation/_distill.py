@@ -86,7 +86,7 @@ def distill(
 
     With gold labels on some rows, these say how often each answer is right; through that table
     the other rows teach a probe, and what the gold rows show themselves decides how far it is
-    trusted. With one label per text this is averaged with :class:`NoisyLabelClassifier`, which
+    trusted. With one label per text this is averaged with ``NoisyLabelClassifier``, which
     learns from all rows at once. ``benchmarks/quality/label_repair.py`` measures what that gains.
 
     Examples
