@@ -200,7 +200,7 @@ def shown(found):
 def table(results):
     """One row per new place with intervals over draws, then the mean over families."""
     found, families = places(results)
-    rows, means = [], []
+    rows, means, listed = [], [], shown(found)
     for name, cells in found.items():
         parts = [
             f"{by_draw(cells, m, 'old').mean():.3f} to {by_draw(cells, m).mean():.3f}"
@@ -208,7 +208,7 @@ def table(results):
         ]
         points = differences(cells)
         means.append([np.mean(p) for p in points])
-        if name in shown(found):
+        if name in listed:
             rows.append([name, *parts, *(said(p) for p in points)])
     columns = [by_group(list(families.values()), c) for c in zip(*means, strict=True)]
     rows.append([f"mean of {len(columns[0])} families", "", "", "", *(said(c) for c in columns)])

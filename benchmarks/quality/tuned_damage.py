@@ -10,15 +10,15 @@ run goes on.
 """
 
 import argparse
-import json
-import time
 import warnings
+from functools import partial
 
 import numpy as np
 from sklearn.metrics import f1_score
 
-from benchmarks._common import CACHE, print_table, write_json
+from benchmarks._common import print_table, write_json
 from benchmarks._intervals import by_group, family, interval_cell
+from benchmarks.quality._resume import resume
 from benchmarks.quality.label_damage import labels_of, rows_of, sets
 from sklfusion import EncoderTraining, RobertaEmbedder
 from sklfusion.exceptions import DataWarning
@@ -90,17 +90,8 @@ def measure(data, runs=RUNS, epochs=EPOCHS):
 
 def run(seconds=np.inf):
     """All cells; those of an earlier run are read."""
-    kept, start = CACHE / f"{NAME}.json", time.perf_counter()
-    cells = json.loads(kept.read_text()) if kept.exists() else {}
-    for data in sets():
-        if SETS.get(data.name) != data.llm or data.name in cells:
-            continue
-        if time.perf_counter() - start > seconds:
-            break
-        cells[data.name] = measure(data)
-        kept.write_text(json.dumps(cells))
-        print(data.name, f"{time.perf_counter() - start:.0f} s", flush=True)
-    return {"cells": cells}
+    wanted = {d.name: partial(measure, d) for d in sets() if SETS.get(d.name) == d.llm}
+    return {"cells": resume(NAME, wanted, seconds)}
 
 
 def table(results):

@@ -10,15 +10,16 @@ shows are misses of all ways. Cells are kept as they come; a second run goes on.
 """
 
 import argparse
-import json
 import time
+from functools import partial
 
 import numpy as np
 
-from benchmarks._common import CACHE, data_dir, print_table, write_json
+from benchmarks._common import data_dir, print_table, write_json
 from benchmarks._intervals import paired
 from benchmarks.quality._contest import hits
 from benchmarks.quality._llm_sets import load
+from benchmarks.quality._resume import resume
 
 #: Draws by labelled rows: as many as a core gives in an hour and a half. Reuters takes four times
 #: as long, its texts being longer.
@@ -76,17 +77,15 @@ def as_scores(votes, multilabel):
     return votes if multilabel else np.log(np.clip(votes, 1e-6, 1 - 1e-6))
 
 
-def cell(data, size, draw, former=None):
-    """Share of hits and CPU seconds of every way in one draw; those of ``former`` are kept."""
+def cell(data, size, draw):
+    """Share of hits and CPU seconds of every way in one draw."""
     order = np.random.default_rng(draw).permutation(len(data.texts))
     train, test = order[:size], order[size : size + MOST_TEST]
     votes = data.votes[0] if data.multilabel else data.votes[0][:, np.unique(data.y[train])]
     votes = as_scores(votes, data.multilabel)
     texts = [[data.texts[i] for i in rows] for rows in (train, test)]
-    found = {"score": {}, "seconds": {}} if former is None else former
+    found = {"score": {}, "seconds": {}}
     for way, fit in zip(WAYS, (frozen, tuned, together), strict=True):
-        if way in found["score"]:
-            continue
         start = time.process_time()
         predict = fit(texts[0], data.y[train], votes[train], draw)
         found["seconds"][way] = time.process_time() - start
@@ -95,23 +94,22 @@ def cell(data, size, draw, former=None):
     return found
 
 
-def run(quick=False, seconds=np.inf):
+def run(seconds=np.inf):
     """All cells; those of an earlier run that was broken off are read."""
-    start = time.perf_counter()
     sets = {d.name: d for d in load(data_dir()) if d.name in DRAWS}
-    kept = CACHE / "two_rates.json"
-    cells = json.loads(kept.read_text()) if kept.exists() and not quick else {}
-    plan = {"SemEval": {40: 1}} if quick else DRAWS
-    for name, sizes in plan.items():
-        for size, draw in ((s, d) for s, n_draws in sizes.items() for d in range(n_draws)):
-            key, late = f"{name}/{size}/{draw}", time.perf_counter() - start > seconds
-            former = cells.get(key)
-            if not late and (former is None or len(former["score"]) < len(WAYS)):
-                cells[key] = cell(sets[name], size, draw, former)
-                print(key, cells[key], flush=True)
-                if not quick:
-                    kept.write_text(json.dumps(cells))
-    return {"cells": cells}
+    wanted = {
+        f"{name}/{size}/{draw}": partial(cell, sets[name], size, draw)
+        for name, sizes in DRAWS.items()
+        for size, n_draws in sizes.items()
+        for draw in range(n_draws)
+    }
+    return {"cells": resume("two_rates", wanted, seconds)}
+
+
+def quick_run():
+    """One cell of 40 rows."""
+    data = next(d for d in load(data_dir()) if d.name == "SemEval")
+    return {"cells": {"SemEval/40/0": cell(data, 40, 0)}}
 
 
 def table(results):
@@ -138,10 +136,9 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true", help="40 rows, writes nothing")
     parser.add_argument("--seconds", type=float, default=np.inf, help="begin none after so long")
     options = parser.parse_args(argv)
-    quick = options.quick
-    results = run(quick, options.seconds)
+    results = quick_run() if options.quick else run(options.seconds)
     print_table(*table(results))
-    if not quick:
+    if not options.quick:
         write_json("two_rates", results, **MADE)
 
 
