@@ -266,11 +266,11 @@ def draw(results):
             _markers(ax, row, {m: by_draw(cells, m, place) for m in methods})
         ax.set_yticks(range(len(found)), list(found))
         ax.set_ylim(len(found) - 0.5, -0.5)
-        ax.set_xlim(right=1.0)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("accuracy or exact match")
         tidy(ax)
         ax.grid(axis="x", color="#dddddd", linewidth=0.8)
+    axes[0].set_xlim(right=1.0)  # when all panels are drawn: it fixes the left end for all
     known = {}
     for ax in axes:
         known |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
