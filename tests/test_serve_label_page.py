@@ -152,6 +152,29 @@ def test_the_model_is_fitted_while_labelling_goes_on(page):
     assert words(page, "label-classes").count("%") >= 2
 
 
+def test_an_answer_counts_while_a_fit_is_being_asked_for(page):
+    """Also before the service has replied, which a busy machine takes its time for."""
+    while len([n for n in list(counts(page).values())[:2] if n]) < 2:
+        key = "2" if truth_of(words(page, "label-text")) == "spam" else "1"
+        press_and_see_next(page, key)
+    page.execute_script(
+        "const plain = window.fetch; window.asked = false; window.fetch = async (to, how) => {"
+        "  if (String(to).includes('label/refit')) {"
+        "    window.asked = true;"
+        "    await new Promise((go) => { window.release = go; });"
+        "  }"
+        "  return plain(to, how);"
+        "};"
+    )
+    page.find_element("id", "label-refit").click()
+    wait(page, lambda: page.execute_script("return window.asked"))
+    before = sum(counts(page).values())
+    press_and_see_next(page, "1")
+    assert sum(counts(page).values()) == before + 1
+    page.execute_script("window.release()")
+    says(page, "label-model", "Fitted on")
+
+
 def test_files_go_out_and_come_in(page, tmp_path):
     """CSV with weights, tasks of Label Studio; a file that is none is told."""
     downloads = Path(page.downloads)

@@ -109,8 +109,17 @@ function press(event) {
 
 // ------------------------------------------------------------------------- the model and files
 
+// Not by `send`: it would drop an answer given while this reply is under way, and what the reply
+// says of the text at hand may be older than that answer.
 async function refit() {
-  await send("label/refit", {}, "");
+  show(null);
+  at("label-refit").disabled = true;
+  try {
+    const { model } = await ask("label/refit", {});
+    view.model = model;
+  } finally {
+    drawModel();
+  }
   while (view.model.fitting) {
     await new Promise((done) => setTimeout(done, 1000 * ASKED_EVERY));
     const { model } = await ask("label");
